@@ -1,3 +1,40 @@
-#include <pybind11/pybind11.h>
+// The Python module acdc_fast._native. Everything is checked here, at the door; kernels trust their arguments.
+#include "bindings.h"
 
-PYBIND11_MODULE(_native, m) { m.doc() = "Native CPU kernels of acdc_fast."; }
+#include "kernels.h"
+#include "thread_pool.h"
+
+namespace acdc {
+
+Floats vec_exp(const Floats& x, const std::string& isa) {
+  Floats y(x.size());
+  const Kernels& k = kernels(isa);
+  const float* in = x.data();
+  float* out = y.mutable_data();
+  py::gil_scoped_release release;
+  k.vec_exp(in, out, x.size());
+  return y;
+}
+
+}  // namespace acdc
+
+PYBIND11_MODULE(_native, m) {
+  using namespace acdc;
+  m.doc() = "Native CPU kernels of acdc_fast.";
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const BackendUnavailable& e) {
+      py::set_error(py::module_::import("acdc_fast.errors").attr("BackendUnavailable"), e.what());
+    } catch (const InputError& e) {
+      py::set_error(py::module_::import("acdc_fast.errors").attr("InputError"), e.what());
+    }
+  });
+  m.def("isa", [](const std::string& name) { return std::string(kernels(name).isa); }, py::arg("name") = "",
+        "Instruction set that is used: ACDC_ISA if set, else the best of this CPU.");
+  m.def("lanes", [](const std::string& name) { return kernels(name).lanes; }, py::arg("name") = "");
+  m.def("available_isas", &available_isas);
+  m.def("available_threads", &available_threads, "CPUs that this process may run on.");
+  m.def("vec_exp", &vec_exp, py::arg("x"), py::arg("isa") = "");
+  m.attr("skipped") = ACDC_SKIPPED;
+}

@@ -1,0 +1,27 @@
+// Shared by the files that bind kernels to Python: array types and checks.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace py = pybind11;
+
+namespace acdc {
+
+// C-contiguous float32; pybind11 converts whatever else comes, so take it where a copy does no harm.
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+// Becomes acdc_fast.errors.InputError (a ValueError) in Python.
+struct InputError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+inline void require(bool condition, const std::string& message) {
+  if (!condition) throw InputError(message);
+}
+
+}  // namespace acdc

@@ -1,0 +1,83 @@
+#include <cstdlib>
+
+#include "kernels.h"
+
+namespace acdc {
+
+#ifdef ACDC_HAS_AVX512
+namespace avx512 { extern const Kernels table; }
+#endif
+#ifdef ACDC_HAS_AVX2
+namespace avx2 { extern const Kernels table; }
+#endif
+#ifdef ACDC_HAS_NEON
+namespace neon { extern const Kernels table; }
+#endif
+namespace scalar { extern const Kernels table; }
+
+namespace {
+
+struct Choice {
+  const char* name;
+  const Kernels* table;  // null: not in this build
+  bool served;           // by this CPU and operating system
+};
+
+// Best first.
+std::vector<Choice> choices() {
+  std::vector<Choice> out;
+  bool avx512 = false, avx2 = false;
+  const Kernels *table512 = nullptr, *table2 = nullptr, *neon = nullptr;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#endif
+#ifdef ACDC_HAS_AVX512
+  table512 = &avx512::table;
+#endif
+#ifdef ACDC_HAS_AVX2
+  table2 = &avx2::table;
+#endif
+#ifdef ACDC_HAS_NEON
+  neon = &neon::table;
+#endif
+  out.push_back({"avx512", table512, avx512});
+  out.push_back({"avx2", table2, avx2});
+  out.push_back({"neon", neon, neon != nullptr});
+  out.push_back({"scalar", &scalar::table, true});
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> out;
+  for (const Choice& c : choices()) {
+    if (c.table && c.served) out.push_back(c.name);
+  }
+  return out;
+}
+
+const Kernels& kernels(const std::string& isa) {
+  std::string wanted = isa;
+  if (wanted.empty()) {
+    const char* forced = std::getenv("ACDC_ISA");
+    wanted = forced ? forced : "";
+  }
+  std::string known, usable;
+  for (const Choice& c : choices()) {
+    const bool fits = c.table && c.served;
+    if (fits && (wanted.empty() || wanted == c.name)) return *c.table;
+    if (wanted == c.name) {
+      const char* why = c.table ? "this CPU does not have it" : "this build of acdc_fast does not contain it";
+      throw BackendUnavailable("instruction set " + wanted + " was asked for, but " + why + ". Unset ACDC_ISA to let " +
+                               "acdc_fast choose (it would take " + available_isas().front() + ").");
+    }
+    known += (known.empty() ? "" : ", ") + std::string(c.name);
+  }
+  throw BackendUnavailable("unknown instruction set '" + wanted + "' (ACDC_ISA or isa=): choose one of " + known + ".");
+}
+
+}  // namespace acdc

@@ -1,0 +1,17 @@
+// Chosen by the build: every kernel file is compiled once per instruction set with ACDC_ISA_<NAME> defined, and puts its
+// code into the namespace acdc::ACDC_ISA_NS, so that no symbol of one instruction set can stand in for another's.
+#pragma once
+
+#if defined(ACDC_ISA_AVX512)
+#define ACDC_ISA_NS avx512
+#elif defined(ACDC_ISA_AVX2)
+#define ACDC_ISA_NS avx2
+#elif defined(ACDC_ISA_NEON)
+#define ACDC_ISA_NS neon
+#elif defined(ACDC_ISA_SCALAR)
+#define ACDC_ISA_NS scalar
+#else
+#error "kernel files are compiled by CMake, once for each instruction set"
+#endif
+
+#define ACDC_INLINE inline __attribute__((always_inline))

@@ -1,0 +1,37 @@
+// The table of kernels that each instruction set fills, and the choice among the tables.
+//
+// A new kernel is one line here and one .cpp that defines it in namespace acdc::ACDC_ISA_NS (docs/adding-a-kernel.md).
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#define ACDC_KERNELS(KERNEL)                                            \
+  /* y = exp(x), n floats: vec.h's exponential, for its test */         \
+  KERNEL(vec_exp, (const float* x, float* y, int64_t n))
+
+namespace acdc {
+
+#define ACDC_FIELD(name, arguments) void(*name) arguments;
+struct Kernels {
+  const char* isa;
+  int lanes;
+  ACDC_KERNELS(ACDC_FIELD)
+};
+#undef ACDC_FIELD
+
+// Asked for by name, cannot serve: the message gives reason and remedy. Becomes acdc_fast.BackendUnavailable in Python.
+struct BackendUnavailable : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// The kernels of one instruction set by name; "" takes ACDC_ISA from the environment, else the best that the CPU has.
+// Throws BackendUnavailable.
+const Kernels& kernels(const std::string& isa = "");
+
+// Names of the instruction sets that this library holds and this CPU serves, best first.
+std::vector<std::string> available_isas();
+
+}  // namespace acdc

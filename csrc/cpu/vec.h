@@ -1,0 +1,47 @@
+// Vec: a few floats of the instruction set this file is compiled for, and what is common to all of them.
+//
+// Members and free functions that each vec_<isa>.h gives (all lane by lane):
+//   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n), Vec::broadcast(x),
+//   Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the second where one is
+//   NaN), less(a, b), equal(a, b) → Mask, select(mask, a, b) = mask ? a : b, round(v), scale2(v, n) = v·2ⁿ for integral n,
+//   reduce_add, reduce_min, reduce_max.
+#pragma once
+
+#include "isa.h"
+
+#if defined(ACDC_ISA_AVX512)
+#include "vec_avx512.h"
+#elif defined(ACDC_ISA_AVX2)
+#include "vec_avx2.h"
+#elif defined(ACDC_ISA_NEON)
+#include "vec_neon.h"
+#else
+#include "vec_scalar.h"
+#endif
+
+namespace acdc::ACDC_ISA_NS {
+
+ACDC_INLINE Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
+ACDC_INLINE Vec& operator-=(Vec& a, Vec b) { return a = a - b; }
+ACDC_INLINE Vec& operator*=(Vec& a, Vec b) { return a = a * b; }
+
+ACDC_INLINE Vec abs(Vec a) { return max(a, Vec::zero() - a); }
+
+// eˣ to about 1 ulp: x = n·ln 2 + r with |r| ≤ ½·ln 2, minimax polynomial of degree 6 in r. exp(−∞) = 0, exp(> 88.73) = ∞,
+// results below 2⁻¹²⁶ are denormal, NaN stays NaN.
+ACDC_INLINE Vec exp(Vec x) {
+  x = min(Vec::broadcast(89.f), max(Vec::broadcast(-104.f), x));
+  const Vec n = round(x * Vec::broadcast(1.44269504f));
+  Vec r = fnma(n, Vec::broadcast(0.693359375f), x);
+  r = fnma(n, Vec::broadcast(-2.12194440e-4f), r);
+  Vec p = Vec::broadcast(1.9875691500e-4f);
+  p = fma(p, r, Vec::broadcast(1.3981999507e-3f));
+  p = fma(p, r, Vec::broadcast(8.3334519073e-3f));
+  p = fma(p, r, Vec::broadcast(4.1665795894e-2f));
+  p = fma(p, r, Vec::broadcast(1.6666665459e-1f));
+  p = fma(p, r, Vec::broadcast(5.0000001201e-1f));
+  p = fma(p, r * r, r) + Vec::broadcast(1.f);
+  return scale2(p, n);
+}
+
+}  // namespace acdc::ACDC_ISA_NS
