@@ -1,0 +1,51 @@
+"""How every backend allocates its results, so that tests can fill them with NaN first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_poisoned = False
+
+
+@contextmanager
+def poison() -> Iterator[None]:
+    """For tests: results start as NaN (integers as −2³⁰), so that an element never written shows."""
+    global _poisoned
+    before, _poisoned = _poisoned, True
+    try:
+        yield
+    finally:
+        _poisoned = before
+
+
+def _prepared(x: Tensor) -> Tensor:
+    if _poisoned:
+        x.fill_(torch.nan if x.is_floating_point() else -(2**30))
+    return x
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What an op computes in: float64 for float64, else float32, under autocast as well."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A contiguous result on the device of ``like``, in the dtype that an op on it computes in unless one is given."""
+    return _prepared(torch.empty(tuple(shape), dtype=dtype or compute_dtype(like.dtype), device=like.device))
+
+
+def empty_image(like: Tensor, channels: int) -> Tensor:
+    """(B, channels, H, W) of the dtype and device of ``like``: channels-last strides if ``like`` has them."""
+    last = like.is_contiguous(memory_format=torch.channels_last)
+    return _prepared(
+        torch.empty(
+            (like.shape[0], channels, *like.shape[2:]),
+            dtype=like.dtype,
+            device=like.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
+    )

@@ -1,0 +1,96 @@
+"""Finds the backend that serves an op: by name, by ACDC_BACKEND or the fastest that can.
+
+A backend's module is imported when it is first asked for; why an import failed is remembered and told. The contract
+between the ops and their backends is docs/adding-a-kernel.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+
+from ..errors import BackendUnavailable
+
+BACKENDS = ("auto", "reference", "native", "triton", "cuda")
+
+#: Module of each backend: it has `why_not`, and the ops' providers as attributes or submodules.
+_MODULES = {"native": "acdc_fast.ops.native", "triton": "acdc_fast.kernels", "cuda": "acdc_fast.ops.cuda"}
+_REMEDIES = {
+    "native": "build it with `pip install -e .` in the repository (needs a C++17 compiler)",
+    "triton": "pip install 'acdc-fast[torch]' with a torch build that brings Triton",
+    "cuda": "pip install 'acdc-fast[cuda13]' (or cuda12), on a machine with an NVIDIA driver",
+}
+#: What "auto" tries on each type of device, fastest first; the reference serves everything.
+_PREFERENCE = {"cpu": ("native",), "cuda": ("triton", "cuda")}
+
+
+@lru_cache(maxsize=None)
+def _load(name: str) -> ModuleType | str:
+    """The module called ``name``, or why it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        if not missing:  # there, but broken: "auto" would hide that
+            warnings.warn(f"{name} cannot be imported: {error}", RuntimeWarning, stacklevel=3)
+        return f"{type(error).__name__}: {error}"
+
+
+def why_not(backend: str, op: str, device: str, dtype: torch.dtype) -> str | None:
+    """Why ``backend`` cannot serve ``op`` on this type of device and dtype, with the remedy; None if it can."""
+    if backend == "reference":
+        return None
+    module = _load(_MODULES[backend])
+    if isinstance(module, str):
+        return f"{module}; {_REMEDIES[backend]}"
+    reason: str | None = module.why_not(device, dtype)
+    if reason is None and backend == "triton":
+        submodule = _load(f"{_MODULES[backend]}.{op}")
+        reason = submodule if isinstance(submodule, str) else None
+    elif reason is None and not hasattr(module, op):
+        reason = f"it has no {op}; use backend='auto'"
+    return reason
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, no-untyped-call]
+def choose(op: str, backend: str | None, device: str, dtype: torch.dtype) -> str:
+    """Name of the backend that will serve ``op``.
+
+    Raises ``ValueError`` for an unknown name and `BackendUnavailable` for one that cannot serve.
+    """
+    name, source = backend, f"backend={backend!r}"
+    if name is None:
+        name = os.environ.get("ACDC_BACKEND") or "auto"
+        source = f"ACDC_BACKEND={name}"
+    if name not in BACKENDS:
+        raise ValueError(f"{source}: unknown backend; known: {', '.join(BACKENDS)}")
+    if name == "auto":
+        able = (b for b in _PREFERENCE.get(device, ()) if why_not(b, op, device, dtype) is None)
+        return next(able, "reference")
+    reason = why_not(name, op, device, dtype)
+    if reason is not None:
+        raise BackendUnavailable(f"{source} cannot serve {op} on {device} tensors of {dtype}: {reason}")
+    return name
+
+
+def provider(backend: str, op: str) -> Any:
+    """The object with `forward` and `backward` of ``op``; ``backend`` comes from `choose`."""
+    if backend == "triton":
+        return cast(Any, _load(f"{_MODULES[backend]}.{op}"))
+    return getattr(_load(_MODULES[backend]), op)
+
+
+def report() -> dict[str, str]:
+    """For each backend "available" or why not, on this machine; for `acdc_fast.env_report`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    out = {}
+    for name in BACKENDS[1:]:
+        where = "cpu" if name == "native" else device
+        out[name] = why_not(name, "spatial_softmax", where, torch.float32) or "available"
+    return out
