@@ -1,0 +1,38 @@
+"""68-point video frames: a packed tar of crops named ``Person_Name_12.jpg``, points found automatically (so noisy).
+
+Split by person, so that nobody is in both parts: a person is held out when a hash of the name falls in the first
+tenth. The hash (CRC-32 of the UTF-8 name) is the same everywhere and for ever.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path, PurePosixPath
+
+from acdc_fast.errors import InputError
+
+from .packed import open_packed
+from .sample import Chosen, Database
+
+TAR = "ytf68-train.tar"
+HELD_OUT = 0.1
+SPLITS = ("train", "test", "all")
+
+
+def person(name: str) -> str:
+    """The person in a frame: its file name up to the last ``_``."""
+    return PurePosixPath(name).stem.rpartition("_")[0]
+
+
+def is_held_out(who: str) -> bool:
+    return zlib.crc32(who.encode("utf-8")) < HELD_OUT * 2**32
+
+
+def open_frames68(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """Splits: "train", "test" (people held out) and "all"."""
+    if split not in SPLITS:
+        raise InputError(f"frames68 has splits {', '.join(SPLITS)}, not {split!r}")
+    table = open_packed(root / TAR, "frames68", split, "2d68", (), skip_broken)
+    if split == "all":
+        return table
+    return Chosen(table, [i for i, n in enumerate(table.names) if is_held_out(person(n)) == (split == "test")], split)

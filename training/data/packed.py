@@ -1,0 +1,54 @@
+"""Packed tars: JPEGs and one ``annotations.csv`` with a header ``image,x0,y0,x1,y1,…`` and attributes after the points.
+
+Coordinates are pixels of the stored picture, pixel centres at integers. Pictures stay encoded in the tar and are
+decoded one at a time (0.3 ms a crop of 224 px), which costs less than the memory that decoded ones would take.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acdc_fast.config import MARKUP_POINTS
+from acdc_fast.errors import InputError
+
+from .sample import Broken, Table, TarPictures
+from .text import numbers
+
+TABLE = "annotations.csv"
+
+
+def open_packed(
+    tar: Path, name: str, split: str, markup: str, attributes: Sequence[str] = (), skip_broken: bool = False
+) -> Table:
+    """The faces of a packed tar. Raises `InputError` naming the file, the line and what is wrong."""
+    pictures, broken = TarPictures(tar), Broken(skip_broken)
+    if not pictures.has(TABLE):
+        raise InputError(f"{tar}: holds no {TABLE}")
+    where = pictures.where(TABLE)
+    rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))
+    count = MARKUP_POINTS[markup]
+    wanted = ["image", *(f"{axis}{k}" for k in range(count) for axis in "xy"), *attributes]
+    header = next(rows, [])
+    if header != wanted:
+        raise InputError(f"{where}:1: columns {','.join(wanted[:5])}… expected ({len(wanted)}), found {header[:5]}…")
+    names: list[str] = []
+    values: list[list[float]] = []
+    for row in rows:
+        line = f"{where}:{rows.line_num}"
+        found = numbers(row[1:], len(wanted) - 1, line, broken)
+        if found is None:
+            continue
+        if not pictures.has(row[0]):
+            broken.report(f"{line}: picture {row[0]} is not in the tar")
+            continue
+        names.append(row[0])
+        values.append(found)
+    table = np.asarray(values, np.float32).reshape(-1, len(wanted) - 1)
+    points = table[:, : 2 * count].reshape(-1, count, 2)
+    extra = {key: table[:, 2 * count + i].astype(np.int64) for i, key in enumerate(attributes)}
+    return Table(name, split, pictures, names, names, {markup: points}, None, extra, broken.messages)

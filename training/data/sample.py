@@ -1,0 +1,250 @@
+"""One annotated face, and a database as a lazy sequence of them.
+
+A database lists its faces when it is opened and decodes a picture when it is asked for. It holds no open file, so it
+can be pickled and sent to worker processes. Pixels: centres at integer coordinates, x to the right, y down.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import cv2
+import numpy as np
+
+from acdc_fast.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Annotation:
+    """What is known of one face without its picture."""
+
+    source: str  # database
+    name: str  # face, unique in its database
+    landmarks: Mapping[str, np.ndarray]  # markup -> (L, 2) float32 pixels
+    pose: np.ndarray | None = None  # (3,) float32 yaw, pitch, roll in degrees
+    box: np.ndarray | None = None  # (4,) float32 xyxy pixels, as a detector gives it; None: regress it from the points
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)  # markup -> (L,) float32; absent: all ones
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sample(Annotation):
+    """A face and its picture."""
+
+    image: np.ndarray  # (H, W) uint8, grey
+
+
+class Broken:
+    """Broken or missing input: an error, or, where asked for, a line in the list of what was skipped."""
+
+    def __init__(self, skip: bool = False) -> None:
+        self.skip = skip
+        self.messages: list[str] = []
+
+    def report(self, message: str, cause: Exception | None = None) -> None:
+        if not self.skip:
+            raise InputError(f"{message} (--skip-broken goes on without it)") from cause
+        self.messages.append(message)
+
+
+class Pictures(Protocol):
+    """Where a database keeps its pictures."""
+
+    def has(self, name: str) -> bool: ...
+    def read(self, name: str) -> bytes: ...
+    def where(self, name: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class FolderPictures:
+    """Pictures as files under a folder."""
+
+    root: Path
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def where(self, name: str) -> str:
+        return str(self.root / name)
+
+
+class TarPictures:
+    """Pictures as members of an uncompressed tar, found by their offsets (no handle is kept open)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with tarfile.open(path, "r:") as tar:
+                self._index = {m.name: (m.offset_data, m.size) for m in tar if m.isfile()}
+        except (OSError, tarfile.TarError) as error:
+            raise InputError(f"{path}: cannot be read as a tar: {error}") from error
+
+    def has(self, name: str) -> bool:
+        return name in self._index
+
+    def read(self, name: str) -> bytes:
+        offset, size = self._index[name]
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def where(self, name: str) -> str:
+        return f"{self.path}:{name}"
+
+
+def decode_grey(data: bytes, where: str) -> np.ndarray:
+    """An encoded picture as (H, W) uint8 grey, in the orientation of its stored pixels. Raises `InputError`."""
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if image is None:
+        raise InputError(f"{where}: not a picture that can be decoded")
+    return np.asarray(image)
+
+
+class Database(Sequence[Sample]):
+    """Faces of one split of one database. Subclasses give `annotation` for a face and `_picture`, where it lies."""
+
+    name: str
+    split: str
+    markups: tuple[str, ...]
+    pictures: Pictures
+    #: What was left out because it was broken, one line each (only with skip_broken).
+    skipped: Sequence[str] = ()
+
+    def annotation(self, index: int) -> Annotation:
+        raise NotImplementedError
+
+    def _picture(self, index: int) -> str:
+        raise NotImplementedError
+
+    def picture(self, index: int) -> np.ndarray:
+        """(H, W) uint8. Raises `InputError` naming the file that is missing or broken."""
+        name = self._picture(index)
+        where = self.pictures.where(name)
+        try:
+            return decode_grey(self.pictures.read(name), where)
+        except (OSError, KeyError) as error:
+            raise InputError(f"{where}: cannot be read: {error}") from error
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return Chosen(self, np.arange(len(self))[index])
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name}: face {index} asked for, but there are {len(self)}")
+        index %= len(self)
+        known = self.annotation(index)
+        return Sample(image=self.picture(index), **{f.name: getattr(known, f.name) for f in fields(Annotation)})
+
+
+class Table(Database):
+    """A database whose annotations fit in a few arrays: text lists and packed tars.
+
+    ``names`` and ``files`` (N), ``points`` markup -> (N, L, 2), ``boxes`` (N, 4) or None, ``attributes`` name -> (N,).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        pictures: Pictures,
+        names: Sequence[str],
+        files: Sequence[str],
+        points: Mapping[str, np.ndarray],
+        boxes: np.ndarray | None = None,
+        attributes: Mapping[str, np.ndarray] | None = None,
+        skipped: Sequence[str] = (),
+    ) -> None:
+        self.name, self.split, self.pictures, self.skipped = name, split, pictures, tuple(skipped)
+        self.names, self.files, self.boxes = tuple(names), tuple(files), boxes
+        self.points = {markup: np.asarray(values, np.float32) for markup, values in points.items()}
+        self.attributes = dict(attributes or {})
+        self.markups = tuple(self.points)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _picture(self, index: int) -> str:
+        return self.files[index]
+
+    def annotation(self, index: int) -> Annotation:
+        return Annotation(
+            source=self.name,
+            name=self.names[index],
+            landmarks={markup: values[index] for markup, values in self.points.items()},
+            box=None if self.boxes is None else self.boxes[index],
+            attributes={key: values[index] for key, values in self.attributes.items()},
+        )
+
+
+class Chosen(Database):
+    """Some faces of a database, in the order of ``indices``."""
+
+    def __init__(self, base: Database, indices: Iterable[int], split: str | None = None) -> None:
+        self.base, self.indices = base, np.asarray(list(indices), np.int64)
+        self.name, self.markups, self.pictures, self.skipped = base.name, base.markups, base.pictures, base.skipped
+        self.split = base.split if split is None else split
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _picture(self, index: int) -> str:
+        return self.base._picture(int(self.indices[index]))
+
+    def annotation(self, index: int) -> Annotation:
+        return self.base.annotation(int(self.indices[index]))
+
+
+class Extended(Database):
+    """A database with labels added to each face: detector boxes, fitted poses, fitted points, weights.
+
+    ``boxes`` (N, 4) and ``poses`` (N, 3): a row of NaN leaves the face as it is. ``points`` markup -> (N, L, 2) and
+    ``weights`` markup -> (N, L) are added to every face.
+    """
+
+    def __init__(
+        self,
+        base: Database,
+        boxes: np.ndarray | None = None,
+        poses: np.ndarray | None = None,
+        points: Mapping[str, np.ndarray] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        for label, values in {"boxes": boxes, "poses": poses, **(points or {}), **(weights or {})}.items():
+            if values is not None and len(values) != len(base):
+                raise InputError(f"{base.name}: {len(values)} {label} for {len(base)} faces: made for another split?")
+        self.base, self.boxes, self.poses = base, boxes, poses
+        self.points, self.weights = dict(points or {}), dict(weights or {})
+        self.name, self.split, self.pictures, self.skipped = base.name, base.split, base.pictures, base.skipped
+        self.markups = (*base.markups, *(m for m in self.points if m not in base.markups))
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def _picture(self, index: int) -> str:
+        return self.base._picture(index)
+
+    def annotation(self, index: int) -> Annotation:
+        known = self.base.annotation(index)
+        box, pose = known.box, known.pose
+        if self.boxes is not None and np.isfinite(self.boxes[index]).all():
+            box = np.asarray(self.boxes[index], np.float32)
+        if self.poses is not None and np.isfinite(self.poses[index]).all():
+            pose = np.asarray(self.poses[index], np.float32)
+        return replace(
+            known,
+            box=box,
+            pose=pose,
+            landmarks={**known.landmarks, **{m: np.asarray(v[index], np.float32) for m, v in self.points.items()}},
+            weights={**known.weights, **{m: np.asarray(v[index], np.float32) for m, v in self.weights.items()}},
+        )

@@ -1,0 +1,39 @@
+"""Lines of annotation files, with errors that name file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acdc_fast.errors import InputError
+
+from .sample import Broken
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """("file:line", text) of every line that is not blank. Raises `InputError` for a file that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"{path}:{number}", line
+
+
+def numbers(words: Sequence[str], count: int, where: str, broken: Broken) -> list[float] | None:
+    """``count`` finite numbers, or None after a report."""
+    if len(words) != count:
+        broken.report(f"{where}: {count} numbers expected, {len(words)} found")
+        return None
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        broken.report(f"{where}: {error}", error)
+        return None
+    if not np.isfinite(values).all():
+        broken.report(f"{where}: a number is not finite")
+        return None
+    return values
