@@ -1,0 +1,81 @@
+"""What training minimises: landmark loss (eq. 7) and pose loss (eq. 8) of every stage.
+
+Every mean runs over all faces of a batch, known or not: an unknown point or pose counts as zero. The loss of a batch is
+then the mean of the losses of its equal parts, which is what distributed training computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acdc_fast.network import POSE_SCALE
+from acdc_fast.types import Prediction
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of a batch of B faces."""
+
+    landmarks: Mapping[str, Tensor]  # markup -> (B, L, 2) crop units; only the markups that the database has
+    weights: Mapping[str, Tensor]  # markup -> (B, L), 0 for unknown points; a markup that is absent has all ones
+    pose: Tensor | None = None  # (B, 3) yaw, pitch, roll in degrees; a row with NaN is unknown
+
+
+def stage_weights(stages: int) -> tuple[float, ...]:
+    """λ of each stage, paper §III-C: ⅛, ¼, ½, 1; doubled from stage to stage for other numbers of stages (ours)."""
+    return tuple(0.5 ** (stages - 1 - i) for i in range(stages))
+
+
+def landmark_loss(predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Eq. 7 for one markup: mean over faces and points of |Δx| + |Δy|. (B, L, 2), (B, L, 2), (B, L) → scalar.
+
+    Points of weight 0 may be NaN.
+    """
+    if weights is None:
+        return (predicted - target).abs().sum(2).mean()
+    known = weights > 0
+    target = torch.where(known[..., None], target, predicted.detach())
+    return ((predicted - target).abs().sum(2) * weights).mean()
+
+
+def pose_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Eq. 8: mean over faces of |Δyaw| + |Δpitch| + |Δroll| in degrees / 90. (B, 3) degrees twice → scalar."""
+    known = torch.isfinite(target).all(1)
+    target = torch.where(known[:, None], target, predicted.detach())
+    return (predicted - target).abs().sum(1).mean() / POSE_SCALE
+
+
+def cascade_loss(
+    prediction: Prediction,
+    targets: Targets,
+    pose_weight: float = 1.0,
+    markup_weights: Mapping[str, float] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum over stages of λ·(eq. 7 for each markup of the batch + pose_weight · eq. 8), and its parts.
+
+    ``prediction`` must have its stages (``all_stages=True``). The parts are named ``stage1/2d68``, ``stage1/pose``, …,
+    unweighted and detached. ``markup_weights`` weighs markups against each other (ours; 1 where absent).
+    """
+    if prediction.stages is None:
+        raise ValueError("the loss needs every stage: call the network with all_stages=True")
+    markup_weights = markup_weights or {}
+    parts: dict[str, Tensor] = {}
+    total = torch.zeros((), device=next(iter(prediction.landmarks.values())).device)
+    for i, (stage, scale) in enumerate(zip(prediction.stages, stage_weights(len(prediction.stages)), strict=True)):
+        for markup, target in targets.landmarks.items():
+            if markup not in stage.landmarks:
+                continue
+            loss = landmark_loss(stage.landmarks[markup].float(), target, targets.weights.get(markup))
+            parts[f"stage{i + 1}/{markup}"] = loss.detach()
+            total = total + scale * markup_weights.get(markup, 1.0) * loss
+        if targets.pose is not None and stage.pose is not None:
+            loss = pose_loss(stage.pose.float(), targets.pose)
+            parts[f"stage{i + 1}/pose"] = loss.detach()
+            total = total + scale * pose_weight * loss
+    if not parts:
+        raise ValueError(f"the batch has {', '.join(targets.landmarks)}, none of which the network gives")
+    return total, parts

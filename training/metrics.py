@@ -1,0 +1,120 @@
+"""What evaluation measures (paper §IV-A). Plain numpy; points in any one unit, faces along the first axis.
+
+A face that was not found is a row of NaN in the predictions, and its error counts as `MISS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+#: Error of a face that the detector missed: as large as the normaliser itself.
+MISS = 1.0
+#: Threshold of the failure rate and end of the cumulative error distribution.
+THRESHOLD = 0.1
+#: Outer eye corners of the 2D markups; for five points the eye centres (inter-ocular distance).
+EYES = {98: (60, 72), 68: (36, 45), 5: (0, 1)}
+
+
+def eye_distance(points: ArrayLike) -> Floats:
+    """(N, L, 2) labels with 98, 68 or 5 points → (N,) distance of the outer eye corners (5 points: of the eyes)."""
+    points = np.asarray(points, np.float64)
+    if points.shape[1] not in EYES:
+        raise ValueError(f"eyes are known of markups with 98, 68 or 5 points, not {points.shape[1]}")
+    left, right = EYES[points.shape[1]]
+    return np.asarray(np.linalg.norm(points[:, right] - points[:, left], axis=1))
+
+
+def box_size(points: ArrayLike) -> Floats:
+    """(N, L, 2) labels → (N,) √(width·height) of their bounding box, the normaliser of 3D landmarks."""
+    extent = np.ptp(np.asarray(points, np.float64), axis=1)
+    return np.asarray(np.sqrt(extent[:, 0] * extent[:, 1]))
+
+
+def point_errors(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike) -> Floats:
+    """(N, L, 2), (N, L, 2), (N,) → (N, L) distances divided by the normaliser; `MISS` for faces not found."""
+    gap = np.linalg.norm(np.asarray(predicted, np.float64) - np.asarray(target, np.float64), axis=2)
+    errors = gap / np.asarray(normaliser, np.float64)[:, None]
+    missed = ~np.isfinite(np.asarray(predicted, np.float64)).all(axis=(1, 2))
+    errors[missed] = MISS
+    return np.asarray(errors)
+
+
+def nme(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike) -> Floats:
+    """(N,) normalised mean error of each face: mean over its points of `point_errors`."""
+    return np.asarray(point_errors(predicted, target, normaliser).mean(1))
+
+
+def failure_rate(errors: ArrayLike, threshold: float = THRESHOLD) -> float:
+    """Share of faces whose error exceeds the threshold (FR@0.1)."""
+    return float(np.mean(np.asarray(errors) > threshold))
+
+
+def area_under_curve(errors: ArrayLike, threshold: float = THRESHOLD) -> float:
+    """AUC@0.1: area under the cumulative error distribution from 0 to the threshold, divided by it.
+
+    Exact: a face of error e adds a rectangle of width threshold − e.
+    """
+    return float(np.mean(np.clip(threshold - np.asarray(errors, np.float64), 0, None)) / threshold)
+
+
+def euler_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
+    """(N, 3), (N, 3) yaw, pitch, roll in degrees → (N, 3) absolute errors, the shorter way round."""
+    gap = np.abs(np.asarray(predicted, np.float64) - np.asarray(target, np.float64)) % 360
+    return np.minimum(gap, 360 - gap)
+
+
+#: AFLW2000-3D's ranges of |yaw| in degrees; both ends belong to the range that they open, 90 to the last.
+YAW_RANGES = ((0, 30), (30, 60), (60, 90))
+
+
+def by_yaw(values: ArrayLike, yaw: ArrayLike) -> tuple[dict[str, float], float]:
+    """Means of values (N,) by range of |yaw| (N,), and the mean of these means (ranges with faces only)."""
+    values, yaw = np.asarray(values, np.float64), np.abs(np.asarray(yaw, np.float64))
+    means = {}
+    for low, high in YAW_RANGES:
+        inside = (yaw >= low) & ((yaw < high) | ((high == 90) & (yaw == 90)))
+        if inside.any():
+            means[f"[{low},{high}]"] = float(values[inside].mean())
+    return means, float(np.mean(list(means.values()))) if means else float("nan")
+
+
+def face_axes(target: ArrayLike) -> tuple[Floats, Floats]:
+    """(N, L, 2) labels → eye-line axes (N, 2, 2), rows along the eyes and across, and eye distance (N,)."""
+    target = np.asarray(target, np.float64)
+    left, right = EYES[target.shape[1]]
+    distance = eye_distance(target)
+    along = (target[:, right] - target[:, left]) / distance[:, None]
+    across = np.stack([-along[:, 1], along[:, 0]], 1)
+    return np.stack([along, across], 1), distance
+
+
+def offset_removed_nme(predicted: ArrayLike, target: ArrayLike) -> Floats:
+    """(N,) NME by eye distance after each point's mean offset is taken out.
+
+    Offsets are measured in the face's eye-line axes and in eye distances, learnt on the even faces and taken from the
+    odd ones and the other way round. Faces not found teach nothing and keep the error `MISS`.
+    """
+    predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
+    axes, distance = face_axes(target)
+    gap = np.einsum("nij,nlj->nli", axes, predicted - target) / distance[:, None, None]
+    found = np.isfinite(gap).all(axis=(1, 2))
+    half = np.arange(len(gap)) % 2
+    errors = np.full(len(gap), MISS)
+    for part in (0, 1):
+        teach, taught = found & (half != part), found & (half == part)
+        offset = gap[teach].mean(0) if teach.any() else 0.0
+        errors[taught] = np.linalg.norm(gap[taught] - offset, axis=2).mean(1)
+    return errors
+
+
+def separation(low: ArrayLike, high: ArrayLike) -> float:
+    """Probability that a value of ``high`` exceeds one of ``low``: the area under the ROC curve, ties count half."""
+    low, high = np.sort(np.asarray(low, np.float64)), np.asarray(high, np.float64)
+    below = np.searchsorted(low, high, "left")
+    ties = np.searchsorted(low, high, "right") - below
+    return float((below + ties / 2).sum() / (len(low) * len(high)))

@@ -1,0 +1,33 @@
+"""Learning rate and crop resolution as functions of the update count, so that a resumed run needs no state of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Updates at one crop resolution and batch size; phases follow each other."""
+
+    updates: int
+    resolution: int = 128
+    batch: int = 8  # faces of one update, all processes together
+
+
+def learning_rate(step: int, updates: int, base: float, power: float = 0.9, warmup: int = 0) -> float:
+    """Polynomial annealing (paper §III-D: power 0.9), after a linear warm-up over ``warmup`` updates (ours).
+
+    ``step`` counts from 0; the rate reaches 0 at ``step == updates``.
+    """
+    ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return base * ramp * max(0.0, 1 - step / updates) ** power
+
+
+def phase_at(step: int, phases: Sequence[Phase]) -> Phase:
+    """The phase that update ``step`` belongs to; the last one for steps past the end."""
+    for phase in phases:
+        if step < phase.updates:
+            return phase
+        step -= phase.updates
+    return phases[-1]
