@@ -24,4 +24,6 @@ inline void require(bool condition, const std::string& message) {
   if (!condition) throw InputError(message);
 }
 
+void bind_rasterize(py::module_& m);  // rasterize.cpp
+
 }  // namespace acdc
