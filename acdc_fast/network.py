@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import ops
+from .checks import check_crops
 from .config import ACDCConfig
-from .errors import InputError
 from .types import Moments, Prediction
 
 #: Pose in the network and its loss is degrees / 90 (ours): yaw then spans [-1, 1] on 300W-LP.
@@ -161,13 +161,3 @@ class ACDC(nn.Module):
             None if pose is None else pose * POSE_SCALE,
             mask,
         )
-
-
-def check_crops(shape: tuple[int, ...], floating: bool) -> None:
-    """Shared by every engine, so that all say the same of bad crops."""
-    if len(shape) != 4 or shape[1] != 1:
-        raise InputError(f"crops must have shape (B, 1, S, S), not {tuple(shape)}")
-    if shape[2] != shape[3] or shape[2] % 8 or shape[2] < 32:
-        raise InputError(f"crops must be square with a side that is a multiple of 8 from 32, not {shape[2]}×{shape[3]}")
-    if not floating:
-        raise InputError("crops must be floating point in [0, 1]; divide 8-bit images by 255 first")

@@ -1,0 +1,96 @@
+"""Eager engine: the network of `network.py` run by torch. The plainest engine, and the truth the others are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..checks import check_crops, check_stages
+from ..config import ACDCConfig
+from ..errors import BackendUnavailable
+from ..network import ACDC
+from ..types import Prediction
+
+
+class EagerEngine:
+    """Runs an `ACDC` of its own. Takes numpy arrays or torch tensors and gives what came in, as float32."""
+
+    name = "eager"
+    takes_tensors = True
+
+    def __init__(
+        self,
+        config: ACDCConfig,
+        arrays: dict[str, np.ndarray],
+        threads: int | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+    ) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendUnavailable("backend 'eager' on a GPU: torch sees no GPU; use device='cpu'")
+        known = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+        if dtype not in known:
+            raise BackendUnavailable(f"backend 'eager' computes in {', '.join(known)}, not {dtype!r}")
+        self.config, self.device, self.threads = config, torch.device(device), threads
+        # bfloat16 is autocast: the convolutions run in it, softmax and moments stay in float32.
+        self.autocast = known[dtype] == torch.bfloat16
+        self.dtype = torch.float32 if self.autocast else known[dtype]
+        network = ACDC(config)
+        state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        network.load_state_dict(state, strict=False)  # weights.check_arrays has compared every name and shape
+        self.networks = {config.stages: network.eval().to(self.device, self.dtype)}
+
+    @torch.inference_mode()
+    def __call__(
+        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True
+    ) -> Prediction:
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None."""
+        network = self._first(check_stages(stages, self.config.stages))
+        tensors = isinstance(crops, torch.Tensor)
+        check_crops(crops.shape, crops.is_floating_point() if tensors else crops.dtype.kind == "f")
+        x = crops if tensors else torch.from_numpy(np.ascontiguousarray(crops))
+        with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            prediction = network(x.to(self.device, self.dtype), all_stages=all_stages)
+        return _given(prediction, crops.device if tensors else None, mask)
+
+    def _first(self, stages: int) -> ACDC:
+        """The network cut after its first stages; shares its parts with the whole one."""
+        if stages not in self.networks:
+            whole = self.networks[self.config.stages]
+            cut = ACDC(replace(self.config, stages=stages))
+            cut.unets, cut.gtn, cut.excite = whole.unets[:stages], whole.gtn, whole.excite[: stages - 1]
+            self.networks[stages] = cut.eval()
+        return self.networks[stages]
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """torch's threads are set for the whole process, so they are put back."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _given(prediction: Prediction, device: torch.device | None, mask: bool) -> Prediction:
+    """As tensors on ``device``, or as numpy arrays where it is None."""
+
+    def give(tensor: torch.Tensor) -> Any:
+        tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
+        return tensor.cpu().numpy() if device is None else tensor.to(device)
+
+    return Prediction(
+        {name: give(points) for name, points in prediction.landmarks.items()},
+        {name: give(moments) for name, moments in prediction.covariance.items()},
+        None if prediction.pose is None else give(prediction.pose),
+        give(prediction.mask) if mask else None,
+        prediction.stages and tuple(_given(stage, device, mask) for stage in prediction.stages),
+    )

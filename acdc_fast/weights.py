@@ -1,0 +1,152 @@
+"""Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
+
+Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed to
+users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units) and
+``card`` (JSON of facts: data, licence, command, commit, results).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .config import ACDCConfig
+from .errors import AcdcError, InputError
+from .files import written_beside
+
+FORMAT = "acdc-fast 1"
+FOLDER = Path(__file__).parent / "weights"
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One trained network: what a weights file holds."""
+
+    config: ACDCConfig
+    arrays: Arrays  # float32, named as in ACDC.state_dict(), batch norm's running statistics included
+    markups: tuple[str, ...] = ()  # handed to users; empty = all of the config's
+    calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
+    card: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        return self.markups or self.config.order
+
+
+def state_shapes(config: ACDCConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array that a network of this config has; agrees with `ACDC(config).state_dict()`."""
+    w = config.width
+    blocks = {
+        "encode1": (w, w), "down1": (w, w), "encode2": (w, 2 * w), "down2": (2 * w, 2 * w),
+        "encode3": (2 * w, 4 * w), "down3": (4 * w, 4 * w), "up3": (4 * w, 4 * w), "decode3": (4 * w, 2 * w),
+        "up2": (2 * w, 2 * w), "decode2": (2 * w, w), "up1": (w, w), "decode1": (w, w),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i in range(config.stages):
+        shapes[f"unets.{i}.stem.weight"] = (w, config.fusion_channels if i else 1, 1, 1)
+        shapes[f"unets.{i}.stem.bias"] = (w,)
+        for name, (inputs, outputs) in blocks.items():
+            shapes[f"unets.{i}.{name}.0.weight"] = (outputs, inputs, 3, 3)
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"unets.{i}.{name}.1.{part}"] = (outputs,)
+    for stream, markups in (("2d", config.chain), ("3d", config.solid)):
+        inputs = config.stream_channels
+        if markups:
+            shapes[f"gtn.depthwise.{stream}"] = (inputs, 3, 3)
+        for markup in markups:
+            shapes[f"gtn.transfer.{markup}"] = (config.points[markup], inputs)
+            inputs = config.points[markup]
+    if config.has_pose:
+        shapes["gtn.pose.weight"] = (3, 2 * config.points[config.solid[0]])
+        shapes["gtn.pose.bias"] = (3,)
+    for i in range(config.stages - 1 if config.has_excitation else 0):
+        shapes[f"excite.{i}.weight"] = (config.fusion_channels, 3)
+        shapes[f"excite.{i}.bias"] = (config.fusion_channels,)
+    return shapes
+
+
+def check_arrays(config: ACDCConfig, arrays: Mapping[str, np.ndarray], where: str) -> Arrays:
+    """The arrays that a network of this config needs, as float32; `InputError` names the first that does not fit."""
+    checked: Arrays = {}
+    for name, shape in state_shapes(config).items():
+        if name not in arrays:
+            raise InputError(f"{where}: tensor {name!r} is missing; were the weights made by another architecture?")
+        array = np.asarray(arrays[name])
+        if array.shape != shape:
+            raise InputError(f"{where}: tensor {name!r} has shape {array.shape}, this architecture needs {shape}")
+        if array.dtype.kind != "f":
+            raise InputError(f"{where}: tensor {name!r} holds {array.dtype}, not floating point numbers")
+        checked[name] = np.ascontiguousarray(array, np.float32)
+        if not np.isfinite(checked[name]).all():
+            raise InputError(f"{where}: tensor {name!r} holds NaN or infinity")
+    stray = [name for name in arrays if name not in checked and not name.endswith("num_batches_tracked")]
+    if stray:
+        raise InputError(f"{where}: tensor {stray[0]!r} has no place in this architecture")
+    return checked
+
+
+def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
+    """Written beside and renamed. `InputError` where the arrays do not fit the config."""
+    from safetensors.numpy import save_file
+
+    metadata = {
+        "format": FORMAT,
+        "config": weights.config.to_json(),
+        "markups": json.dumps(weights.exposed),
+        "calibration": json.dumps(weights.calibration),
+        "card": json.dumps(weights.card),
+    }
+    arrays = check_arrays(weights.config, weights.arrays, str(path))
+    with written_beside(path) as beside:
+        save_file(arrays, beside, metadata)
+
+
+def load_weights(path: str | os.PathLike[str]) -> Weights:
+    """Raises `InputError`, naming the file, where it is missing, truncated, of another kind or another architecture."""
+    from safetensors import SafetensorError, safe_open
+
+    where = os.fspath(path)
+    if not os.path.isfile(where):
+        raise InputError(f"{where}: there is no such weights file")
+    try:
+        with safe_open(where, "np") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: not a whole safetensors file ({error})") from error
+    if "config" not in metadata:
+        raise InputError(f"{where}: safetensors, but not of acdc_fast: its metadata names no network config")
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{where}: layout {metadata.get('format')!r}, this version reads {FORMAT!r}; update acdc_fast?")
+    try:
+        config = ACDCConfig.from_json(metadata["config"])
+        markups = tuple(json.loads(metadata.get("markups", "[]")))
+        calibration = {m: (float(a), float(b)) for m, (a, b) in json.loads(metadata.get("calibration", "{}")).items()}
+        card = dict(json.loads(metadata.get("card", "{}")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: its metadata cannot be read: {error}") from error
+    stray = [m for m in markups if m not in config.markups]
+    if stray:
+        raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
+    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card)
+
+
+def bundled() -> dict[str, Path]:
+    """Weights inside the package, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def bundled_path(name: str) -> Path:
+    """Path of the weights of this name inside the package; `AcdcError` says which there are."""
+    known = bundled()
+    if name not in known:
+        raise AcdcError(f"no weights named {name!r} in this package; it has {', '.join(known) or 'none'}")
+    return known[name]

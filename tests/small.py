@@ -1,0 +1,34 @@
+"""Small networks with settled batch-norm statistics, shared by the tests of the rooms above the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.weights import Weights
+
+
+def small_network(seed: int = 0, **fields: Any) -> ACDC:
+    """Random weights; running statistics and affine parts of batch norm are random too, so none of them is idle."""
+    torch.manual_seed(seed)
+    network = ACDC(ACDCConfig(**{"width": 8, "stages": 3, **fields}))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            with torch.no_grad():
+                module.weight.uniform_(0.7, 1.3)
+                module.bias.normal_(0, 0.1)
+    return network.eval()
+
+
+def arrays_of(network: ACDC) -> dict[str, np.ndarray]:
+    return {k: v.numpy().copy() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def small_weights(seed: int = 0, **fields: Any) -> Weights:
+    network = small_network(seed, **fields)
+    return Weights(network.config, arrays_of(network))
