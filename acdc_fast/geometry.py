@@ -19,14 +19,18 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.floating[Any]]
 
 #: The crop convention: the crop's centre lies (dx·w, dy·h) from the centre of the detector's box of w×h pixels, its
-#: side is scale·√(w·h). Measured: where the box of the detector lies about the points (see `square_from_points`).
-BOX_SHIFT = (0.0, 0.0)
-BOX_SCALE = 1.35
+#: side is scale·√(w·h). Chosen on 3 129 frames with 68 points: of the upright crops 99.8 % hold all 68 points and half
+#: would do with 1.03; below 1.3 more than 1 % lose a point, and any other shift downwards loses more.
+BOX_SHIFT = (0.0, 0.12)
+BOX_SCALE = 1.4
 
-#: The same square from five points: centre = mean of the points + shift·side, side = scale·max(distance between the
-#: eyes, distance from the middle of the eyes to the middle of the mouth).
-POINTS_SHIFT = (0.0, 0.0)
-POINTS_SCALE = 2.2
+#: Where the detector's box lies about the eyes, nose and mouth: measured on 9 999 MTFL faces and the 3 129 frames, all of
+#: which it finds. With u² = |eye to eye|² + |eyes to mouth|², the box has √(w·h) = 1.73·u (scatter σ 6 %), is 1.31 times
+#: as high as wide (σ 6 %), its centre lies 0.097·√(w·h) above the mean of the five points (σ 0.034) and, where the nose
+#: points to one side, by as much to the other side of the middle of eyes and mouth (σ 0.034; 0.09 without this).
+FACE_SCALE = 1.73
+FACE_ASPECT = 1.31
+FACE_LIFT = 0.097
 
 
 def square_from_box(boxes: ArrayLike) -> Floats:
@@ -38,11 +42,11 @@ def square_from_box(boxes: ArrayLike) -> Floats:
 
 
 def box_from_square(squares: ArrayLike) -> Floats:
-    """(N, 4) squares → (N, 4) xyxy, the inverse of `square_from_box` for square boxes; the angle is ignored."""
+    """(N, 4) squares → (N, 4) xyxy: the box of a detector's proportions that gives this square; the angle is ignored."""
     cx, cy, side = np.asarray(squares, np.float64).reshape(-1, 4).T[:3]
-    w = side / BOX_SCALE
-    cx, cy = cx - BOX_SHIFT[0] * w, cy - BOX_SHIFT[1] * w
-    return np.stack([cx - w / 2, cy - w / 2, cx + w / 2, cy + w / 2], 1)
+    w, h = side / BOX_SCALE / np.sqrt(FACE_ASPECT), side / BOX_SCALE * np.sqrt(FACE_ASPECT)
+    cx, cy = cx - BOX_SHIFT[0] * w, cy - BOX_SHIFT[1] * h
+    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
 
 
 def five_points(points: ArrayLike) -> Floats:
@@ -60,14 +64,19 @@ def five_points(points: ArrayLike) -> Floats:
     return np.stack(parts, -2)
 
 
-def square_from_points(points: ArrayLike) -> Floats:
-    """(N, L, 2) landmarks in image pixels, L of `five_points` → (N, 4) upright squares."""
+def box_from_points(points: ArrayLike) -> Floats:
+    """(N, L, 2) landmarks in image pixels, L of `five_points` → (N, 4) xyxy: where the detector's box would lie."""
     five = five_points(np.asarray(points, np.float64).reshape(-1, *np.shape(points)[-2:]))
-    eyes, mouth = five[:, :2].mean(1), five[:, 3:].mean(1)
-    between = np.linalg.norm(five[:, 1] - five[:, 0], axis=1)
-    side = POINTS_SCALE * np.maximum(between, np.linalg.norm(mouth - eyes, axis=1))
-    centre = five.mean(1) + side[:, None] * np.array(POINTS_SHIFT)
-    return np.concatenate([centre, side[:, None], np.zeros_like(side)[:, None]], 1)
+    eyes, nose, mouth = five[:, :2].mean(1), five[:, 2], five[:, 3:].mean(1)
+    size = FACE_SCALE * np.hypot(*(np.linalg.norm(d, axis=1) for d in (five[:, 1] - five[:, 0], mouth - eyes)))
+    w, h = size / np.sqrt(FACE_ASPECT), size * np.sqrt(FACE_ASPECT)
+    cx, cy = (eyes + mouth)[:, 0] - nose[:, 0], five[:, :, 1].mean(1) - FACE_LIFT * size
+    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
+
+
+def square_from_points(points: ArrayLike) -> Floats:
+    """(N, L, 2) landmarks in image pixels → (N, 4) upright squares: the crop of the box that they suggest."""
+    return square_from_box(box_from_points(points))
 
 
 def crop_to_image_matrix(squares: ArrayLike) -> Floats:

@@ -41,9 +41,27 @@ def test_pixel_matrix_agrees_with_crop_units(size: int) -> None:
     assert np.allclose(by_matrix, geometry.crop_to_image((pixels + 0.5) / size, s), atol=1e-9)
 
 
-def test_box_square_box() -> None:
-    box = np.array([[3.0, 5.0, 43.0, 45.0]])
-    assert np.allclose(geometry.box_from_square(geometry.square_from_box(box)), box)
+def test_square_box_square() -> None:
+    s = squares(20) * [1, 1, 1, 0]
+    boxes = geometry.box_from_square(s)
+    assert np.allclose(geometry.square_from_box(boxes), s)
+    aspect = (boxes[:, 3] - boxes[:, 1]) / (boxes[:, 2] - boxes[:, 0])
+    assert np.allclose(aspect, geometry.FACE_ASPECT)
+
+
+def test_square_from_box_by_hand() -> None:
+    # 40 wide, 90 high: centre (30, 65) moved down by 0.12·90, side 1.4·√3600.
+    assert np.allclose(geometry.square_from_box([10, 20, 50, 110]), [[30, 65 + 10.8, 84, 0]])
+
+
+def test_box_from_points_by_hand() -> None:
+    # Eyes 30 apart, mouth 40 below them: u = 50. The nose tip 2 to the right puts the box 2 to the left.
+    five = np.array([[[85, 100], [115, 100], [102, 120], [90, 140], [110, 140]]], float)
+    size = geometry.FACE_SCALE * 50
+    x0, y0, x1, y1 = geometry.box_from_points(five)[0]
+    assert np.isclose((x0 + x1) / 2, 98) and np.isclose((y0 + y1) / 2, 120 - geometry.FACE_LIFT * size)
+    assert np.isclose((x1 - x0) * (y1 - y0), size**2) and np.isclose((y1 - y0) / (x1 - x0), geometry.FACE_ASPECT)
+    assert np.allclose(geometry.square_from_points(five), geometry.square_from_box([x0, y0, x1, y1]))
 
 
 angles = st.floats(-89.0, 89.0)
