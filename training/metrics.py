@@ -65,7 +65,7 @@ def area_under_curve(errors: ArrayLike, threshold: float = THRESHOLD) -> float:
 def euler_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
     """(N, 3), (N, 3) yaw, pitch, roll in degrees → (N, 3) absolute errors, the shorter way round."""
     gap = np.abs(np.asarray(predicted, np.float64) - np.asarray(target, np.float64)) % 360
-    return np.minimum(gap, 360 - gap)
+    return np.asarray(np.minimum(gap, 360 - gap))
 
 
 #: AFLW2000-3D's ranges of |yaw| in degrees; both ends belong to the range that they open, 90 to the last.

@@ -1,7 +1,8 @@
-"""Learning rate and crop resolution as functions of the update count, so that a resumed run needs no state of theirs."""
+"""Learning rate and crop resolution as functions of the update count: a resumed run needs no state of theirs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ def learning_rate(step: int, updates: int, base: float, power: float = 0.9, warm
     ``step`` counts from 0; the rate reaches 0 at ``step == updates``.
     """
     ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return base * ramp * max(0.0, 1 - step / updates) ** power
+    return base * ramp * math.pow(max(0.0, 1 - step / updates), power)
 
 
 def phase_at(step: int, phases: Sequence[Phase]) -> Phase:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from acdc_fast.training.losses import Targets, cascade_loss, landmark_loss, pose_loss, stage_weights
+
 from acdc_fast.types import Prediction
 
 
@@ -55,7 +55,7 @@ def test_cascade_weighs_stages_markups_and_pose() -> None:
     last = prediction(points, zeros, stages)
     total, parts = cascade_loss(last, targets, pose_weight=0.5, markup_weights={"2d5": 3.0})
     # stage i: landmarks 0.2·i, pose 3·9·i/90 = 0.3·i
-    expected = sum(w * (3.0 * 0.2 * i + 0.5 * 0.3 * i) for w, i in zip((0.125, 0.25, 0.5, 1.0), (1, 2, 3, 4)))
+    expected = sum(w * (3.0 * 0.2 * i + 0.5 * 0.3 * i) for i, w in enumerate((0.125, 0.25, 0.5, 1.0), 1))
     assert total.item() == pytest.approx(expected)
     assert parts["stage3/2d5"].item() == pytest.approx(0.6)
     assert parts["stage2/pose"].item() == pytest.approx(0.6)

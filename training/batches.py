@@ -1,0 +1,151 @@
+"""Batches as a function of seed and update number: the same after a resume, in any worker, on any process."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from acdc_fast.errors import InputError
+
+from .augment import Crop, crop_face
+from .data import Database, open_database
+from .distributed import World
+from .losses import Targets
+from .schedule import Phase, phase_at
+from .settings import Settings, Source
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B faces of one database."""
+
+    source: str
+    image: Tensor  # (B, 1, S, S) uint8
+    targets: Targets
+
+    def to(self, device: torch.device, channels_last: bool = False) -> tuple[Tensor, Targets]:
+        """Crops as floats in [0, 1] and their labels, on the device."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        image = self.image.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=layout)
+        moved = Targets(
+            {m: v.to(device, non_blocking=True) for m, v in self.targets.landmarks.items()},
+            {m: v.to(device, non_blocking=True) for m, v in self.targets.weights.items()},
+            None if self.targets.pose is None else self.targets.pose.to(device, non_blocking=True),
+        )
+        return image, moved
+
+
+def collate(crops: Sequence[Crop], source: str) -> Batch:
+    """Crops of one database → a batch; markups that some of the faces lack are left out."""
+    markups = [m for m in crops[0].landmarks if all(m in c.landmarks for c in crops)]
+    poses = [np.full(3, np.nan, np.float32) if c.pose is None else c.pose for c in crops]
+    return Batch(
+        source,
+        torch.from_numpy(np.stack([c.image for c in crops])),
+        Targets(
+            {m: torch.from_numpy(np.stack([c.landmarks[m] for c in crops])) for m in markups},
+            {m: torch.from_numpy(np.stack([c.weights[m] for c in crops])) for m in markups},
+            torch.from_numpy(np.stack(poses)) if any(c.pose is not None for c in crops) else None,
+        ),
+    )
+
+
+_SPLIT = re.compile(r"(?P<split>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
+
+
+def open_source(source: Source, root: Path, skip_broken: bool = False) -> Database:
+    """A database of the settings. A split may carry a range of faces: ``train[500:]``."""
+    match = _SPLIT.fullmatch(source.split)
+    if match is None:
+        raise InputError(f"split {source.split!r} of {source.name}: a name, or a name and a range as in train[500:]")
+    database = open_database(source.name, root, match["split"], skip_broken)
+    if match["start"] is not None:
+        start, stop = (int(match[k]) if match[k] else None for k in ("start", "stop"))
+        database = cast(Database, database[start:stop])
+    if not len(database):
+        raise InputError(f"{source.name}, split {source.split}: no faces")
+    return database
+
+
+class Batches(Dataset[Batch]):
+    """Batch of every update: the databases in turn, each shuffled anew in every pass over it.
+
+    ``batches[step]`` is this process's share of the batch of that update.
+    """
+
+    def __init__(self, settings: Settings, sources: Sequence[Database], world: World) -> None:
+        self.settings, self.sources = settings, sources
+        self.shares: Mapping[int, slice] = {p.batch: world.share(p.batch) for p in settings.phases}
+
+    def __len__(self) -> int:
+        return self.settings.updates
+
+    def visits(self, step: int, source: int) -> int:
+        """Updates before ``step`` that took their batch from a source."""
+        turns = self.settings.turns
+        rounds, rest = divmod(step, len(turns))
+        return rounds * turns.count(source) + turns[:rest].count(source)
+
+    def faces_before(self, step: int, source: int) -> int:
+        """Faces of a source used before ``step``."""
+        total, start = 0, 0
+        for phase in self.settings.phases:
+            end = min(start + phase.updates, step)
+            if end > start:
+                total += (self.visits(end, source) - self.visits(start, source)) * phase.batch
+            start += phase.updates
+        return total
+
+    def __getitem__(self, step: int) -> Batch:
+        phase: Phase = phase_at(step, self.settings.phases)
+        turns, seed = self.settings.turns, self.settings.seed
+        which = turns[step % len(turns)]
+        database = self.sources[which]
+        first = self.faces_before(step, which)
+        crops = []
+        for place in range(phase.batch)[self.shares[phase.batch]]:
+            sweep, position = divmod(first + place, len(database))
+            index = _shuffled(seed, which, sweep, len(database))[position]
+            generator = np.random.default_rng((seed, step, place))
+            crops.append(crop_face(database[int(index)], phase.resolution, generator, self.settings.augment))
+        return collate(crops, database.name)
+
+    def loader(self, start: int) -> DataLoader[Batch]:
+        """Batches from update ``start`` to the last."""
+        workers = self.settings.workers
+        return DataLoader(
+            self, batch_size=None, sampler=range(start, len(self)), num_workers=workers, worker_init_fn=_start_worker,
+            prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+        )  # fmt: skip
+
+
+_ORDER: dict[tuple[int, int, int, int], np.ndarray] = {}
+
+
+def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
+    """Order of a database in one pass over it; the last few orders are kept."""
+    key = (seed, source, sweep, size)
+    if key not in _ORDER:
+        if len(_ORDER) >= 16:
+            _ORDER.clear()
+        _ORDER[key] = np.random.default_rng((seed, source, sweep)).permutation(size)
+    return _ORDER[key]
+
+
+def _start_worker(_: int) -> None:
+    """Workers leave ctrl-C to the process that reads from them, and stay on one core each."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,130 @@
+"""One process or many (`torchrun`): the same loss curve at the same global batch, to rounding.
+
+Equal shares of the batch, batch-norm statistics over all of it, and gradients averaged by DDP.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from acdc_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of the run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """This process's part of a global batch."""
+        if batch % self.size:
+            raise InputError(f"a batch of {batch} faces cannot be shared equally by {self.size} processes")
+        part = batch // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values = values / self.size
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.size == 1:
+            return flag
+        votes = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(votes)
+        return bool(votes > 0)
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def join(device: str) -> World:
+    """Device "auto", "cpu" or "cuda". Under torchrun joins the group: nccl between GPUs, gloo between CPUs."""
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    if cuda and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no CUDA device; try --device cpu")
+    chosen = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda and size > 1 else "cuda" if cuda else "cpu")
+    if cuda:
+        torch.cuda.set_device(chosen)
+    if size > 1:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return World(rank, size, chosen)
+
+
+def spread(network: nn.Module, world: World) -> nn.Module:
+    """The network as DDP with synchronised batch norm; itself where there is one process."""
+    if world.size == 1:
+        return network
+    if world.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    else:
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = _SharedBatchNorm
+    devices = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
+
+
+class _SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over equal parts on several processes, on the CPU, where PyTorch's own refuses to run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = _mean(x.mean((0, 2, 3)))
+        centred = x - mean[:, None, None]
+        variance = _mean(centred.square().mean((0, 2, 3)))
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes; the gradient of a sum is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _mean(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return total / dist.get_world_size()

@@ -1,0 +1,93 @@
+"""What a run tells while it goes: history file, TensorBoard, progress bar, sample pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HISTORY = "history.jsonl"
+
+
+class Meters:
+    """Running sums of named values since the last report; kept in checkpoints, so that resumed runs report the same."""
+
+    def __init__(self, sums: Mapping[str, Tensor] | None = None, counts: Mapping[str, int] | None = None) -> None:
+        self.sums, self.counts = dict(sums or {}), dict(counts or {})
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            value = value.detach().double() if value.device.type != "mps" else value.detach()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> tuple[list[str], Tensor]:
+        """Names in order, and the mean of each."""
+        names = sorted(self.sums)
+        return names, torch.stack([self.sums[n] / self.counts[n] for n in names])
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": {n: v.cpu() for n, v in self.sums.items()}, "counts": dict(self.counts)}
+
+
+class Journal:
+    """One line of JSON per report in ``history.jsonl``, and the same numbers in TensorBoard."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / HISTORY
+        kept = [line for line in read_history(folder) if line["step"] <= step]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.board = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """(H, W, 3) uint8."""
+        self.board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.board.close()
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The reports of a run so far; a last line cut short by a kill is left out."""
+    lines: list[dict[str, Any]] = []
+    try:
+        text = (folder / HISTORY).read_text()
+    except FileNotFoundError:
+        return lines
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def contact_sheet(crops: np.ndarray, points: np.ndarray, mask: np.ndarray | None, zoom: int = 2) -> np.ndarray:
+    """Crops (N, S, S) in [0, 1] with landmarks (N, L, 2) in crop units, above masks (N, S, S) → (H, W, 3) uint8."""
+    import cv2
+
+    rows = []
+    for i, crop in enumerate(crops):
+        side = zoom * crop.shape[0]
+        face = cv2.resize((crop * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
+        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)
+        for x, y in points[i] * side * 16 - 8:  # 4 bits of sub-pixel position
+            cv2.circle(face, (int(x), int(y)), 16 * zoom // 2, (0, 255, 0), -1, cv2.LINE_AA, 4)
+        column = [face]
+        if mask is not None:
+            column.append(cv2.cvtColor(cv2.resize((mask[i] * 255).astype(np.uint8), (side, side)), cv2.COLOR_GRAY2RGB))
+        rows.append(np.vstack(column))
+    return np.hstack(rows)

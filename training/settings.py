@@ -1,0 +1,180 @@
+"""A training run as one frozen object, read strictly from YAML: errors name the file and the field."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from acdc_fast.config import ACDCConfig
+from acdc_fast.errors import InputError
+
+from .augment import Augmentation
+from .schedule import Phase
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One database of the run."""
+
+    name: str
+    split: str = "train"
+    #: Turns that it gets in each round of the databases.
+    turns: int = 1
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam and what is around it."""
+
+    rate: float = 5e-4  # paper §III-D
+    beta1: float = 0.9  # paper §III-D
+    beta2: float = 0.999
+    power: float = 0.9  # of the polynomial annealing, paper §III-D
+    warmup: int = 0  # updates of linear warm-up, ours
+    clip: float | None = None  # largest norm of the gradient, ours
+    ema: float | None = None  # decay of the averaged weights, ours
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the terms against each other; stage weights are the paper's."""
+
+    pose: float = 1.0
+    markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run; two runs of equal settings and data give equal weights."""
+
+    databases: tuple[Source, ...]
+    phases: tuple[Phase, ...]
+    network: ACDCConfig = field(default_factory=ACDCConfig)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    loss: Loss = field(default_factory=Loss)
+    augment: Augmentation = field(default_factory=Augmentation)
+    validation: tuple[Source, ...] = ()
+    seed: int = 0
+    bf16: bool = False  # autocast of the convolutions
+    channels_last: bool = True
+    workers: int = 1  # processes that prepare batches
+    threads: int | None = None  # of PyTorch on the CPU; None: its own choice
+    checkpoint_minutes: float = 10.0
+    log_every: int = 50  # updates
+    validate_every: int = 2000  # updates; pictures and validation errors
+
+    def __post_init__(self) -> None:
+        for name in ("databases", "phases"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
+        positive = {"log_every": self.log_every, "validate_every": self.validate_every}
+        positive |= {f"databases[{i}].turns": s.turns for i, s in enumerate(self.databases)}
+        for i, phase in enumerate(self.phases):
+            positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}
+            if phase.resolution < 32 or phase.resolution % 8:
+                raise ValueError(f"phases[{i}].resolution must be a multiple of 8 from 32, not {phase.resolution}")
+        for name, value in positive.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be 0 or more, not {self.workers}")
+        stray = set(self.loss.markups) - set(self.network.markups)
+        if stray:
+            raise ValueError(f"loss.markups names {sorted(stray)[0]!r}, which network.markups lacks")
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole run."""
+        return sum(phase.updates for phase in self.phases)
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """One round of the databases, as indices into `databases`: interleaved, so that turns spread out."""
+        places = [((j + 0.5) / s.turns, i) for i, s in enumerate(self.databases) for j in range(s.turns)]
+        return tuple(i for _, i in sorted(places))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML and checkpoints hold them."""
+        return typing.cast("dict[str, Any]", _plain(asdict(self)))
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises `InputError` naming the file, the field and what is wrong with it."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    return build(Settings, values, str(path))
+
+
+def build(cls: type[T], values: object, where: str) -> T:
+    """A dataclass from plain values; every field must be known, have its type, and be there unless it has a default."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: fields expected ({', '.join(f.name for f in fields(cls))}), found {values!r}")  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise InputError(f"{where}: unknown field {name!r}; known: {', '.join(known)}")
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise InputError(f"{where}: field {name!r} is missing")
+    found = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**found)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _convert(kind: Any, value: object, where: str) -> Any:
+    """``value`` as the annotated type ``kind``."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return _convert(next(k for k in inner if k is not type(None)), value, where)
+    if origin is typing.Literal:
+        if value not in inner:
+            raise InputError(f"{where} must be one of {', '.join(map(repr, inner))}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where} must be a list, not {value!r}")
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise InputError(f"{where} must have {len(inner)} entries, not {len(value)}")
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} must be a mapping, not {value!r}")
+        return {str(k): _convert(inner[1], v, f"{where}.{k}") for k, v in value.items()}
+    if is_dataclass(kind):
+        return build(typing.cast("type[Any]", kind), value, where)
+    return _scalar(kind, value, where)
+
+
+def _scalar(kind: type, value: object, where: str) -> object:
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 5e-4 as text
+        except ValueError:
+            pass
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where} must be of type {kind.__name__}, not {value!r}")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

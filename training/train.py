@@ -1,0 +1,264 @@
+"""``acdc-fast train``: trains AC-DC from a YAML file of settings.
+
+A batch depends on the seed and the update's number alone, so a run that is killed and resumed from its last checkpoint
+repeats the same updates bit for bit (on one device and the same number of processes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam
+from tqdm import tqdm
+
+from acdc_fast.errors import InputError
+from acdc_fast.network import ACDC
+from acdc_fast.weights import Weights, load_weights, save_weights
+
+from .averaging import Average
+from .batches import Batches, open_source
+from .checkpoint import NAME, load_checkpoint, random_states, restore_random_states, save_checkpoint
+from .distributed import World, join, spread
+from .losses import Targets, cascade_loss
+from .progress import Journal, Meters, contact_sheet
+from .schedule import learning_rate, phase_at
+from .settings import Settings, read_settings
+from .validation import validate
+
+
+class Run:
+    """A training run: its network, what surrounds it, and the number of updates done."""
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self.settings, self.world = settings, world
+        torch.manual_seed(settings.seed)
+        self.network = ACDC(settings.network).to(world.device)
+        if settings.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = settings.optimiser
+        self.optimiser = Adam(self.network.parameters(), lr=optimiser.rate, betas=(optimiser.beta1, optimiser.beta2))
+        self.average = Average(self.network, optimiser.ema) if optimiser.ema else None
+        self.parallel = spread(self.network, world)
+        self.meters, self.step = Meters(), 0
+
+    @property
+    def best_network(self) -> ACDC:
+        """The averaged network where there is one."""
+        network = self.average.network if self.average else self.network
+        assert isinstance(network, ACDC)
+        return network
+
+    def update(self, image: Tensor, targets: Targets, source: str) -> None:
+        """One update on this process's share of a batch."""
+        settings = self.settings
+        rate = learning_rate(
+            self.step, settings.updates, settings.optimiser.rate, settings.optimiser.power, settings.optimiser.warmup
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.parallel.train()
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=settings.bf16):
+            prediction = self.parallel(image, all_stages=True)
+        loss, parts = cascade_loss(prediction, targets, settings.loss.pose, settings.loss.markups)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))
+        if not torch.isfinite(norm):
+            raise InputError(
+                f"update {self.step}: the gradient is not finite (loss {loss.item():.4g}); "
+                "lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
+            )
+        self.optimiser.step()
+        self.step += 1
+        if self.average:
+            self.average.update(self.network, self.step)
+        told = {"loss": loss, "gradient": norm, **parts}
+        self.meters.add({f"{source}/{name}": value for name, value in told.items()})
+
+    def report(self) -> dict[str, float]:
+        """Means since the last report over all processes, and the rate of the next update."""
+        names, means = self.meters.means()
+        self.meters = Meters()
+        return dict(zip(names, self.world.mean(means).tolist(), strict=True))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.to_dict(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict() if self.average else None,
+            "optimiser": self.optimiser.state_dict(),
+            "meters": self.meters.state(),
+            "random": random_states(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Raises `InputError` where the checkpoint is of another architecture; the schedule may differ."""
+        ours, theirs = self.settings.to_dict()["network"], state["settings"]["network"]
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise InputError(f"the checkpoint has network.{name} = {theirs.get(name)!r}, the settings {value!r}")
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"] or state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        device = self.world.device
+        self.meters = Meters({n: v.to(device) for n, v in state["meters"]["sums"].items()}, state["meters"]["counts"])
+        self.step = state["step"]
+        restore_random_states(state["random"])
+
+    def start_from(self, path: Path) -> None:
+        """Weights of a file made by ``acdc-fast train``; what does not fit (other markups) starts anew and is named."""
+        found = {name: torch.from_numpy(value) for name, value in load_weights(path).arrays.items()}
+        known = self.network.state_dict()
+        fits = {n: v for n, v in found.items() if n in known and known[n].shape == v.shape}
+        self.network.load_state_dict(fits, strict=False)
+        if self.average:
+            self.average.network.load_state_dict(fits, strict=False)
+        anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
+        if self.world.leads and anew:
+            print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that the loop can finish its update, save and end."""
+    received: list[int] = []
+    old = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def train(
+    settings: Settings, data_root: Path, out: Path, *, resume: bool = False, init: Path | None = None,
+    device: str = "auto", skip_broken: bool = False,
+) -> int:  # fmt: skip
+    """Trains to the last update of the settings, or to a stop signal; returns the exit code.
+
+    Raises `InputError` for what the person who started the run can mend.
+    """
+    if not data_root.is_dir():
+        raise InputError(f"--data-root {data_root}: no such folder")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    world = join(device)
+    try:
+        sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
+        held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
+        run = Run(settings, world)
+        if init:
+            run.start_from(init)
+        if resume:
+            run.restore(load_checkpoint(out / NAME))
+        elif (out / NAME).exists():
+            raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+        _make_folder(out)
+        batches = Batches(settings, sources, world)
+        with stop_requests() as stops:
+            _loop(run, batches, held_out, out, stops)
+        if stops:
+            if world.leads:
+                print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
+            return 128 + stops[0]
+        if world.leads:
+            write_weights(run, out / "weights.safetensors")
+            print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
+        return 0
+    finally:
+        world.close()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
+
+
+def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, stops: list[int]) -> None:
+    settings, world = run.settings, run.world
+    journal = Journal(out, run.step) if world.leads else None
+    bar = tqdm(total=settings.updates, initial=run.step, unit="update", disable=not world.leads, dynamic_ncols=True)
+    saved = time.monotonic()
+    for batch in batches.loader(run.step):
+        image, targets = batch.to(world.device, settings.channels_last)
+        run.update(image, targets, batch.source)
+        bar.update()
+        if run.step % settings.log_every == 0:
+            means = run.report()
+            if journal:
+                journal.write(run.step, means)
+                bar.set_postfix({k.split("/")[0]: f"{v:.4f}" for k, v in means.items() if k.endswith("/loss")})
+        if journal and (run.step % settings.validate_every == 0 or run.step == settings.updates):
+            resolution = phase_at(run.step - 1, settings.phases).resolution
+            for database in held_out:
+                values, sheet = validate(run.best_network, database, resolution, world.device)
+                journal.write(run.step, {f"validation/{k}": v for k, v in values.items()})
+                journal.picture(run.step, database.name, contact_sheet(*sheet))
+        stopping = world.any(bool(stops))
+        due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+        if world.leads and (due or stopping or run.step == settings.updates):
+            save_checkpoint(out / NAME, run.state())
+            saved = time.monotonic()
+        if stopping:
+            break
+    bar.close()
+    if journal:
+        journal.close()
+
+
+def write_weights(run: Run, path: Path) -> None:
+    """The (averaged) weights with the architecture and how they were made."""
+    arrays = {n: v.cpu().numpy() for n, v in run.best_network.state_dict().items() if v.is_floating_point()}
+    card = {"updates": str(run.step), "settings": json.dumps(run.settings.to_dict())}
+    save_weights(path, Weights(run.settings.network, arrays, card=card))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings (configs/*.yaml)")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and logs")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
+    parser.epilog = (
+        "example: acdc-fast train --config configs/w16-cpu.yaml --data-root data --out runs/w16; "
+        "on 8 GPUs: torchrun --nproc-per-node 8 -m acdc_fast.training.train --config configs/paper.yaml …"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    return train(
+        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=args.init, device=args.device,
+        skip_broken=args.skip_broken,
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Entry for torchrun."""
+    parser = argparse.ArgumentParser(prog="acdc-fast train", description=__doc__)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args())
+    except InputError as error:
+        print(f"acdc-fast train: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
