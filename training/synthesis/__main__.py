@@ -1,0 +1,72 @@
+"""python -m acdc_fast.training.synthesis: contact sheet, faces for training, speed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, not what one face needs
+
+import numpy as np
+
+from acdc_fast.errors import AcdcError
+
+from .dataset import PEOPLE, SHOTS, SIZE, Synthetic, render_many, write_rendered
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m acdc_fast.training.synthesis",
+        description="Rendered faces with exact labels.",
+        epilog="example: python -m acdc_fast.training.synthesis --data-root ../data --render 20000 -o synthetic-train.tar",
+    )
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
+    parser.add_argument("--split", choices=sorted(PEOPLE), default="train", help="people to draw (default: train)")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of a picture's side (default: {SIZE})")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a CPU)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first face (default: 0)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet")
+    what.add_argument("--render", type=int, metavar="N", help="render N faces into the tar that -o names")
+    what.add_argument("--speed", type=int, metavar="N", help="render N faces and print how many a second")
+    parser.add_argument("-o", "--output", type=Path, help="tar for --render")
+    parser.add_argument("--points", choices=["2d98", "2d68", "2d5", "3d68"], help="draw these points on the sheet")
+    options = parser.parse_args(arguments)
+    if options.render is not None and options.output is None:
+        parser.error("--render needs -o FILE.tar")
+    try:
+        return _run(options)
+    except AcdcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.sheet:
+        from .sheet import contact_sheet
+
+        contact_sheet(Synthetic(options.data_root, options.split, size=options.size), options.sheet, options.points)
+        print(f"wrote {options.sheet}")
+        return 0
+    Synthetic(options.data_root, options.split)  # a missing model is said before any process starts
+    count = options.render or options.speed
+    indices = range(options.first, options.first + count)
+    start = time.perf_counter()
+    if options.render:
+        write_rendered(options.output, options.data_root, options.split, indices, options.size, options.workers)
+        took = time.perf_counter() - start
+        print(f"wrote {count} faces to {options.output} in {took:.0f} s")
+        return 0
+    warm = options.workers * 4 * SHOTS  # leaves out start and loading of the processes
+    total = range(options.first, options.first + warm + count)
+    stamps = [time.perf_counter() for _ in render_many(options.data_root, options.split, total, options.size, options.workers)]
+    took = np.asarray(stamps[-1] - stamps[warm - 1])
+    print(f"{count / took:.1f} faces a second at {options.size} px with {options.workers} processes ({took:.1f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

