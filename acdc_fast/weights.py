@@ -1,7 +1,7 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
-Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed to
-users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units) and
+Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
+to users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units) and
 ``card`` (JSON of facts: data, licence, command, commit, results).
 """
 
@@ -124,8 +124,9 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         raise InputError(f"{where}: not a whole safetensors file ({error})") from error
     if "config" not in metadata:
         raise InputError(f"{where}: safetensors, but not of acdc_fast: its metadata names no network config")
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{where}: layout {metadata.get('format')!r}, this version reads {FORMAT!r}; update acdc_fast?")
+    layout = metadata.get("format")
+    if layout != FORMAT:
+        raise InputError(f"{where}: layout {layout!r}, this version reads {FORMAT!r}; update acdc_fast?")
     try:
         config = ACDCConfig.from_json(metadata["config"])
         markups = tuple(json.loads(metadata.get("markups", "[]")))

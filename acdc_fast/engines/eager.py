@@ -91,6 +91,6 @@ def _given(prediction: Prediction, device: torch.device | None, mask: bool) -> P
         {name: give(points) for name, points in prediction.landmarks.items()},
         {name: give(moments) for name, moments in prediction.covariance.items()},
         None if prediction.pose is None else give(prediction.pose),
-        give(prediction.mask) if mask else None,
+        give(prediction.mask) if mask and prediction.mask is not None else None,
         prediction.stages and tuple(_given(stage, device, mask) for stage in prediction.stages),
     )

@@ -1,0 +1,58 @@
+"""Grey crops of squares of an image, averaged over each crop pixel's area where they shrink."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .geometry import crop_pixels_to_image_matrix
+
+
+def crop_faces(grey: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) uint8 and (N, 4) squares of `geometry` → (N, 1, S, S) float32 in [0, 1].
+
+    Bilinear samples, as many to a crop pixel as it covers image pixels, are averaged; beyond the border the picture's
+    edge goes on. Training cuts its crops in the same way (`training.augment.warp`), and a test compares the two.
+    """
+    crops = np.empty((len(squares), 1, size, size), np.float32)
+    for crop, square in zip(crops, np.asarray(squares, np.float64), strict=True):
+        samples = max(1, round(float(square[2]) / size))
+        crop[0] = _turned(grey, square, size, samples) if square[3] else _upright(grey, square, size, samples)
+    return crops / np.float32(255)
+
+
+def _upright(grey: np.ndarray, square: np.ndarray, size: int, samples: int) -> np.ndarray:
+    """Without rotation rows and columns are sampled apart: two products with small matrices."""
+    matrix = crop_pixels_to_image_matrix(square[None], size * samples)[0]
+    fine = np.arange(size * samples)
+    rows, top = _weights(matrix[1, 1] * fine + matrix[1, 2], grey.shape[0], samples)
+    columns, left = _weights(matrix[0, 0] * fine + matrix[0, 2], grey.shape[1], samples)
+    part = grey[top : top + rows.shape[1], left : left + columns.shape[1]].astype(np.float32)
+    return np.asarray(rows @ part @ columns.T)
+
+
+def _weights(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray, int]:
+    """Matrix (S, n) that averages ``samples`` linear interpolations each, and the first of the n pixels it reads."""
+    at = np.clip(positions, 0, length - 1)
+    low = np.minimum(at.astype(np.int64), max(0, length - 2))
+    first, count = int(low[0]), int(low[-1]) - int(low[0]) + min(2, length)
+    weights = np.zeros((len(at) // samples, count), np.float32)
+    row = np.arange(len(at)) // samples
+    np.add.at(weights, (row, low - first), (1 - (at - low)) / samples)
+    np.add.at(weights, (row, np.minimum(low + 1, length - 1) - first), (at - low) / samples)
+    return weights, first
+
+
+def _turned(grey: np.ndarray, square: np.ndarray, size: int, samples: int) -> np.ndarray:
+    """With rotation every sample is gathered from its four pixels."""
+    matrix = crop_pixels_to_image_matrix(square[None], size * samples)[0]
+    fine = np.arange(size * samples)
+    height, width = grey.shape
+    x = np.clip(matrix[0, 0] * fine + matrix[0, 1] * fine[:, None] + matrix[0, 2], 0, width - 1)
+    y = np.clip(matrix[1, 0] * fine + matrix[1, 1] * fine[:, None] + matrix[1, 2], 0, height - 1)
+    left, top = x.astype(np.int64), y.astype(np.int64)
+    right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    dx, dy = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    above = grey[top, left] * (1 - dx) + grey[top, right] * dx
+    under = grey[below, left] * (1 - dx) + grey[below, right] * dx
+    values = above * (1 - dy) + under * dy
+    return np.asarray(values.reshape(size, samples, size, samples).mean((1, 3)))
