@@ -22,12 +22,15 @@ def level_scale(high, low, o_bl, m_l):
 
 
 @triton.jit
-def strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner):
+def strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, WINNER: tl.constexpr):
     """The running mask and its winning map [BP] after the maps o_l, whose logits are b_g [BL, BP]."""
     b_level = tl.exp(b_g - b_high[:, None]) * b_gain[:, None] - b_shift[:, None]
-    best, i_best = tl.max(b_level, 0, return_indices=True)  # the first of equals
-    m_best = best > b_mask
-    return tl.where(m_best, best, b_mask), tl.where(m_best, tl.min(o_l, 0) + i_best, b_winner)
+    if WINNER:
+        best, i_best = tl.max(b_level, 0, return_indices=True)  # the first of equals
+        b_winner = tl.where(best > b_mask, tl.min(o_l, 0) + i_best, b_winner)
+    else:
+        best = tl.max(b_level, 0)
+    return tl.maximum(best, b_mask), b_winner
 
 
 @triton.jit
@@ -46,7 +49,7 @@ def mask_kernel(
         p_g = p_pixel[None, :] + o_l.to(tl.int64)[:, None] * s_l
         b_g = tl.load(p_g, mask=m_l[:, None] & m_p[None, :], other=0).to(tl.float32)  # [BL, BP]
         b_high, b_gain, b_shift = level_scale(high, low, i_b * L + o_l, m_l)
-        b_mask, b_winner = strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner)
+        b_mask, b_winner = strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, True)
     tl.store(mask + i_b * H * W + o_p, b_mask, mask=m_p)
     tl.store(winner + i_b * H * W + o_p, b_winner, mask=m_p)
 

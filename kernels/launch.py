@@ -52,7 +52,7 @@ def dot_dtype(x: Tensor) -> torch.dtype:
 
 def precision(x: Tensor) -> str:
     """Three TF32 products give float32 accuracy on NVIDIA's matrix units; AMD's have float32 of their own."""
-    return "ieee" if torch.version.hip is not None or interpreted() else "tf32x3"
+    return "ieee" if family(x.device) == "gfx942" or interpreted() else "tf32x3"
 
 
 def strip_rows(height: int, batch: int, device: torch.device, most: int = 32) -> int:
