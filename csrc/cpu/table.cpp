@@ -1,4 +1,5 @@
 // Compiled once per instruction set: fills its table.
+#include "gemm.h"
 #include "isa.h"
 #include "kernels.h"
 #include "vec.h"
@@ -19,6 +20,6 @@ void vec_exp(const float* x, float* y, int64_t n) {
 #define ACDC_TEXT(x) ACDC_TEXT_(x)
 #define ACDC_ENTRY(name, arguments) name,
 extern const Kernels table;
-const Kernels table = {ACDC_TEXT(ACDC_ISA_NS), Vec::lanes, ACDC_KERNELS(ACDC_ENTRY)};
+const Kernels table = {ACDC_TEXT(ACDC_ISA_NS), Vec::lanes, kPanel, kLandmarkPanel, ACDC_KERNELS(ACDC_ENTRY)};
 
 }  // namespace acdc::ACDC_ISA_NS

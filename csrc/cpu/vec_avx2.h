@@ -48,6 +48,11 @@ ACDC_INLINE Vec scale2(Vec a, Vec n) {
   return {_mm256_mul_ps(_mm256_mul_ps(a.v, x), y)};
 }
 
+ACDC_INLINE Vec add_exponent(Vec a, Vec t) {
+  const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t.v), 23);
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v), n))};
+}
+
 ACDC_INLINE float reduce_add(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

@@ -53,6 +53,11 @@ ACDC_INLINE Vec scale2(Vec a, Vec n) {
   return {vmulq_f32(vmulq_f32(a.v, x), y)};
 }
 
+ACDC_INLINE Vec add_exponent(Vec a, Vec t) {
+  const int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(t.v), 23);
+  return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.v), n))};
+}
+
 ACDC_INLINE float reduce_add(Vec a) { return vaddvq_f32(a.v); }
 ACDC_INLINE float reduce_min(Vec a) { return vminvq_f32(a.v); }
 ACDC_INLINE float reduce_max(Vec a) { return vmaxvq_f32(a.v); }

@@ -61,6 +61,8 @@ ACDC_INLINE Vec scale2(Vec a, Vec n) {
   return {a.v * (Floats)((half + 127) << 23) * (Floats)((whole - half + 127) << 23)};
 }
 
+ACDC_INLINE Vec add_exponent(Vec a, Vec t) { return {(Floats)((Ints)a.v + ((Ints)t.v << 23))}; }
+
 ACDC_INLINE float reduce_add(Vec a) { return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]); }
 ACDC_INLINE float reduce_min(Vec a) {
   const float x = a.v[0] < a.v[1] ? a.v[0] : a.v[1], y = a.v[2] < a.v[3] ? a.v[2] : a.v[3];

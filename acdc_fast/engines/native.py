@@ -1,0 +1,147 @@
+"""Native engine: the whole cascade in one call into C++ (csrc/cpu), numpy in and out, no torch in the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..checks import check_crops, check_stages
+from ..config import ACDCConfig
+from ..errors import BackendUnavailable, InputError
+from ..types import Prediction
+
+#: Pose in the network is degrees / 90.
+POSE_SCALE = np.float32(90)
+BATCH_NORM_EPSILON = 1e-5
+CONVOLUTIONS = (
+    "encode1", "down1", "encode2", "down2", "encode3", "down3",
+    "up3", "decode3", "up2", "decode2", "up1", "decode1",
+)  # fmt: skip
+
+Arrays = dict[str, np.ndarray]
+
+
+class NativeEngine:
+    """Runs one network on the CPU. Weights are folded and packed once, here; a call allocates nothing but its results.
+
+    Any number of Python threads may call one engine at once (the GIL is released), and it works in forked children.
+    Results are the same bits for any number of threads and however crops are batched.
+    """
+
+    name = "native"
+    takes_tensors = False
+
+    def __init__(
+        self,
+        config: ACDCConfig,
+        arrays: Arrays,
+        threads: int | None = None,
+        dtype: str = "float32",
+        isa: str | None = None,
+    ) -> None:
+        """``arrays`` as in ``ACDC(config).state_dict()``. ``isa`` (or ``ACDC_ISA``) forces an instruction set.
+
+        Raises `BackendUnavailable` where the library is not built, or cannot serve ``dtype`` or ``isa``.
+        """
+        native = native_library()
+        if dtype != "float32":
+            raise BackendUnavailable(
+                f"backend 'native' computes in float32, not {dtype!r}: this build has no kernels for AVX512-BF16 or AMX; "
+                "use dtype='float32' or another backend"
+            )
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        self.config = config
+        self._engine = native.Engine(
+            width=config.width,
+            stages=config.stages,
+            stream_inputs=config.stream_channels,
+            chain_maps=sum(config.points[name] for name in config.chain),
+            solid_maps=sum(config.points[name] for name in config.solid),
+            masked=list(config.masked_maps),
+            pose=config.has_pose,
+            excitation=config.has_excitation,
+            weights=folded_weights(config, arrays),
+            threads=threads or native.available_threads(),
+            isa=isa or "",
+        )
+
+    def __call__(
+        self, crops: np.ndarray, stages: int | None = None, all_stages: bool = False, mask: bool = True
+    ) -> Prediction:
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
+
+        Raises `InputError` for crops of another shape, and for NaN or infinity, naming the crop.
+        """
+        crops = np.asarray(crops)
+        check_crops(crops.shape, crops.dtype.kind == "f")
+        count = check_stages(stages, self.config.stages)
+        result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask)
+        kept = tuple(self._prediction(result, i) for i in range(len(result["mean"])))
+        last = kept[-1]
+        return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if all_stages else None)
+
+    def _prediction(self, result: dict[str, Any], stage: int) -> Prediction:
+        slices = self.config.slices
+        return Prediction(
+            {name: result["mean"][stage][:, part] for name, part in slices.items()},
+            {name: result["covariance"][stage][:, part] for name, part in slices.items()},
+            None if result["pose"] is None else result["pose"][stage] * POSE_SCALE,
+            None if result["mask"] is None else result["mask"][stage],
+        )
+
+    @property
+    def isa(self) -> str:
+        """Instruction set in use."""
+        return str(self._engine.isa)
+
+    @property
+    def threads(self) -> int:
+        return int(self._engine.threads)
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes held: packed weights, and the arenas that runs so far have needed."""
+        return {"weights": self._engine.weight_bytes, "arenas": self._engine.arena_bytes}
+
+
+def native_library() -> Any:
+    """`acdc_fast._native`, or `BackendUnavailable` with the reason why it cannot be loaded."""
+    try:
+        from .. import _native
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"backend 'native': the C++ library cannot be loaded ({error}); build it with 'pip install -e .' "
+            "(needs a C++17 compiler) or take another backend"
+        ) from error
+    return _native
+
+
+def folded_weights(config: ACDCConfig, arrays: Arrays) -> Arrays:
+    """What the C++ engine takes, in float64: batch norm folded into its convolution, the transfer chain into one product."""
+    source = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    out: Arrays = {}
+    for i in range(config.stages):
+        out[f"{i}.stem.weight"], out[f"{i}.stem.bias"] = source[f"unets.{i}.stem.weight"], source[f"unets.{i}.stem.bias"]
+        for name in CONVOLUTIONS:
+            weight, norm = source[f"unets.{i}.{name}.0.weight"], f"unets.{i}.{name}.1."
+            scale = source[norm + "weight"] / np.sqrt(source[norm + "running_var"] + BATCH_NORM_EPSILON)
+            out[f"{i}.{name}.weight"] = weight * scale[:, None, None, None]
+            out[f"{i}.{name}.bias"] = source[norm + "bias"] - source[norm + "running_mean"] * scale
+        if config.has_excitation and i + 1 < config.stages:
+            for part in ("weight", "bias"):
+                out[f"{i}.excite.{part}"] = source[f"excite.{i}.{part}"]
+    products: list[np.ndarray] = []
+    for name in config.chain:
+        layer = source[f"gtn.transfer.{name}"]
+        products.append(layer @ products[-1] if products else layer)
+    products += [source[f"gtn.transfer.{name}"] for name in config.solid]
+    out["transfer"] = np.concatenate(products)
+    streams = (("2d", config.chain), ("3d", config.solid))
+    for i, stream in enumerate(name for name, markups in streams if markups):
+        out[f"depthwise.{i}"] = source[f"gtn.depthwise.{stream}"]
+    if config.has_pose:
+        for part in ("weight", "bias"):
+            out[f"pose.{part}"] = source[f"gtn.pose.{part}"]
+    return out

@@ -1,0 +1,130 @@
+// acdc_fast._native.Engine: the cascade, its weights taken from numpy and its results given as numpy arrays.
+#include <cmath>
+#include <map>
+
+#include "bindings.h"
+#include "engine.h"
+#include "thread_pool.h"
+
+namespace acdc {
+namespace {
+
+using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::string, Doubles>& arrays, int threads,
+                                    const std::string& isa) {
+  Weights weights;
+  for (const auto& [name, array] : arrays) weights[name].assign(array.data(), array.data() + array.size());
+  const int64_t w = spec.width, fused = 2 + 2 * w, maps = spec.chain_maps + spec.solid_maps;
+  require(threads >= 1, "threads must be at least 1, not " + std::to_string(threads));
+  require(static_cast<int64_t>(spec.masked.size()) == maps, "masked must have one flag a map");
+  auto expect = [&](const std::string& name, int64_t size) {
+    const auto it = weights.find(name);
+    require(it != weights.end(), "weight " + name + " is missing");
+    require(static_cast<int64_t>(it->second.size()) == size,
+            "weight " + name + " has " + std::to_string(it->second.size()) + " values, not " + std::to_string(size));
+  };
+  const std::map<std::string, int64_t> convs = {
+      {"encode1", w * w}, {"down1", w * w}, {"encode2", 2 * w * w}, {"down2", 4 * w * w}, {"encode3", 8 * w * w},
+      {"down3", 16 * w * w}, {"up3", 16 * w * w}, {"decode3", 8 * w * w}, {"up2", 4 * w * w}, {"decode2", 2 * w * w},
+      {"up1", w * w}, {"decode1", w * w}};
+  for (int s = 0; s < spec.stages; ++s) {
+    const std::string prefix = std::to_string(s) + ".";
+    for (const auto& [name, size] : convs) {
+      expect(prefix + name + ".weight", size * 9);
+      require(weights.count(prefix + name + ".bias") == 1, "weight " + prefix + name + ".bias is missing");
+    }
+    expect(prefix + "stem.weight", s == 0 ? w : w * fused);
+    expect(prefix + "stem.bias", w);
+    if (spec.excitation && s + 1 < spec.stages) {
+      expect(prefix + "excite.weight", fused * 3);
+      expect(prefix + "excite.bias", fused);
+    }
+  }
+  int streams = 0;
+  if (spec.chain_maps) expect("depthwise." + std::to_string(streams++), spec.stream_inputs * 9);
+  if (spec.solid_maps) expect("depthwise." + std::to_string(streams++), spec.stream_inputs * 9);
+  expect("transfer", maps * spec.stream_inputs);
+  if (spec.pose) {
+    expect("pose.weight", 6ll * spec.solid_maps);
+    expect("pose.bias", 3);
+  }
+  py::gil_scoped_release release;
+  return std::make_unique<Engine>(spec, weights, threads, isa);
+}
+
+// Index of the first crop with a NaN or an infinity, or -1. Sums of differences x − x stay 0 for finite x alone.
+int64_t first_bad_crop(const float* crops, int64_t batch, int64_t area) {
+  for (int64_t i = 0; i < batch; ++i) {
+    float sum[16] = {};
+    const float* crop = crops + i * area;
+    for (int64_t p = 0; p < area; p += 16) {
+      for (int j = 0; j < 16; ++j) sum[j] += crop[p + j] - crop[p + j];
+    }
+    for (float s : sum) {
+      if (s != 0) return i;
+    }
+  }
+  return -1;
+}
+
+py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask) {
+  require(crops.ndim() == 4 && crops.shape(1) == 1 && crops.shape(2) == crops.shape(3) && crops.shape(2) % 8 == 0 &&
+              crops.shape(2) >= 32 && crops.shape(2) <= 4096,
+          "crops must have shape (B, 1, S, S), S a multiple of 8 from 32");
+  const EngineSpec& spec = engine.spec();
+  require(stages >= 1 && stages <= spec.stages,
+          "stages must lie between 1 and " + std::to_string(spec.stages) + ", not " + std::to_string(stages));
+  const py::ssize_t batch = crops.shape(0), side = crops.shape(2), kept = all_stages ? stages : 1;
+  const py::ssize_t maps = spec.chain_maps + spec.solid_maps;
+  Floats mean({kept, batch, maps, py::ssize_t{2}}), covariance({kept, batch, maps, py::ssize_t{3}});
+  py::object pose = py::none(), masks = py::none();
+  EngineOutput out{mean.mutable_data(), covariance.mutable_data(), nullptr, nullptr, all_stages};
+  if (spec.pose) {
+    Floats array({kept, batch, py::ssize_t{3}});
+    out.pose = array.mutable_data();
+    pose = std::move(array);
+  }
+  if (mask) {
+    Floats array({kept, batch, py::ssize_t{1}, side, side});
+    out.mask = array.mutable_data();
+    masks = std::move(array);
+  }
+  const float* data = crops.data();
+  int64_t bad;
+  {
+    py::gil_scoped_release release;
+    bad = first_bad_crop(data, batch, side * side);
+    if (bad < 0) engine.run(data, static_cast<int>(batch), static_cast<int>(side), stages, out);
+  }
+  require(bad < 0, "crop " + std::to_string(bad) + " of the batch contains a NaN or an infinity");
+  py::dict result;
+  result["mean"] = mean;
+  result["covariance"] = covariance;
+  result["pose"] = pose;
+  result["mask"] = masks;
+  return result;
+}
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+  py::class_<Engine>(m, "Engine")
+      .def(py::init([](int width, int stages, int stream_inputs, int chain_maps, int solid_maps,
+                       const std::vector<bool>& masked, bool pose, bool excitation,
+                       const std::map<std::string, Doubles>& weights, int threads, const std::string& isa) {
+             EngineSpec spec{width, stages, stream_inputs, chain_maps, solid_maps, {}, pose, excitation};
+             spec.masked.assign(masked.begin(), masked.end());
+             return make_engine(spec, weights, threads, isa);
+           }),
+           py::kw_only(), py::arg("width"), py::arg("stages"), py::arg("stream_inputs"), py::arg("chain_maps"),
+           py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
+           py::arg("threads"), py::arg("isa") = "")
+      .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"))
+      .def_property_readonly("isa", &Engine::isa)
+      .def_property_readonly("threads", &Engine::threads)
+      .def_property_readonly("weight_bytes", &Engine::weight_bytes)
+      .def_property_readonly("arena_bytes", &Engine::arena_bytes);
+}
+
+}  // namespace acdc

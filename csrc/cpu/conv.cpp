@@ -1,0 +1,190 @@
+// 3×3 convolution with bias, ReLU and skip by Winograd's algorithms: V = Bᵀx, M = Σ (G w) ⊙ V, y = Aᵀ M.
+#include "engine_types.h"
+#include "gemm.h"
+#include "kernels.h"
+#include "winograd.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+namespace {
+
+constexpr int64_t kLanes = Vec::lanes;
+
+ACDC_INLINE int64_t point_stride(int blocks, int tiles) { return (static_cast<int64_t>(blocks) * tiles + 1) * kLanes; }
+
+// One tile's channels of one block: `source` is its first pixel. Goes through columns, then rows.
+template <class Algorithm>
+ACDC_INLINE void transform_input(const float* source, int64_t pitch, int64_t channels, float* v, int64_t stride) {
+  constexpr int reach = Algorithm::reach, points = Algorithm::points;
+  Vec half[points][reach];
+  for (int x = 0; x < reach; ++x) {
+    Vec d[reach], t[points];
+#pragma GCC unroll 9
+    for (int y = 0; y < reach; ++y) d[y] = Vec::load(source + y * pitch + x * channels);
+    Algorithm::input(d, t);
+#pragma GCC unroll 9
+    for (int i = 0; i < points; ++i) half[i][x] = t[i];
+  }
+  for (int i = 0; i < points; ++i) {
+    Vec t[points];
+    Algorithm::input(half[i], t);
+#pragma GCC unroll 9
+    for (int j = 0; j < points; ++j) t[j].store(v + (i * points + j) * stride);
+  }
+}
+
+// A tile of `up` at the border: the upsampling clamps there and the convolution pads with zeros, so the patch of 6×6
+// upsampled pixels (times 16, as in Up::input) is made explicitly.
+void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float* patch) {
+  for (int y = 0; y < 6; ++y) {
+    for (int x = 0; x < 6; ++x) {
+      const int v = top + y, u = left + x;
+      Vec sum = Vec::zero();
+      if (v >= 0 && v < 2 * in.height && u >= 0 && u < 2 * in.width) {
+        const int far_y = v / 2 + (v % 2 ? 1 : -1), far_x = u / 2 + (u % 2 ? 1 : -1);
+        const int y1 = far_y < 0 ? 0 : far_y >= in.height ? in.height - 1 : far_y;
+        const int x1 = far_x < 0 ? 0 : far_x >= in.width ? in.width - 1 : far_x;
+        const Vec near_near = Vec::load(in.at(v / 2, u / 2) + channel), near_far = Vec::load(in.at(v / 2, x1) + channel);
+        const Vec far_near = Vec::load(in.at(y1, u / 2) + channel), far_far = Vec::load(in.at(y1, x1) + channel);
+        sum = times(3.f, plus(3.f, near_near, near_far)) + plus(3.f, far_near, far_far);
+      }
+      sum.store(patch + (y * 6 + x) * kLanes);
+    }
+  }
+}
+
+template <class Algorithm>
+void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
+  const int64_t stride = point_stride(conv.in_blocks, block.count);
+  for (int tile = from; tile < to; ++tile) {
+    const int ty = (block.first + tile) / columns, tx = (block.first + tile) % columns;
+    const int y = ty * Algorithm::step + Algorithm::offset, x = tx * Algorithm::step + Algorithm::offset;
+    for (int c = 0; c < conv.in_blocks; ++c) {
+      float* v = block.v + (static_cast<int64_t>(c) * block.count + tile) * kLanes;
+      if constexpr (Algorithm::reach == Up::reach) {
+        if (y < 0 || x < 0 || y + Up::reach > in.height || x + Up::reach > in.width) {
+          float patch[36 * kLanes];
+          upsampled_patch(in, 4 * ty - 1, 4 * tx - 1, c * kLanes, patch);
+          transform_input<Same>(patch, 6 * kLanes, kLanes, v, stride);
+          continue;
+        }
+      }
+      transform_input<Algorithm>(in.at(y, x) + c * kLanes, in.pitch, in.channels, v, stride);
+    }
+  }
+}
+
+template <class Algorithm>
+void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
+  constexpr int points = Algorithm::points;
+  const int64_t stride = point_stride(conv.out_blocks, block.count);
+  for (int tile = from; tile < to; ++tile) {
+    const int y0 = (block.first + tile) / columns * 4, x0 = (block.first + tile) % columns * 4;
+    const int rows = out.height - y0 < 4 ? out.height - y0 : 4, cols = out.width - x0 < 4 ? out.width - x0 : 4;
+    for (int c = 0; c < conv.out_blocks; ++c) {
+      const float* m = block.m + (static_cast<int64_t>(c) * block.count + tile) * kLanes;
+      const Vec bias = Vec::load(conv.bias + c * kLanes);
+      Vec half[4][points];
+      for (int j = 0; j < points; ++j) {
+        Vec column[points], y[4];
+#pragma GCC unroll 9
+        for (int i = 0; i < points; ++i) column[i] = Vec::load(m + (i * points + j) * stride);
+        Algorithm::output(column, y);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) half[i][j] = y[i];
+      }
+      for (int i = 0; i < rows; ++i) {
+        Vec y[4];
+        Algorithm::output(half[i], y);
+        float* target = out.at(y0 + i, x0) + c * kLanes;
+        for (int j = 0; j < cols; ++j, target += out.channels) {
+          Vec value = max(y[j] + bias, Vec::zero());
+          if (conv.add) value = value + Vec::load(target);
+          value.store(target);
+        }
+      }
+    }
+  }
+}
+
+// R rows × C vectors of one point's M.
+template <int R, int C>
+void multiply_tile(const float* left, int64_t left_block, const float* right, int inner, float* m, int64_t m_block) {
+  Tile<R, C> t;
+  multiply(t, left, left_block, right, inner);
+#pragma GCC unroll 32
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < C; ++j) t.at[i][j].store(m + j * m_block + i * kLanes);
+  }
+}
+
+template <int R, int C>
+void multiply_rows(int rows, const float* left, int64_t left_block, const float* right, int inner, float* m,
+                   int64_t m_block) {
+  if (rows == R) return multiply_tile<R, C>(left, left_block, right, inner, m, m_block);
+  if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block);
+}
+
+// All tiles of one point and one panel of C vectors, in equal shares of at most kRows[C].
+template <int C>
+void multiply_panel(const float* v, const float* right, int inner, float* m, int tiles) {
+  const int64_t block = tiles * kLanes;
+  const int shares = (tiles + kRows[C] - 1) / kRows[C];
+  for (int s = 0, row = 0; s < shares; ++s) {
+    const int rows = (tiles - row) / (shares - s);
+    multiply_rows<kRows[C], C>(rows, v + row * kLanes, block, right, inner, m + row * kLanes, block);
+    row += rows;
+  }
+}
+
+// The points that share the weights of one group: for `down`, those of the even phase do.
+int group_points(ConvKind kind, int group, int out[16]) {
+  if (kind != ConvKind::down) return out[0] = group, 1;
+  const int gy = group / 6, gx = group % 6;
+  int count = 0;
+  for (int y = gy; y < (gy == 5 ? 9 : gy + 1); ++y) {
+    for (int x = gx; x < (gx == 5 ? 9 : gx + 1); ++x) out[count++] = y * 9 + x;
+  }
+  return count;
+}
+
+}  // namespace
+
+void conv_input(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
+  switch (conv.kind) {
+    case ConvKind::same: return input_tiles<Same>(conv, in, columns, block, from, to);
+    case ConvKind::up: return input_tiles<Up>(conv, in, columns, block, from, to);
+    case ConvKind::down: return input_tiles<Down>(conv, in, columns, block, from, to);
+  }
+}
+
+void conv_output(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
+  if (conv.kind == ConvKind::down) return output_tiles<Down>(conv, out, columns, block, from, to);
+  output_tiles<Same>(conv, out, columns, block, from, to);
+}
+
+void conv_product(const Conv& conv, int first_group, int last_group, const TileBlock& block) {
+  const int64_t v_stride = point_stride(conv.in_blocks, block.count);
+  const int64_t m_stride = point_stride(conv.out_blocks, block.count);
+  for (int group = first_group; group < last_group; ++group) {
+    int points[16];
+    const int count = group_points(conv.kind, group, points);
+    const float* right = conv.weights + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
+    for (int n = 0; n < conv.out_blocks; n += kPanel) {
+      const bool whole = conv.out_blocks - n >= kPanel;
+      for (int i = 0; i < count; ++i) {
+        const float* v = block.v + points[i] * v_stride;
+        float* m = block.m + points[i] * m_stride + static_cast<int64_t>(n) * block.count * kLanes;
+        if (whole) {
+          multiply_panel<kPanel>(v, right, conv.inputs, m, block.count);
+        } else {
+          multiply_panel<1>(v, right, conv.inputs, m, block.count);
+        }
+      }
+      right += static_cast<int64_t>(whole ? kPanel : 1) * conv.inputs * kLanes;
+    }
+  }
+}
+
+}  // namespace acdc::ACDC_ISA_NS

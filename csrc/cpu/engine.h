@@ -1,0 +1,113 @@
+// The whole cascade on the CPU, from crops to moments, in one call.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace acdc {
+
+// A 64-byte aligned buffer of zeros.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t floats);
+  float* data() const { return data_.get(); }
+  int64_t bytes() const { return floats_ * static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  struct Free {
+    void operator()(float* p) const;
+  };
+  std::unique_ptr<float, Free> data_;
+  int64_t floats_ = 0;
+};
+
+using Weights = std::map<std::string, std::vector<double>>;
+
+// What the engine must know of a config; the names of the weights are listed at Engine::Engine.
+struct EngineSpec {
+  int width, stages;
+  int stream_inputs;               // K
+  int chain_maps, solid_maps;      // maps of the 2D and of the 3D stream; one of them may be 0
+  std::vector<unsigned char> masked;  // for each map, whether it enters the mask
+  bool pose, excitation;
+};
+
+// Where results go, all of them per stage and crop: [stage][crop][...]; stages and the mask may be left out.
+struct EngineOutput {
+  float* mean;        // [maps][2] crop units
+  float* covariance;  // [maps][3]
+  float* pose;        // [3] degrees / 90; null without a pose head
+  float* mask;        // [side·side]; null where it is not wanted
+  bool all_stages;    // false: only the last stage is written
+};
+
+class Arena;
+struct DeleteArena {
+  void operator()(Arena* arena) const;
+};
+using ArenaHandle = std::unique_ptr<Arena, DeleteArena>;
+
+class Engine {
+ public:
+  // weights: "<stage>.stem.{weight,bias}", "<stage>.<conv>.{weight,bias}" with batch norm folded, "depthwise.<stream>",
+  // "transfer" folded to (maps, K), "pose.{weight,bias}", "<stage>.excite.{weight,bias}"; streams count from 0.
+  Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa);
+
+  // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of threads
+  // may call it at once. Results do not depend on threads or on how crops are batched.
+  void run(const float* crops, int batch, int side, int stages, const EngineOutput& out);
+
+  const EngineSpec& spec() const { return spec_; }
+  const char* isa() const { return kernels_.isa; }
+  int threads() const { return threads_; }
+  int64_t weight_bytes() const { return weight_bytes_; }
+  int64_t arena_bytes() const;  // of all arenas that exist
+
+ private:
+  struct Layer {
+    Conv conv;
+    Buffer weights, bias;
+  };
+  struct Stage {
+    Buffer stem_weight, stem_bias;     // the first stage's
+    std::vector<double> stem, excite_weight, excite_bias;  // (w, 2 + 2w); (2 + 2w, 3); of the excitation before this stage
+    Layer layers[12];
+  };
+
+  void pack_conv(Layer& layer, ConvKind kind, int inputs, int outputs, const std::vector<double>& weight,
+                 const std::vector<double>& bias);
+  void pack_landmarks(const Weights& weights);
+  void run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
+                const EngineOutput& out) const;
+  void unet(Arena& arena, const Stage& stage, int threads) const;
+  void convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const;
+  void landmarks(Arena& arena, int threads, bool want_mask, float* mean, float* covariance) const;
+  void head_pose(const float* mean, float* pose) const;
+  void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
+  ArenaHandle take_arena(int side, int threads);
+  void give_back(ArenaHandle arena);
+  int vectors(int channels) const { return (channels + kernels_.lanes - 1) / kernels_.lanes; }
+  int padded(int channels) const { return vectors(channels) * kernels_.lanes; }
+  Buffer track(Buffer buffer);
+
+  EngineSpec spec_;
+  const Kernels& kernels_;
+  int threads_;
+  std::vector<Stage> stages_;
+  Landmarks landmarks_{};  // without the embedding
+  Buffer depthwise_[2], transfer_[2];
+  std::vector<int> map_lane_;  // where map l lies among the padded ones
+  std::vector<unsigned char> lane_masked_;
+  int lanes_of_maps_ = 0;
+  std::vector<double> pose_weight_, pose_bias_;
+  int64_t weight_bytes_ = 0;
+  std::vector<ArenaHandle> arenas_;  // idle ones; guarded by the process-wide lock in engine.cpp
+};
+
+}  // namespace acdc

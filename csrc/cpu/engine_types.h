@@ -1,0 +1,68 @@
+// Plain descriptions that the engine hands to its kernels. Tensors are NHWC float32; channels are padded with zeros to a
+// multiple of Vec::lanes, and every tensor lies in a frame of zeros that stands for the convolutions' zero padding.
+#pragma once
+
+#include <cstdint>
+
+namespace acdc {
+
+struct Tensor {
+  float* data;     // pixel (0, 0)
+  int height, width, channels;
+  int64_t pitch;   // floats from a pixel to the one below
+
+  float* at(int y, int x) const { return data + y * pitch + static_cast<int64_t>(x) * channels; }
+};
+
+enum class ConvKind { same, up, down };  // stride 1; bilinear ×2, then stride 1; stride 2
+
+// One 3×3 convolution as a bilinear algorithm y = Aᵀ[(G w) ⊙ (Bᵀ x)] on output tiles of 4×4 (winograd.h).
+struct Conv {
+  ConvKind kind;
+  int inputs;            // channels that are multiplied, unpadded
+  int in_blocks, out_blocks;  // channels in vectors
+  const float* weights;  // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed
+  const float* bias;     // [out_blocks·lanes]
+  bool add;              // out += relu(...) instead of out = relu(...): the skip lies in out
+};
+
+// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share is
+// one vector longer than its content, lest all points of a tile fall into the same cache set.
+struct TileBlock {
+  int first, count;  // tiles, row by row over the output
+  float *v, *m;
+};
+
+// The geometry transfer network on H; maps are in vectors, those of each stream padded by themselves.
+struct Landmarks {
+  Tensor embedding;
+  int inputs;               // K: channels that each stream reads
+  int streams;
+  int first[2];             // first channel that the stream reads
+  int blocks[2];            // its maps, in vectors
+  const float* depthwise[2];  // [channel block][9][lanes]
+  const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
+};
+
+// What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high).
+struct Levels {
+  const float *high, *scale, *shift;  // [maps]
+};
+
+// Floats of scratch for one strip of depthwise outputs (32 pixels), of a stream with `inputs` channels.
+inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, int lanes) {
+  return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * 32;
+}
+
+// One next stem: out = A·[I; H] + Φ·B·[I; H] + bias, with the face's excitation folded into A and B.
+struct Stem {
+  Tensor embedding;
+  const float* image;  // [height·width]
+  const float* mask;   // [height·width]
+  int inputs;          // channels of the embedding, unpadded
+  const float* weights;  // [output block][1 + inputs][2][lanes]: A, then B; the image comes first
+  const float* bias;     // [out.channels]
+  Tensor out;
+};
+
+}  // namespace acdc

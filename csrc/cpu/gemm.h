@@ -1,0 +1,56 @@
+// The register-tiled product that every layer rests on: R rows × C vectors of outputs stay in registers while the inner
+// dimension runs; one broadcast of the left operand serves C products, one load of the right one R.
+//
+// Left:  [k block][row][lanes] with `left_block` floats between k blocks, as the input transforms store it.
+// Right: [k][C·lanes], packed at load.
+#pragma once
+
+#include <cstdint>
+
+#include "vec.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+// Vectors and rows of the register tile: as many accumulators as the registers hold beside operands.
+#if defined(ACDC_ISA_AVX512) || defined(ACDC_ISA_NEON)
+constexpr int kPanel = 2;   // vectors
+constexpr int kRows[] = {0, 28, 14, 8, 6};  // rows, by vectors
+constexpr int kLandmarkPanel = 3, kLandmarkRows = 8;
+#else
+constexpr int kPanel = 2;
+constexpr int kRows[] = {0, 12, 6, 4, 3};
+constexpr int kLandmarkPanel = 3, kLandmarkRows = 4;
+#endif
+
+template <int R, int C>
+struct Tile {
+  Vec at[R][C];
+};
+
+template <int R, int C>
+ACDC_INLINE void multiply_step(Tile<R, C>& t, const float* left, const float* right) {
+  Vec b[C];
+  for (int j = 0; j < C; ++j) b[j] = Vec::load(right + j * Vec::lanes);
+#pragma GCC unroll 32
+  for (int i = 0; i < R; ++i) {
+    const Vec a = Vec::broadcast(left[i * Vec::lanes]);
+#pragma GCC unroll 4
+    for (int j = 0; j < C; ++j) t.at[i][j] = fma(a, b[j], t.at[i][j]);
+  }
+}
+
+template <int R, int C>
+ACDC_INLINE void multiply(Tile<R, C>& t, const float* left, int64_t left_block, const float* right, int inner) {
+#pragma GCC unroll 32
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < C; ++j) t.at[i][j] = Vec::zero();
+  }
+  for (int k = 0; k < inner; k += Vec::lanes, left += left_block) {
+    const int count = inner - k < Vec::lanes ? inner - k : Vec::lanes;
+#pragma GCC unroll 4
+    for (int kk = 0; kk < count; ++kk, right += C * Vec::lanes) multiply_step<R, C>(t, left + kk, right);
+  }
+}
+
+}  // namespace acdc::ACDC_ISA_NS

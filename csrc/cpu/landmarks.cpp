@@ -1,0 +1,187 @@
+// The geometry transfer network in two passes over H: depthwise 3×3, transfer product, then first only each map's least and
+// greatest logit, and in the second one exponential for both the moments and the mask. Logits live in registers and L1.
+#include "engine_types.h"
+#include "gemm.h"
+#include "kernels.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+namespace {
+
+constexpr int64_t kLanes = Vec::lanes;
+constexpr int kStrip = 32;  // pixels of a row that are worked on at once
+constexpr int kStripRows = 4;
+
+// Depthwise 3×3 at `count` pixels of a row: d[channel block][kStrip][lanes].
+void depthwise_strip(const Landmarks& net, int stream, int y, int x, int count, float* d) {
+  const Tensor& h = net.embedding;
+  for (int c = 0; c * kLanes < net.inputs; ++c) {
+    const float* weights = net.depthwise[stream] + c * 9 * kLanes;
+    Vec w[9];
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; ++i) w[i] = Vec::load(weights + i * kLanes);
+    const float* source = h.at(y - 1, x - 1) + net.first[stream] + c * kLanes;
+    for (int p = 0; p < count; ++p, source += h.channels, d += kLanes) {
+      Vec sum = Vec::zero();
+#pragma GCC unroll 3
+      for (int i = 0; i < 3; ++i) {
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; ++j) sum = fma(w[i * 3 + j], Vec::load(source + i * h.pitch + j * h.channels), sum);
+      }
+      sum.store(d);
+    }
+    d += (kStrip - count) * kLanes;
+  }
+}
+
+template <int R, int C>
+ACDC_INLINE Tile<R, C> logits_tile(const Landmarks& net, const float* d, const float* right) {
+  Tile<R, C> t;
+  multiply(t, d, kStrip * kLanes, right, net.inputs);
+  return t;
+}
+
+template <int C>
+void extremes_panel(const Landmarks& net, const float* d, int count, const float* right, float* low, float* high) {
+  Vec lo[C], hi[C];
+  for (int j = 0; j < C; ++j) lo[j] = Vec::load(low + j * kLanes), hi[j] = Vec::load(high + j * kLanes);
+  for (int p = 0; p < count; p += kLandmarkRows) {
+    const auto t = logits_tile<kLandmarkRows, C>(net, d + p * kLanes, right);
+#pragma GCC unroll 8
+    for (int i = 0; i < kLandmarkRows; ++i) {
+#pragma GCC unroll 3
+      for (int j = 0; j < C; ++j) lo[j] = min(lo[j], t.at[i][j]), hi[j] = max(hi[j], t.at[i][j]);
+    }
+  }
+  for (int j = 0; j < C; ++j) lo[j].store(low + j * kLanes), hi[j].store(high + j * kLanes);
+}
+
+// Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
+constexpr int kSums = 6;
+
+template <int C>
+void moments_panel(const Landmarks& net, const float* d, int count, const float* right, const Levels& levels, int map,
+                   float y, float* sums, int maps, float* level) {
+  float logits[kStrip * C * kLanes];
+  for (int p = 0; p < count; p += kLandmarkRows) {
+    const auto t = logits_tile<kLandmarkRows, C>(net, d + p * kLanes, right);
+#pragma GCC unroll 8
+    for (int i = 0; i < kLandmarkRows; ++i) {
+#pragma GCC unroll 3
+      for (int j = 0; j < C; ++j) t.at[i][j].store(logits + ((p + i) * C + j) * kLanes);
+    }
+  }
+  for (int j = 0; j < C; ++j, map += kLanes) {
+    const Vec high = Vec::load(levels.high + map), scale = Vec::load(levels.scale + map);
+    const Vec shift = Vec::load(levels.shift + map);
+    Vec s = Vec::zero(), sx = Vec::zero(), sxx = Vec::zero();
+    for (int p = 0; p < count; ++p) {
+      const float x = p + 0.5f * (1 - kStrip);
+      const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high);
+      s = s + e;
+      sx = fma(Vec::broadcast(x), e, sx);
+      sxx = fma(Vec::broadcast(x * x), e, sxx);
+      max(Vec::load(level + p * kLanes), fma(e, scale, shift)).store(level + p * kLanes);
+    }
+    const Vec row = Vec::broadcast(y), terms[kSums] = {s, sx, row * s, sxx, row * sx, row * row * s};
+    for (int i = 0; i < kSums; ++i) (Vec::load(sums + i * maps + map) + terms[i]).store(sums + i * maps + map);
+  }
+}
+
+// Moves a strip's sums to the map's origin, pixel (0, 0), in double precision.
+void merge_strip(const float* sums, int maps, double y0, double x0, double* total) {
+  const float *s = sums, *sx = s + maps, *sy = sx + maps, *sxx = sy + maps, *sxy = sxx + maps, *syy = sxy + maps;
+  for (int l = 0; l < maps; ++l) {
+    const double e = s[l], ex = sx[l], ey = sy[l];
+    total[l] += e;
+    total[maps + l] += ex + x0 * e;
+    total[2 * maps + l] += ey + y0 * e;
+    total[3 * maps + l] += sxx[l] + 2 * x0 * ex + x0 * x0 * e;
+    total[4 * maps + l] += sxy[l] + x0 * ey + y0 * ex + x0 * y0 * e;
+    total[5 * maps + l] += syy[l] + 2 * y0 * ey + y0 * y0 * e;
+  }
+}
+
+template <class Body>
+ACDC_INLINE void each_panel(const Landmarks& net, int stream, Body body) {
+  const float* right = net.transfer[stream];
+  for (int n = 0; n < net.blocks[stream]; n += kLandmarkPanel) {
+    const int left = net.blocks[stream] - n, count = left < kLandmarkPanel ? left : kLandmarkPanel;
+    body(n, count, right);
+    right += static_cast<int64_t>(count) * net.inputs * kLanes;
+  }
+}
+
+}  // namespace
+
+void landmark_extremes(const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high) {
+  const int blocks = net.blocks[0] + net.blocks[1], width = net.embedding.width;
+  for (int l = 0; l < blocks * kLanes; l += kLanes) {
+    Vec::broadcast(__builtin_inff()).store(low + l);
+    Vec::broadcast(-__builtin_inff()).store(high + l);
+  }
+  for (int y = first_row; y < last_row; ++y) {
+    for (int x = 0; x < width; x += kStrip) {
+      const int count = width - x < kStrip ? width - x : kStrip;
+      for (int stream = 0, map = 0; stream < net.streams; map += net.blocks[stream++] * kLanes) {
+        depthwise_strip(net, stream, y, x, count, scratch);
+        each_panel(net, stream, [&](int n, int vectors, const float* right) {
+          float *lo = low + map + n * kLanes, *hi = high + map + n * kLanes;
+          if (vectors == 3) return extremes_panel<3>(net, scratch, count, right, lo, hi);
+          if (vectors == 2) return extremes_panel<2>(net, scratch, count, right, lo, hi);
+          extremes_panel<1>(net, scratch, count, right, lo, hi);
+        });
+      }
+    }
+  }
+}
+
+void landmark_moments(const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch,
+                      double* total, float* mask) {
+  const int maps = (net.blocks[0] + net.blocks[1]) * kLanes, width = net.embedding.width;
+  float* const sums = scratch + landmark_strip_floats(net.inputs, kLanes);
+  for (int i = 0; i < kSums * maps; ++i) total[i] = 0;
+  for (int top = first_row; top < last_row; top += kStripRows) {
+    const int rows = last_row - top < kStripRows ? last_row - top : kStripRows;
+    for (int x = 0; x < width; x += kStrip) {
+      const int count = width - x < kStrip ? width - x : kStrip;
+      for (int i = 0; i < kSums * maps; i += kLanes) Vec::zero().store(sums + i);
+      for (int y = top; y < top + rows; ++y) {
+        float level[kStrip * kLanes];
+        for (int p = 0; p < count; ++p) Vec::zero().store(level + p * kLanes);
+        for (int stream = 0, map = 0; stream < net.streams; map += net.blocks[stream++] * kLanes) {
+          depthwise_strip(net, stream, y, x, count, scratch);
+          each_panel(net, stream, [&](int n, int vectors, const float* right) {
+            const int at = map + n * kLanes;
+            const float row = y - top + 0.5f * (1 - kStripRows);
+            if (vectors == 3) {
+              moments_panel<3>(net, scratch, count, right, levels, at, row, sums, maps, level);
+            } else if (vectors == 2) {
+              moments_panel<2>(net, scratch, count, right, levels, at, row, sums, maps, level);
+            } else {
+              moments_panel<1>(net, scratch, count, right, levels, at, row, sums, maps, level);
+            }
+          });
+        }
+        for (int p = 0; p < count; ++p) mask[y * width + x + p] = reduce_max(Vec::load(level + p * kLanes));
+      }
+      merge_strip(sums, maps, top + 0.5 * (kStripRows - 1), x + 0.5 * (kStrip - 1), total);
+    }
+  }
+}
+
+// exp2 as landmark_moments computes it, so that a map's floor is the value its lowest pixel gets.
+void landmark_levels(const float* low, const float* high, const unsigned char* masked, int maps, float* scale,
+                     float* shift) {
+  for (int l = 0; l < maps; l += Vec::lanes) {
+    float floors[Vec::lanes];
+    exp2_of_negative(Vec::load(low + l) - Vec::load(high + l)).store(floors);
+    for (int i = 0; i < Vec::lanes; ++i) {
+      const bool used = masked[l + i] && floors[i] < 1.f;  // a constant map has floor 1 and contributes 0
+      scale[l + i] = used ? 1.f / (1.f - floors[i]) : 0.f;
+      shift[l + i] = used ? -floors[i] / (1.f - floors[i]) : 0.f;
+    }
+  }
+}
+
+}  // namespace acdc::ACDC_ISA_NS

@@ -1,0 +1,147 @@
+// Weights as the kernels want them, made once at load, in double precision up to the last step.
+#include <cmath>
+
+#include "engine.h"
+#include "thread_pool.h"
+
+namespace acdc {
+namespace {
+
+constexpr int kMaxGroups = 6;
+
+// G of one dimension, (6, 3), for the points of winograd.h: rows [1, p, p²] / N'(p), the last for ∞. For `down` five rows of
+// F(4, 2) on taps 0 and 2, then the even phase's tap 1.
+void weight_transform(ConvKind kind, double g[kMaxGroups][3]) {
+  for (int i = 0; i < kMaxGroups; ++i) g[i][0] = g[i][1] = g[i][2] = 0;
+  if (kind == ConvKind::down) {
+    const double points[4] = {0.5, -0.5, 1.25, -1.25}, sum = 0.25 + 1.5625;
+    for (int i = 0; i < 4; ++i) {
+      const double p = points[i], slope = 4 * p * p * p - 2 * sum * p;
+      g[i][0] = 1 / slope;
+      g[i][2] = p / slope;
+    }
+    g[4][2] = g[5][1] = 1;
+    return;
+  }
+  const double points[5] = {0, 2. / 3, -2. / 3, 1.5, -1.5}, sum = 4. / 9 + 9. / 4;
+  const double scale = kind == ConvKind::up ? 0.25 : 1;  // Up::input takes its pixels times 4
+  for (int i = 0; i < 5; ++i) {
+    const double p = points[i], slope = 5 * p * p * p * p - 3 * sum * p * p + 1;
+    for (int k = 0; k < 3; ++k) g[i][k] = scale * (k == 0 ? 1 : k == 1 ? p : p * p) / slope;
+  }
+  g[5][2] = scale;
+}
+
+// Where element (k, column) lies in a right operand packed in panels of `panel` vectors.
+int64_t packed_index(int k, int column, int inner, int vectors, int panel, int lanes) {
+  const int first = column / lanes / panel * panel, width = std::min(panel, vectors - first);
+  return (static_cast<int64_t>(first) * inner + static_cast<int64_t>(k) * width) * lanes + (column - first * lanes);
+}
+
+}  // namespace
+
+Buffer Engine::track(Buffer buffer) {
+  weight_bytes_ += buffer.bytes();
+  return buffer;
+}
+
+void Engine::pack_conv(Layer& layer, ConvKind kind, int inputs, int outputs, const std::vector<double>& weight,
+                       const std::vector<double>& bias) {
+  const int lanes = kernels_.lanes, panel = kernels_.panel, vecs = vectors(outputs);
+  const int64_t group = static_cast<int64_t>(inputs) * vecs * lanes;
+  layer.weights = track(Buffer(36 * group));
+  layer.bias = track(Buffer(padded(outputs)));
+  for (int o = 0; o < outputs; ++o) layer.bias.data()[o] = static_cast<float>(bias[o]);
+  double g[kMaxGroups][3];
+  weight_transform(kind, g);
+  auto pack = [&](int64_t i, int) {
+    for (int o = 0; o < outputs; ++o) {
+      const double* w = &weight[(static_cast<int64_t>(o) * inputs + i) * 9];
+      const int64_t at = packed_index(static_cast<int>(i), o, inputs, vecs, panel, lanes);
+      for (int y = 0; y < kMaxGroups; ++y) {
+        double row[3];
+        for (int b = 0; b < 3; ++b) row[b] = g[y][0] * w[b] + g[y][1] * w[3 + b] + g[y][2] * w[6 + b];
+        for (int x = 0; x < kMaxGroups; ++x) {
+          const double value = row[0] * g[x][0] + row[1] * g[x][1] + row[2] * g[x][2];
+          layer.weights.data()[(y * kMaxGroups + x) * group + at] = static_cast<float>(value);
+        }
+      }
+    }
+  };
+  parallel_for(inputs, threads_, pack);
+  layer.conv = {kind, inputs, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up};
+}
+
+void Engine::pack_landmarks(const Weights& weights) {
+  const int lanes = kernels_.lanes, k = spec_.stream_inputs, maps[2] = {spec_.chain_maps, spec_.solid_maps};
+  const std::vector<double>& transfer = weights.at("transfer");
+  landmarks_.inputs = k;
+  for (int kind = 0, done = 0; kind < 2; done += maps[kind++]) {
+    if (!maps[kind]) continue;
+    const int s = landmarks_.streams++, vecs = vectors(maps[kind]);
+    landmarks_.first[s] = kind == 0 ? 0 : spec_.width - k;
+    landmarks_.blocks[s] = vecs;
+    depthwise_[s] = track(Buffer(static_cast<int64_t>(padded(k)) * 9));
+    transfer_[s] = track(Buffer(static_cast<int64_t>(k) * vecs * lanes));
+    const std::vector<double>& depthwise = weights.at("depthwise." + std::to_string(s));
+    for (int c = 0; c < k; ++c) {
+      for (int i = 0; i < 9; ++i) {
+        depthwise_[s].data()[(c / lanes * 9 + i) * lanes + c % lanes] = static_cast<float>(depthwise[c * 9 + i]);
+      }
+    }
+    for (int l = 0; l < maps[kind]; ++l) {
+      for (int c = 0; c < k; ++c) {
+        const double value = transfer[static_cast<int64_t>(done + l) * k + c] * 1.4426950408889634;  // log₂ e
+        transfer_[s].data()[packed_index(c, l, k, vecs, kernels_.landmark_panel, lanes)] = static_cast<float>(value);
+      }
+      map_lane_.push_back(lanes_of_maps_ + l);
+    }
+    landmarks_.depthwise[s] = depthwise_[s].data();
+    landmarks_.transfer[s] = transfer_[s].data();
+    lanes_of_maps_ += vecs * lanes;
+  }
+  lane_masked_.assign(lanes_of_maps_, 0);
+  for (size_t l = 0; l < map_lane_.size(); ++l) lane_masked_[map_lane_[l]] = spec_.masked[l];
+}
+
+Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa)
+    : spec_(spec), kernels_(kernels(isa)), threads_(threads), stages_(spec.stages) {
+  using K = ConvKind;
+  static const struct {
+    const char* name;
+    ConvKind kind;
+    int inputs, outputs;  // times the width
+  } plan[12] = {{"encode1", K::same, 1, 1}, {"down1", K::down, 1, 1}, {"encode2", K::same, 1, 2}, {"down2", K::down, 2, 2},
+                {"encode3", K::same, 2, 4}, {"down3", K::down, 4, 4}, {"up3", K::up, 4, 4},       {"decode3", K::same, 4, 2},
+                {"up2", K::up, 2, 2},       {"decode2", K::same, 2, 1}, {"up1", K::up, 1, 1},     {"decode1", K::same, 1, 1}};
+  const int w = spec_.width;
+  for (int s = 0; s < spec_.stages; ++s) {
+    Stage& stage = stages_[s];
+    const std::string prefix = std::to_string(s) + ".";
+    for (int i = 0; i < 12; ++i) {
+      const std::string name = prefix + plan[i].name;
+      pack_conv(stage.layers[i], plan[i].kind, plan[i].inputs * w, plan[i].outputs * w, weights.at(name + ".weight"),
+                weights.at(name + ".bias"));
+    }
+    const std::vector<double>&stem = weights.at(prefix + "stem.weight"), &bias = weights.at(prefix + "stem.bias");
+    stage.stem_bias = track(Buffer(padded(w)));
+    for (int c = 0; c < w; ++c) stage.stem_bias.data()[c] = static_cast<float>(bias[c]);
+    if (s == 0) {
+      stage.stem_weight = track(Buffer(padded(w)));
+      for (int c = 0; c < w; ++c) stage.stem_weight.data()[c] = static_cast<float>(stem[c]);
+    } else {
+      stage.stem = stem;
+      if (spec_.excitation) {
+        stage.excite_weight = weights.at(std::to_string(s - 1) + ".excite.weight");
+        stage.excite_bias = weights.at(std::to_string(s - 1) + ".excite.bias");
+      }
+    }
+  }
+  pack_landmarks(weights);
+  if (spec_.pose) {
+    pose_weight_ = weights.at("pose.weight");
+    pose_bias_ = weights.at("pose.bias");
+  }
+}
+
+}  // namespace acdc

@@ -1,0 +1,83 @@
+// The one-dimensional transforms of the three convolutions, all on output tiles of 4; two-dimensional ones nest them.
+//
+// same: F(4, 3), points 0, ±2/3, ±3/2, ∞: with ab = 1 these cost as many operations as 0, ±1, ±2, ∞ and round half as badly.
+// up:   the same after bilinear ×2 with half-pixel centres: Bᵀ·U maps 4 low-resolution pixels to the 6 points. U is taken
+//       times 4; the packed weights hold the 1/16.
+// down: stride 2 by polyphase. Taps 0 and 2 meet the odd phase (pixels 2o−1, 2o+1): F(4, 2) with points ±1/2, ±5/4, ∞. Tap 1
+//       meets the even phase, four plain products with the same weight. 9 points where 12 products would be direct.
+#pragma once
+
+#include "vec.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+constexpr float kA = 2.f / 3, kB = 3.f / 2, kA2 = kA * kA, kB2 = kB * kB, kS = kA2 + kB2;
+constexpr float kC = 0.5f, kD = 1.25f, kC2 = kC * kC, kD2 = kD * kD;  // of the odd phase
+
+ACDC_INLINE Vec times(float c, Vec x) { return Vec::broadcast(c) * x; }
+ACDC_INLINE Vec plus(float c, Vec x, Vec y) { return fma(Vec::broadcast(c), x, y); }    // c·x + y
+ACDC_INLINE Vec minus(float c, Vec x, Vec y) { return fnma(Vec::broadcast(c), x, y); }  // y − c·x
+
+struct Same {
+  static constexpr int reach = 6, points = 6, step = 4, offset = -1;  // pixels read, products, pixels a tile, first pixel
+
+  static ACDC_INLINE void input(const Vec d[6], Vec t[6]) {
+    t[0] = d[0] + minus(kS, d[2], d[4]);
+    t[5] = d[1] + minus(kS, d[3], d[5]);
+    const Vec ea = minus(kB2, d[2], d[4]), oa = minus(kB2, d[1], d[3]);
+    t[1] = plus(kA, oa, ea);
+    t[2] = minus(kA, oa, ea);
+    const Vec eb = minus(kA2, d[2], d[4]), ob = minus(kA2, d[1], d[3]);
+    t[3] = plus(kB, ob, eb);
+    t[4] = minus(kB, ob, eb);
+  }
+  static ACDC_INLINE void output(const Vec m[6], Vec y[4]) {
+    const Vec sa = m[1] + m[2], qa = m[1] - m[2], sb = m[3] + m[4], qb = m[3] - m[4];
+    y[0] = m[0] + sa + sb;
+    y[1] = plus(kA, qa, times(kB, qb));
+    y[2] = plus(kA2, sa, times(kB2, sb));
+    y[3] = plus(kA2 * kA, qa, plus(kB2 * kB, qb, m[5]));
+  }
+};
+
+struct Up : Same {
+  static constexpr int reach = 4, step = 2, offset = -1;  // in low-resolution pixels
+
+  // With u = 4·U·x: u0 = 3x0 + x1, u1 = x0 + 3x1, u2 = 3x1 + x2, …, u5 = x2 + 3x3, put through Same::input.
+  static ACDC_INLINE void input(const Vec x[4], Vec t[6]) {
+    t[0] = plus(3.f, x[0], plus(1 - 3 * kS, x[1], plus(3 - kS, x[2], x[3])));
+    t[5] = plus(3.f, x[3], plus(1 - 3 * kS, x[2], plus(3 - kS, x[1], x[0])));
+    const Vec ea = plus(-3 * kB2, x[1], plus(3 - kB2, x[2], x[3]));
+    const Vec oa = plus(-kB2, x[0], plus(1 - 3 * kB2, x[1], times(3.f, x[2])));
+    t[1] = plus(kA, oa, ea);
+    t[2] = minus(kA, oa, ea);
+    const Vec eb = plus(-3 * kA2, x[1], plus(3 - kA2, x[2], x[3]));
+    const Vec ob = plus(-kA2, x[0], plus(1 - 3 * kA2, x[1], times(3.f, x[2])));
+    t[3] = plus(kB, ob, eb);
+    t[4] = minus(kB, ob, eb);
+  }
+};
+
+struct Down {
+  static constexpr int reach = 9, points = 9, step = 8, offset = -1;
+
+  static ACDC_INLINE void input(const Vec d[9], Vec t[9]) {
+    const Vec ec = minus(kD2, d[2], d[6]), oc = minus(kD2, d[0], d[4]);  // odd phase: d[0], d[2], …, d[8]
+    t[0] = plus(kC, oc, ec);
+    t[1] = minus(kC, oc, ec);
+    const Vec ed = minus(kC2, d[2], d[6]), od = minus(kC2, d[0], d[4]);
+    t[2] = plus(kD, od, ed);
+    t[3] = minus(kD, od, ed);
+    t[4] = plus(kC2 * kD2, d[0], minus(kC2 + kD2, d[4], d[8]));
+    for (int i = 0; i < 4; ++i) t[5 + i] = d[2 * i + 1];
+  }
+  static ACDC_INLINE void output(const Vec m[9], Vec y[4]) {
+    const Vec sc = m[0] + m[1], qc = m[0] - m[1], sd = m[2] + m[3], qd = m[2] - m[3];
+    y[0] = sc + sd + m[5];
+    y[1] = plus(kC, qc, plus(kD, qd, m[6]));
+    y[2] = plus(kC2, sc, plus(kD2, sd, m[7]));
+    y[3] = plus(kC2 * kC, qc, plus(kD2 * kD, qd, m[4] + m[8]));
+  }
+};
+
+}  // namespace acdc::ACDC_ISA_NS
