@@ -1,0 +1,77 @@
+// What the ops on attention maps share: extremes of a map, and the mask's gradient at them.
+#pragma once
+
+#include <cstdint>
+
+#include "vec.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+ACDC_INLINE void fill(float* p, int64_t n, float value) {
+  for (int64_t i = 0; i < n; ++i) p[i] = value;
+}
+
+// exp by the same code that the sweeps over pixels use, so that a map's lowest pixel gets level 0 exactly.
+ACDC_INLINE float exp_one(float x) {
+  float out[Vec::lanes];
+  exp(Vec::broadcast(x)).store(out);
+  return out[0];
+}
+
+// Largest and smallest of n < 2²⁴ values and where they are first; NaNs are passed over.
+struct Extremes {
+  float high, low;
+  int32_t argmax, argmin;
+};
+
+ACDC_INLINE Extremes extremes_of(const float* g, int64_t n) {
+  constexpr int lanes = Vec::lanes;
+  const Vec infinite = Vec::broadcast(__builtin_inff());
+  Extremes e = {-__builtin_inff(), __builtin_inff(), 0, 0};
+  int64_t i = 0;
+  if (n >= lanes) {
+    float first[lanes];
+    for (int j = 0; j < lanes; ++j) first[j] = static_cast<float>(j);
+    Vec high = Vec::zero() - infinite, low = infinite, up = Vec::zero(), down = Vec::zero(), at = Vec::load(first);
+    for (; i + lanes <= n; i += lanes) {
+      const Vec v = Vec::load(g + i);
+      const Mask above = less(high, v), below = less(v, low);
+      high = select(above, v, high), up = select(above, at, up);
+      low = select(below, v, low), down = select(below, at, down);
+      at += Vec::broadcast(static_cast<float>(lanes));
+    }
+    e.high = reduce_max(high), e.low = reduce_min(low);
+    const Mask is_high = equal(high, Vec::broadcast(e.high)), is_low = equal(low, Vec::broadcast(e.low));
+    e.argmax = static_cast<int32_t>(reduce_min(select(is_high, up, infinite)));
+    e.argmin = static_cast<int32_t>(reduce_min(select(is_low, down, infinite)));
+  }
+  for (; i < n; ++i) {
+    if (e.high < g[i]) e.high = g[i], e.argmax = static_cast<int32_t>(i);
+    if (g[i] < e.low) e.low = g[i], e.argmin = static_cast<int32_t>(i);
+  }
+  return e;
+}
+
+// The mask's gradient beyond the winning pixels, for the maps of one face: with n = exp(low − high), rise = n/(1 − n)
+// and sums over the pixels that a map won, −(1 + rise)·Σ grad·mask at its argmax and rise·Σ grad·(mask − 1) at its argmin
+// (docs/adding-a-kernel.md). A winning pixel itself gets grad·(mask + rise).
+ACDC_INLINE void mask_spikes(const float* grad, const float* mask, const int32_t* winner, int64_t pixels,
+                             const float* high, const float* low, int64_t maps, float* rise, float* at_argmax,
+                             float* at_argmin) {
+  fill(at_argmax, maps, 0.f);
+  fill(at_argmin, maps, 0.f);
+  for (int64_t p = 0; p < pixels; ++p) {
+    const int32_t l = winner[p];
+    if (l < 0) continue;
+    at_argmax[l] += grad[p] * mask[p];
+    at_argmin[l] += grad[p] * (mask[p] - 1.f);
+  }
+  for (int64_t l = 0; l < maps; ++l) {
+    const float n = exp_one(low[l] - high[l]);
+    rise[l] = n < 1.f ? n / (1.f - n) : 0.f;
+    at_argmax[l] *= -(1.f + rise[l]);
+    at_argmin[l] *= rise[l];
+  }
+}
+
+}  // namespace acdc::ACDC_ISA_NS
