@@ -36,6 +36,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("available_isas", &available_isas);
   m.def("available_threads", &available_threads, "CPUs that this process may run on.");
   m.def("vec_exp", &vec_exp, py::arg("x"), py::arg("isa") = "");
+  bind_engine(m);
   bind_rasterize(m);
   bind_ops(m);
   m.attr("skipped") = ACDC_SKIPPED;

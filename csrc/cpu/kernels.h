@@ -10,6 +10,8 @@
 
 #include "training_ops.h"
 
+#include "engine_types.h"
+
 #define ACDC_KERNELS(KERNEL)                                            \
   /* y = exp(x), n floats: vec.h's exponential, for its test */         \
   KERNEL(vec_exp, (const float* x, float* y, int64_t n)) \
@@ -24,7 +26,16 @@
   KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))     \
   KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))   \
   KERNEL(geometry_transfer_forward, (const GeometryForward& a))         \
-  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))
+  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))               \
+  /* The engine's layers, each on a part of its work: engine_types.h */ \
+  KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to)) \
+  KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block)) \
+  KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to)) \
+  KERNEL(landmark_extremes, (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high)) \
+  KERNEL(landmark_levels, (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift)) \
+  KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, double* total, float* mask)) \
+  KERNEL(stem_image, (const float* image, const float* weight, const float* bias, int first_row, int last_row, const Tensor& out)) \
+  KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))
 
 namespace acdc {
 
@@ -32,6 +43,7 @@ namespace acdc {
 struct Kernels {
   const char* isa;
   int lanes;
+  int panel, landmark_panel;  // vectors of the packed right operands: gemm.h
   ACDC_KERNELS(ACDC_FIELD)
 };
 #undef ACDC_FIELD
