@@ -7,13 +7,30 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import BackendUnavailable, InputError
 from .files import written_beside
+from .weights import Weights, state_shapes
 
 if TYPE_CHECKING:
     from .network import ACDC
+
+
+def network_of(weights: Weights, stages: int | None = None) -> ACDC:
+    """The torch network that holds these weights, in eval mode, its first ``stages`` alone where asked."""
+    try:
+        import torch
+
+        from .network import ACDC
+    except ImportError as error:
+        raise BackendUnavailable(f"the torch network needs {error.name}: pip install 'acdc-fast[torch]'") from error
+    config = replace(weights.config, stages=stages or weights.config.stages)
+    network = ACDC(config)
+    state = {name: torch.from_numpy(weights.arrays[name].copy()) for name in state_shapes(config)}
+    network.load_state_dict(state, strict=False)  # num_batches_tracked alone is not there
+    return network.eval()
 
 
 def onnx_outputs(markups: tuple[str, ...], has_pose: bool) -> list[str]:

@@ -1,0 +1,280 @@
+"""Model: from a photograph to aligned faces, and the drop-in for the network itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from . import geometry
+from .checks import check_crops, check_stages
+from .config import ACDCConfig
+from .crops import crop_faces
+from .detection import detect
+from .engines import make_engine
+from .errors import InputError
+from .images import ImageLike, Picture, load_picture
+from .types import Faces, HeadPose, Prediction
+from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from .network import ACDC
+
+#: Weights that `from_pretrained` takes unless told otherwise.
+DEFAULT = "acdc-w16"
+
+#: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
+PICTURES, FACES = 16, 32
+
+#: Confidence where the weights bring no calibration: ½ at a spread of 2.5 % of the crop's side, falling with its square.
+UNCALIBRATED = (2.0, -2.0 * float(np.log(0.025)))
+
+
+class Model:
+    """One network on the engine that serves it best. Any number of threads may call it."""
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | ACDC | Weights,
+        backend: str = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        threads: int | None = None,
+        stages: int | None = None,
+        resolution: int = 128,
+    ) -> None:
+        """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
+
+        ``backend`` "auto", "native" (C++ on the CPU), "eager" (torch) or "gpu"; ``device`` "auto", "cpu", "cuda" or
+        "cuda:N"; ``stages`` runs only the first ones; ``resolution``: side of the crops that `align` cuts.
+        Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
+        """
+        self.weights = _weights(source)
+        self.stages = check_stages(stages, self.config.stages)
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads must be a positive number, not {threads!r}")
+        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
+            raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
+        self.resolution, self.dtype = resolution, dtype
+        self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
+
+    @classmethod
+    def from_pretrained(cls, name: str = DEFAULT, **options: Any) -> Model:
+        """The weights of this name inside the package; ``options`` as for `Model`. Never reads the network."""
+        return cls(bundled_path(name), **options)
+
+    @property
+    def config(self) -> ACDCConfig:
+        return self.weights.config
+
+    @property
+    def backend(self) -> str:
+        """Name of the engine in use."""
+        return self.engine.name
+
+    @property
+    def markups(self) -> tuple[str, ...]:
+        """Markups that the model hands out."""
+        return tuple(m for m in self.config.order if m in self.weights.exposed)
+
+    def __call__(self, crops: Any, all_stages: bool = False) -> Prediction:
+        """(B, 1, S, S) float in [0, 1], S a multiple of 8 from 32, numpy or torch → `Prediction` of the same kind.
+
+        Tensors come back on the device they came from; no gradients. Raises `InputError` for other crops.
+        """
+        torch = _torch_of(crops)
+        if torch is None and not isinstance(crops, np.ndarray):
+            raise InputError(f"crops are a numpy array or a torch tensor, not {type(crops).__name__}")
+        floating = crops.is_floating_point() if torch else crops.dtype.kind == "f"
+        check_crops(crops.shape, floating)
+        if torch is None:
+            prediction = self._run(crops, all_stages)
+        elif self.engine.takes_tensors:
+            prediction = self._run(crops.detach(), all_stages)
+        else:
+            prediction = self._run(crops.detach().cpu().float().numpy(), all_stages)
+            prediction = _mapped(prediction, lambda array: torch.from_numpy(array).to(crops.device))
+        return _only(prediction, self.markups)
+
+    def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
+        if not len(crops):  # an engine need not know what to do with no crops
+            one = np.zeros((1, *crops.shape[1:]), np.float32) if isinstance(crops, np.ndarray) else crops.new_zeros(
+                (1, *crops.shape[1:])
+            )
+            return _mapped(self._run(one, all_stages, mask), lambda values: values[:0])
+        return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask)
+
+    @overload
+    def align(self, image: list[ImageLike], boxes: Any = None, refine: bool = False) -> list[Faces]: ...
+    @overload
+    def align(self, image: ImageLike, boxes: Any = None, refine: bool = False) -> Faces: ...
+    def align(self, image: Any, boxes: Any = None, refine: bool = False) -> Faces | list[Faces]:
+        """Faces of one image, largest first, or a list of `Faces` for a list of images.
+
+        ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image; EXIF rotation is applied first, and the
+        results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for a list of images: one such array,
+        or None, for each) keeps the detector out. ``refine`` cuts a second crop by the landmarks of the first.
+        Raises `InputError` for an image or boxes that cannot be used; it names the file.
+        """
+        if not isinstance(image, (list, tuple)):
+            return next(self._align([image], [boxes], refine))
+        if boxes is not None and len(boxes) != len(image):
+            raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
+        return list(self._align(image, boxes if boxes is not None else [None] * len(image), refine))
+
+    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any], refine: bool) -> Iterator[Faces]:
+        for start in range(0, len(images), PICTURES):
+            pictures, found = [], []
+            for image, given in zip(images[start : start + PICTURES], boxes[start : start + PICTURES], strict=True):
+                picture = load_picture(image)
+                pictures.append(picture)
+                found.append(detect(picture.rgb) if given is None else _given_boxes(given, picture))
+            squares = [geometry.square_from_box(each) for each, _ in found]
+            predictions = self._crops(pictures, squares)
+            if refine:
+                squares = [self._closer(p, s) for p, s in zip(predictions, squares, strict=True)]
+                predictions = self._crops(pictures, squares)
+            for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
+                yield self._faces(picture, each, scores, square, prediction)
+
+    def _crops(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
+        """One prediction for each picture, its faces in the order of its squares."""
+        cut = [crop_faces(p.grey, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
+        crops = np.concatenate(cut)
+        parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
+        whole = _joined(parts)
+        ends = np.cumsum([len(s) for s in squares])
+        return [_mapped(whole, lambda v, a=end - len(s), b=end: v[a:b]) for end, s in zip(ends, squares, strict=True)]
+
+    def _closer(self, prediction: Prediction, squares: np.ndarray) -> np.ndarray:
+        """The squares that the landmarks themselves suggest."""
+        markup = next((m for m in self.markups if m in ("2d98", "2d68", "2d5", "3d68")), None)
+        if markup is None or not len(squares):
+            return squares
+        return geometry.square_from_points(geometry.crop_to_image(prediction.landmarks[markup], squares))
+
+    def _faces(
+        self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
+    ) -> Faces:
+        """Crop units → image pixels."""
+        landmarks, spread, confidence = {}, {}, {}
+        for name in self.markups:
+            points = geometry.crop_to_image(prediction.landmarks[name], squares)
+            variance = np.asarray(prediction.covariance[name])[..., [0, 2]].sum(-1)
+            blur = np.sqrt(np.maximum(variance, 0))
+            landmarks[name] = points.astype(np.float32)
+            spread[name] = (blur * squares[:, 2:3]).astype(np.float32)
+            confidence[name] = _confidence(blur, *self.weights.calibration.get(name, UNCALIBRATED))
+        pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose), squares[:, 3])
+        return Faces(boxes, scores, landmarks, spread, confidence, pose, picture.name)
+
+    def warmup(self, batch: int = 1) -> None:
+        """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""
+        self._run(np.zeros((batch, 1, self.resolution, self.resolution), np.float32), mask=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a weights file that `Model` reads: written beside and renamed."""
+        save_weights(path, self.weights)
+
+    def export_onnx(self, path: str | os.PathLike[str], batch: int | str = "dynamic") -> None:
+        """ONNX at this model's resolution, stages and markups; see `export.export_onnx`. Needs torch and onnx."""
+        from .export import export_onnx, network_of
+
+        export_onnx(network_of(self.weights, self.stages), path, batch, self.resolution, self.markups)
+
+
+def _weights(source: Any) -> Weights:
+    if isinstance(source, Weights):
+        return Weights(
+            source.config, check_arrays(source.config, source.arrays, "weights"), source.markups, source.calibration,
+            source.card,
+        )  # fmt: skip
+    if isinstance(source, (str, os.PathLike)):
+        return load_weights(source)
+    config = getattr(source, "config", None)
+    if not isinstance(config, ACDCConfig) or not hasattr(source, "state_dict"):
+        raise InputError(f"a model is made of a weights file or an ACDC module, not {type(source).__name__}")
+    state = {
+        name: tensor.detach().cpu().double().numpy().astype(np.float32)
+        for name, tensor in source.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    return Weights(config, check_arrays(config, state, "module"))
+
+
+def _torch_of(value: Any) -> Any:
+    """The torch module where ``value`` is a tensor, else None; never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(value, torch.Tensor) else None
+
+
+def _mapped(prediction: Prediction, change: Callable[[Any], Any]) -> Prediction:
+    """The prediction with every array changed alike."""
+    return Prediction(
+        {name: change(array) for name, array in prediction.landmarks.items()},
+        {name: change(array) for name, array in prediction.covariance.items()},
+        None if prediction.pose is None else change(prediction.pose),
+        None if prediction.mask is None else change(prediction.mask),
+        None if prediction.stages is None else tuple(_mapped(stage, change) for stage in prediction.stages),
+    )
+
+
+def _only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
+    """The prediction with these markups alone."""
+    return Prediction(
+        {name: prediction.landmarks[name] for name in markups},
+        {name: prediction.covariance[name] for name in markups},
+        prediction.pose,
+        prediction.mask,
+        None if prediction.stages is None else tuple(_only(stage, markups) for stage in prediction.stages),
+    )
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    first = parts[0]
+    return Prediction(
+        {name: np.concatenate([p.landmarks[name] for p in parts]) for name in first.landmarks},
+        {name: np.concatenate([p.covariance[name] for p in parts]) for name in first.covariance},
+        None if first.pose is None else np.concatenate([np.asarray(p.pose) for p in parts]),
+        None,
+    )
+
+
+def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
+    """The caller's boxes, checked, with score 1."""
+    where = picture.name or "image"
+    try:
+        array = np.asarray(boxes, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: boxes must be numbers of shape (N, 4), xyxy pixels ({error})") from error
+    if array.size == 0:
+        array = array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(f"{where}: boxes must have shape (N, 4), xyxy pixels, not {array.shape}")
+    for i, (x0, y0, x1, y1) in enumerate(array.tolist()):
+        if not np.isfinite((x0, y0, x1, y1)).all():
+            raise InputError(f"{where}: box {i} holds NaN or infinity")
+        if x1 - x0 < 1 or y1 - y0 < 1:
+            raise InputError(f"{where}: box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); needs x0 < x1, y0 < y1 by a pixel")
+        if x1 <= 0 or y1 <= 0 or x0 >= picture.width or y0 >= picture.height:
+            raise InputError(f"{where}: box {i} lies outside the {picture.width}×{picture.height} image")
+    return array, np.ones(len(array), np.float32)
+
+
+def _confidence(blur: np.ndarray, slope: float, offset: float) -> np.ndarray:
+    """1/(1 + exp(a·log(spread) + b)) of the spread in crop units; a map that is one pixel alone has confidence 1."""
+    exponent = np.clip(slope * np.log(np.maximum(blur, 1e-6)) + offset, -50, 50)
+    return (1 / (1 + np.exp(exponent))).astype(np.float32)
+
+
+def _head_pose(degrees: np.ndarray, angles: np.ndarray) -> HeadPose:
+    """(N, 3) yaw, pitch, roll in crops that were turned by ``angles`` → pose in the image."""
+    matrix = geometry.euler_to_matrix(*degrees.astype(np.float64).T)
+    if angles.any():
+        matrix = geometry.turn_matrix(matrix, angles)
+        degrees = np.stack(geometry.matrix_to_euler(matrix), 1)
+    yaw, pitch, roll = np.ascontiguousarray(degrees.T, np.float32)
+    return HeadPose(yaw, pitch, roll, matrix.astype(np.float32))
