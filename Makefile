@@ -1,0 +1,45 @@
+# `make demo` on a fresh clone aligns the bundled photo; `make test` runs the tests. Both work in their own .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.py pyproject.toml
+PHOTO := examples/astronaut.jpg
+PICTURE := out/astronaut.png
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	@$(BIN)/acdc-fast align $(PHOTO) -o $(PICTURE)
+	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
+
+test: $(VENV)/installed-for-tests
+	$(BIN)/ruff check acdc_fast kernels training bench tests setup.py
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed-for-tests
+	$(BIN)/ruff check acdc_fast kernels training bench tests setup.py
+	$(BIN)/mypy
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "$(PYTHON) is older than Python 3.10; name another: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made $(SOURCES)
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+# A torch that is there already stays: a build for a GPU, say.
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build out *.egg-info
+	find . -name '*.so' -path './acdc_fast/*' -delete
