@@ -1,0 +1,337 @@
+// Fibers, barriers, exchanges between lanes and the ledger of stores. See emulator.h.
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <unordered_map>
+#include <vector>
+
+using i64 = long long;
+using u16 = unsigned short;
+using u32 = unsigned int;
+struct half_t {
+  u16 bits;
+};
+template <class T>
+struct alignas(16) Pack {
+  T v[16 / sizeof(T)];
+};
+#include "emulator.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#elif defined(EMULATOR_TSAN)  // this file itself is built without instrumentation: its own exchanges are no races
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace emulator {
+Place place;
+Counts counts;
+
+namespace {
+enum class State { ready, barrier, exchange, done };
+struct Copy {
+  void* to;
+  const void* from;
+};
+struct Fiber {
+  ucontext_t context;
+  State state;
+  Dim3 thread;
+  const char* file;
+  int line;
+  std::uint32_t mask;
+  unsigned char sent[64], seen[64];  // this lane's part of an exchange; `seen` outlives it until the next one
+  std::vector<Copy> copies;
+  void *stack, *tsan = nullptr, *fake = nullptr;
+};
+constexpr std::size_t kStack = 256 << 10;
+constexpr std::size_t kGap = 64;  // between two parts of shared memory: poisoned under AddressSanitizer
+constexpr std::size_t kParts = 32;
+
+std::vector<std::unique_ptr<Fiber>> fibers;
+ucontext_t scheduler;
+Fiber* self;
+const std::function<void()>* entry;
+unsigned char* shared_base;
+std::size_t shared_size, shared_taken;
+std::string problem;
+#if defined(__SANITIZE_ADDRESS__)
+void* scheduler_fake;
+const void* scheduler_stack;
+std::size_t scheduler_stack_size;
+#elif defined(EMULATOR_TSAN)
+void* scheduler_tsan;
+char barrier_sync, start_sync, end_sync;  // their addresses order the fibers in ThreadSanitizer's eyes
+#endif
+
+struct Page {
+  std::int64_t owner[4096];  // block that stored each byte, −1 for none
+};
+std::unordered_map<std::uintptr_t, std::unique_ptr<Page>> ledger;
+std::uintptr_t last_key = ~std::uintptr_t(0);
+Page* last_page;
+
+std::string where(const char* file, int line) { return std::string(file) + ":" + std::to_string(line); }
+
+void enter_fiber(Fiber* f) {
+  self = f;
+  place.thread = f->thread;
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(&scheduler_fake, f->stack, kStack);
+#elif defined(EMULATOR_TSAN)
+  __tsan_switch_to_fiber(f->tsan, __tsan_switch_to_fiber_no_sync);
+#endif
+  swapcontext(&scheduler, &f->context);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
+#endif
+}
+
+void leave_fiber(bool last) {
+  Fiber* f = self;
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(last ? nullptr : &f->fake, scheduler_stack, scheduler_stack_size);
+#elif defined(EMULATOR_TSAN)
+  __tsan_switch_to_fiber(scheduler_tsan, __tsan_switch_to_fiber_no_sync);
+#endif
+  (void)last;
+  swapcontext(&f->context, &scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(f->fake, nullptr, nullptr);
+#endif
+}
+
+void trampoline() {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_size);
+#endif
+#if defined(EMULATOR_TSAN)
+  __tsan_acquire(&start_sync);
+#endif
+  (*entry)();
+#if defined(EMULATOR_TSAN)
+  __tsan_release(&end_sync);
+#endif
+  self->state = State::done;
+  leave_fiber(true);
+}
+
+void wait(State state, const char* file, int line) {
+  self->file = file;
+  self->line = line;
+  self->state = state;
+  leave_fiber(false);
+}
+
+// All 32 lanes of the warp that starts at `first`, if each lane of every waiting mask has come.
+bool release_warp(std::size_t first, std::size_t count) {
+  bool any = false;
+  for (std::size_t i = first; i < first + count; ++i) {
+    Fiber& f = *fibers[i];
+    if (f.state != State::exchange) continue;
+    bool complete = true;
+    for (std::size_t j = 0; j < 32; ++j)
+      if (f.mask >> j & 1)
+        complete &= j < count && fibers[first + j]->state == State::exchange && fibers[first + j]->line == f.line &&
+                    fibers[first + j]->mask == f.mask;
+    if (!complete) continue;
+    std::uint32_t mask = f.mask;
+    for (std::size_t j = 0; j < count; ++j)
+      if (mask >> j & 1) {
+        std::copy(fibers[first + j]->sent, fibers[first + j]->sent + 64, fibers[first + j]->seen);
+        fibers[first + j]->state = State::ready;
+      }
+    any = true;
+  }
+  return any;
+}
+
+bool release_barrier(std::size_t count) {
+  const Fiber& first = *fibers[0];
+  for (std::size_t i = 0; i < count; ++i) {
+    const Fiber& f = *fibers[i];
+    if (f.state != State::barrier || f.line != first.line || f.file != first.file) return false;
+  }
+  for (std::size_t i = 0; i < count; ++i) fibers[i]->state = State::ready;
+  return true;
+}
+
+void explain_deadlock(std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const Fiber& f = *fibers[i];
+    if (f.state == State::exchange) {
+      problem = where(f.file, f.line) + ": lanes that the mask names never arrive";
+      return;
+    }
+    if (f.state == State::barrier) problem = where(f.file, f.line) + ": divergent barrier, not all threads reach it";
+  }
+}
+
+void run_block(std::size_t count) {
+  shared_taken = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    Fiber& f = *fibers[i];
+    f.state = State::ready;
+    f.copies.clear();
+    f.thread = {unsigned(i % place.block_size.x), unsigned(i / place.block_size.x % place.block_size.y),
+                unsigned(i / place.block_size.x / place.block_size.y)};
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = f.stack;
+    f.context.uc_stack.ss_size = kStack;
+    f.context.uc_link = &scheduler;
+    makecontext(&f.context, trampoline, 0);
+#if defined(EMULATOR_TSAN)
+    if (f.tsan) __tsan_destroy_fiber(f.tsan);
+    f.tsan = __tsan_create_fiber(0);
+#endif
+  }
+  std::size_t done = 0;
+  while (done < count && problem.empty()) {
+    for (std::size_t first = 0; first < count; first += 32) {  // a warp runs until it needs the others
+      std::size_t lanes = std::min<std::size_t>(32, count - first);
+      do {
+        for (std::size_t i = first; i < first + lanes; ++i)
+          while (fibers[i]->state == State::ready && problem.empty()) {
+            enter_fiber(fibers[i].get());
+            done += fibers[i]->state == State::done;
+          }
+      } while (problem.empty() && release_warp(first, lanes));
+    }
+    if (done < count && problem.empty() && !release_barrier(count)) explain_deadlock(count);
+  }
+}
+}  // namespace
+
+void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::uint64_t seed,
+            const std::function<void()>& body) {
+  entry = &body;
+  problem.clear();
+  ledger.clear();
+  last_key = ~std::uintptr_t(0);
+  std::size_t threads = std::size_t(block.x) * block.y * block.z, blocks = std::size_t(grid.x) * grid.y * grid.z;
+  while (fibers.size() < threads) {
+    fibers.push_back(std::make_unique<Fiber>());
+    fibers.back()->stack =
+        mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fibers.back()->stack == MAP_FAILED) throw std::runtime_error("no memory for a fiber's stack");
+  }
+#if defined(EMULATOR_TSAN)
+  scheduler_tsan = __tsan_get_current_fiber();
+#endif
+  place.block_size = block;
+  place.grid = grid;
+  std::vector<std::size_t> order(blocks);
+  for (std::size_t i = 0; i < blocks; ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
+  std::vector<unsigned char> memory;
+  for (std::size_t i : order) {
+    shared_size = shared;
+    memory.assign(shared + kParts * kGap + 16, 0xff);  // NaN in every float type
+    shared_base = memory.data() + (16 - reinterpret_cast<std::uintptr_t>(memory.data()) % 16) % 16;
+    place.block = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
+#if defined(EMULATOR_TSAN)
+    __tsan_acquire(&end_sync);
+    __tsan_release(&start_sync);
+#endif
+    run_block(threads);
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(memory.data(), memory.size());
+#endif
+    if (problem.empty() && shared_taken != shared)
+      problem = "takes " + std::to_string(shared_taken) + " bytes of shared memory, was given " + std::to_string(shared);
+    if (!problem.empty()) throw std::runtime_error(std::string(name) + ": " + problem);
+  }
+}
+
+void barrier(const char* file, int line) {
+#if defined(EMULATOR_TSAN)
+  __tsan_release(&barrier_sync);
+#endif
+  wait(State::barrier, file, line);
+#if defined(EMULATOR_TSAN)
+  __tsan_acquire(&barrier_sync);
+#endif
+}
+
+int lane() { return int(place.thread.x % 32); }
+
+void exchange(const void* mine, std::size_t bytes, std::uint32_t mask, const char* file, int line) {
+  for (std::size_t i = 0; i < bytes; ++i) self->sent[i] = static_cast<const unsigned char*>(mine)[i];
+  self->mask = mask;
+  if (!(mask >> lane() & 1)) problem = where(file, line) + ": lane " + std::to_string(lane()) + " is not in its own mask";
+  wait(State::exchange, file, line);
+}
+
+void peek(int source, void* out, std::size_t bytes) {
+  std::size_t index = place.thread.x + place.block_size.x * (place.thread.y + std::size_t(place.block_size.y) * place.thread.z);
+  const Fiber& f = *fibers[index / 32 * 32 + std::size_t(source)];
+  if (!(self->mask >> source & 1)) problem = where(self->file, self->line) + ": reads a lane that its mask leaves out";
+  for (std::size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(out)[i] = f.seen[i];
+}
+
+namespace {
+Page* page(std::uintptr_t key, bool make) {
+  if (key == last_key) return last_page;
+  auto found = ledger.find(key);
+  if (found == ledger.end()) {
+    if (!make) return nullptr;
+    found = ledger.emplace(key, std::make_unique<Page>()).first;
+    std::fill(found->second->owner, found->second->owner + 4096, -1);
+  }
+  last_key = key;
+  return last_page = found->second.get();
+}
+void touch(const void* p, std::size_t bytes, bool store) {
+  auto address = reinterpret_cast<std::uintptr_t>(p);
+  std::int64_t block =
+      place.block.x + std::int64_t(place.grid.x) * (place.block.y + std::int64_t(place.grid.y) * place.block.z);
+  for (std::size_t i = 0; i < bytes; ++i) {
+    Page* owners = page((address + i) >> 12, store);
+    if (!owners) return;
+    std::int64_t& owner = owners->owner[(address + i) & 4095];
+    if (owner != -1 && owner != block && problem.empty())
+      problem = "blocks " + std::to_string(owner) + " and " + std::to_string(block) +
+                (store ? " store to one address" : " store and load one address");
+    if (store) owner = block;
+  }
+}
+}  // namespace
+
+void loaded(const void* p, std::size_t bytes) {
+  counts.loaded += std::int64_t(bytes);
+  touch(p, bytes, false);
+}
+void stored(const void* p, std::size_t bytes) {
+  counts.stored += std::int64_t(bytes);
+  touch(p, bytes, true);
+}
+
+// Every thread takes the same parts in the same order; each lies one gap further off than it would on the GPU.
+void* take_shared(std::size_t bytes, std::size_t& offset, std::size_t& parts) {
+  unsigned char* p = shared_base + offset + parts++ * kGap;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(p + bytes, kGap);
+#endif
+  offset += (bytes + 15) / 16 * 16;
+  shared_taken = std::max(shared_taken, offset);
+  if ((offset > shared_size || parts >= kParts) && problem.empty()) {
+    problem = "takes " + std::to_string(offset) + " bytes of shared memory, was given " + std::to_string(shared_size);
+    wait(State::barrier, "", 0);  // never comes back: the launch ends
+  }
+  return p;
+}
+
+void defer_copy(void* shared, const void* global) { self->copies.push_back({shared, global}); }
+bool next_copy(void** shared, const void** global) {
+  if (self->copies.empty()) return false;
+  *shared = self->copies.back().to;
+  *global = self->copies.back().from;
+  self->copies.pop_back();
+  return true;
+}
+}  // namespace emulator
