@@ -77,45 +77,47 @@ def hair(model: FaceModel, face: Array, normals: Array, rng: Rng) -> list[Cover]
     if style < 0.06:
         return []
     azimuth, elevation = spherical(model.neutral)
-    a, b = azimuth / (2 * np.pi), elevation / (2 * np.pi)
-    y = model.neutral[:, 1]
     recede = rng.beta(1, 4) * 2.5
     front = 10.4 + rng.normal(0, 0.5) + recede
     line = hairline(azimuth, front, front - rng.uniform(0.8, 3.0) + recede, rng.uniform(1.5, 5), rng.uniform(-7, -3))
-    line = line + 0.5 * _bump(rng, 3 * a, b, slice(0, 6)) + 0.15 * _bump(rng, 5 * a, b, slice(9, 12))
+    x, y, z = model.neutral.T
+    across, along = x / 40, (y - z) / 40  # no pole, unlike azimuth and elevation
+    line = line + 0.5 * _bump(rng, across, along, slice(0, 6)) + 0.2 * _bump(rng, 2 * across, 2 * along, slice(9, 12))
     if rng.random() < 0.25:  # fringe
         reach = rng.uniform(1.0, 4.2)
         swept = 1 + rng.uniform(-0.8, 0.8) * np.sin(azimuth * 1.5)
         line = line - reach * _smooth((1.15 - np.abs(azimuth)) / 0.5) * swept
     thick = float(rng.choice([rng.uniform(0.15, 0.5), rng.uniform(0.6, 1.6), rng.uniform(1.5, 3.2)]))
     edge = _smooth((y - line) / (0.5 + 0.9 * thick))
-    lumps = 1 + 0.35 * _bump(rng, a, b, slice(0, 6)) + 0.12 * _bump(rng, 3 * a, 3 * b, slice(9, 15))
+    lumps = 1 + 0.3 * _bump(rng, across, along, slice(0, 6)) + rng.uniform(0, 0.15) * _bump(rng, across, along, slice(12, 15))
     top = 1 + rng.uniform(0, 1.0) * _smooth((elevation - 0.3) / 0.8)
-    height = thick * edge * np.clip(lumps, 0.3, 2) * top + 0.08 * (y > line) - 0.2 * (y <= line)
+    height = thick * edge * np.clip(lumps, 0.3, 2) * top + np.clip(0.3 * (y - line), -0.25, 0.08)
     height = np.where(_ears(model), -1, height)
-    flow = rng.uniform(-0.6, 0.6)
-    strands = np.stack([6 * a + flow * b, 1.5 * b + 0.2 * flow * a], 1).astype(np.float32)
+    angle = rng.normal(0, 0.5) if rng.random() < 0.5 else rng.normal(np.pi / 2, 0.5)  # combed back, or to the sides
+    wave = rng.uniform(0, 0.03) * _bump(rng, across, along, slice(0, 9))
+    over = (x * np.cos(angle) + z * np.sin(angle)) / 16 + 0.012 * y * rng.normal() + wave
+    strands = np.stack([over, (y - x * np.sin(angle)) / rng.uniform(20, 60)], 1).astype(np.float32)
     pieces = [_shell(model, face, normals, height, "hair", strands)]
     if rng.random() < 0.38:
-        pieces.append(_curtain(face, rng, thick))
+        pieces.append(_curtain(float(face[_ears(model), 0].max()), rng, thick))
     return [piece for piece in pieces if piece is not None]
 
 
-def _curtain(face: Array, rng: Rng, thick: float) -> Cover:
+def _curtain(half_head: float, rng: Rng, thick: float) -> Cover:
     """Long hair that hangs from the temples and the back of the head."""
     columns, rows = 44, 14
     opening = np.radians(rng.uniform(55, 105))
     angle = np.linspace(opening, 2 * np.pi - opening, columns)
     drop = np.linspace(0, 1, rows)[:, None]
     top, bottom = rng.uniform(4.5, 7.5), rng.uniform(-20, -3)
-    half_width = face[:, 0].max() * 0.98 + 0.25 * thick
+    half_width = 0.93 * half_head + 0.25 * thick
     waves = rng.normal(0, 0.25, 4) @ np.sin(np.outer([2, 3, 5, 9], angle) + rng.uniform(0, 6, (4, 1)))
     flare = rng.uniform(-0.08, 0.22)
     wide = half_width * (0.86 + 0.18 * np.sqrt(drop) + flare * drop) + 0.3 * waves + 0.25 * rng.normal(0, 1, (rows, 1)) * drop
     deep = wide * rng.uniform(0.92, 1.1)
     x = wide * np.sin(angle)
     z = 0.2 + deep * np.cos(angle) * np.where(np.cos(angle) > 0, 0.75, 1.0)
-    y = top + (bottom - top) * drop + 0.5 * waves * drop + 0 * angle
+    y = top + (bottom - top) * drop * (1 + rng.normal(0, 0.04, columns)) + 0.5 * waves * drop
     grid = np.arange(rows * columns).reshape(rows, columns)
     triangles = _sheet(grid)
     coordinates = np.stack(np.broadcast_arrays(angle / 2 + 0.15 * waves * drop, drop * rng.uniform(0.3, 0.8)), -1).reshape(-1, 2)
@@ -138,8 +140,8 @@ def hat(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | None
     line = hairline(azimuth, front, front - (1.5 if scarf else 0.2), rng.uniform(-9, -5) if scarf else rng.uniform(4.5, 7), -12 if scarf else rng.uniform(-2, 4))
     y = model.neutral[:, 1]
     if scarf:  # covers ears and neck
-        line = np.where(np.abs(azimuth) > 1.15, -16.0, line)
-    height = np.where(y > line, rng.uniform(0.5, 1.3) + 0.15 * _bump(rng, 2 * a, 2 * b, slice(0, 9)), -0.3)
+        line = np.minimum(line, np.interp(np.abs(azimuth), [0.9, 1.25], [20.0, -16.0]))
+    height = np.clip(y - line, -0.3, rng.uniform(0.5, 1.3)) + 0.1 * _bump(rng, 2 * a, 2 * b, slice(0, 9))
     height += np.where(y > line, _smooth((elevation - 0.5) / 0.7) * rng.uniform(0, 3), 0)
     return _shell(model, face, normals, height, "cloth", np.stack([4 * a, 4 * b], 1).astype(np.float32))
 
@@ -155,7 +157,7 @@ def mask(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | Non
     return _shell(model, face, normals, height, "cloth", np.stack([x / 10, y / 10], 1).astype(np.float32))
 
 
-def glasses(points: dict[str, Array], face: Array, rng: Rng) -> tuple[list[Cover], float]:
+def glasses(points: dict[str, Array], rng: Rng) -> tuple[list[Cover], float]:
     """Frames and lenses for the person whose points (L, 3) are given, and how dark the lenses are (0 clear … 1)."""
     eyes = eye_centres(points["2d98"])
     bridge = points["2d68"][27]
@@ -183,7 +185,7 @@ def glasses(points: dict[str, Array], face: Array, rng: Rng) -> tuple[list[Cover
         glass = np.concatenate([rim, rim.mean(0, keepdims=True)]).astype(np.float32)
         pieces.append(Cover(glass, fan.astype(np.int32), "lens", (glass[:, :2] * 0.05).astype(np.float32)))
         hinge = rim[0 if side > 0 else 18] + [0, 0.5 * high, 0]
-        ear = np.array([side * (face[:, 0].max() * 0.86), eye[1] + 0.4, 0.0])
+        ear = points["3d68"][0 if side < 0 else 16] + [side * 0.3, 1.0, -1.5]
         pieces.append(_tube(np.linspace(hinge, ear, 8), tube * 1.2, False))
     nose = np.linspace(-1, 1, 7) * max(0.35, apart / 2 - wide + 0.1)
     arch = bent(nose, bridge[1] + lower + 0.3 + 0.3 * (1 - np.linspace(-1, 1, 7) ** 2))

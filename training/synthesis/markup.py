@@ -1,9 +1,12 @@
 """Where the points of each markup lie on the face, in its texture layout (u, v in [0, 1], mirrored by u → 1 − u).
 
-The lips, nose and eyes are the model's own 68 points. The true jaw line was read off the mean of the 2 000 shapes of
-AFLW2000-3D after aligning it with the neutral head: it runs in front of the ear and under the chin, behind the outline
-that one sees from the front. The outline's points slide from that line towards the middle of the face (a *track*), to
-where the head's outline is: human labellers mark what they see (300W, WFLW), 3D labels stay on the bone.
+The lips, lids and nostrils are the model's own 68 points. The true jaw line was read off the mean of the 2 000 shapes
+of AFLW2000-3D after aligning it with the neutral head: it runs in front of the ear and under the chin, behind the
+outline that one sees from the front. The outline's points slide from that line towards the middle of the face (a
+*track*), to where the head's outline is: human labellers mark what they see (300W, WFLW), 3D labels stay on the bone.
+
+Heights are those of real labels on frontal faces: the contour of 68 starts level with the eyes and that of 98 by a third
+of the eyes' distance higher; labellers put the nose's tip lower than where the surface is nearest to the viewer.
 """
 
 from __future__ import annotations
@@ -12,20 +15,28 @@ import numpy as np
 
 from .mesh import FaceModel
 
-# Image-left half, one row a point.
-_JAW = np.array(  # 3D points 0..8, ear to chin
-    [[0.105, 0.364], [0.110, 0.442], [0.108, 0.526], [0.117, 0.620], [0.150, 0.696], [0.210, 0.725], [0.303, 0.750],
-     [0.402, 0.751], [0.500, 0.746]]
+# Image-left half of the contour, 12 places from the temple down to the chin: on the bone, where the track ends, and
+# which way is outward in a frontal view (x right, y up).
+_BONE = np.array(
+    [[0.112, 0.215], [0.112, 0.262], [0.108, 0.310], [0.105, 0.364], [0.110, 0.442], [0.108, 0.526], [0.117, 0.620],
+     [0.150, 0.696], [0.210, 0.725], [0.303, 0.750], [0.402, 0.751], [0.500, 0.746]]
 )  # fmt: skip
-_TRACK_END = np.array(  # where the tracks of the same points end
-    [[0.370, 0.350], [0.360, 0.410], [0.360, 0.470], [0.365, 0.530], [0.375, 0.580], [0.395, 0.620], [0.430, 0.645],
-     [0.470, 0.655], [0.500, 0.660]]
+_TRACK_END = np.array(
+    [[0.300, 0.170], [0.310, 0.220], [0.360, 0.310], [0.370, 0.350], [0.360, 0.410], [0.360, 0.470], [0.365, 0.530],
+     [0.375, 0.580], [0.395, 0.620], [0.430, 0.645], [0.470, 0.655], [0.500, 0.660]]
 )  # fmt: skip
-_OUTWARD = np.array(  # away from the face in a frontal view, x right, y up
-    [[-1.0, 0.1], [-1.0, 0.0], [-1.0, -0.1], [-1.0, -0.2], [-0.9, -0.45], [-0.75, -0.65], [-0.5, -0.85],
-     [-0.25, -0.97], [0.0, -1.0]]
+_OUTWARD = np.array(
+    [[-1, 0.25], [-1, 0.2], [-1, 0.15], [-1, 0.1], [-1, 0], [-1, -0.1], [-1, -0.2], [-0.9, -0.45], [-0.75, -0.65],
+     [-0.5, -0.85], [-0.25, -0.97], [0, -1]]
 )  # fmt: skip
-_NOSE = np.array([[0.5, 0.2767], [0.5, 0.3198], [0.5, 0.3505], [0.5, 0.3930], [0.4331, 0.4567], [0.4696, 0.4587], [0.5, 0.4586]])
+# The contour's points among those places: equal steps along the frontal outline of the neutral head.
+_AT98 = np.array([0, 1.05, 2.09, 3.11, 3.75, 4.27, 4.81, 5.36, 5.87, 6.45, 7.14, 8.06, 8.71, 9.36, 9.96, 10.5, 11])
+_AT68 = np.array([1.9, 3.53, 4.47, 5.43, 6.39, 7.79, 9.0, 10.09, 11.0])
+_AT_JAW = np.array([3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0])  # 3D points 0–8, as in AFLW2000-3D
+_BRIDGE = np.array([[0.5, 0.2921], [0.5, 0.3353], [0.5, 0.3758], [0.5, 0.4089]])  # points 27–30 of 2D labels
+_BRIDGE_3D = np.array([[0.5, 0.2811], [0.5, 0.3258], [0.5, 0.3616], [0.5, 0.3989]])  # of AFLW2000-3D's mean shape
+NOSE_TIP = np.array([[0.5, 0.4175]])  # of the 5 points, which lies lower still
+_NOSTRILS = np.array([[0.4331, 0.4567], [0.4696, 0.4587], [0.5, 0.4586]])
 _EYE68 = np.array(
     [[0.31487, 0.28134], [0.33891, 0.27747], [0.36833, 0.27789], [0.40095, 0.28559], [0.36839, 0.28809], [0.33045, 0.28809]]
 )
@@ -36,10 +47,9 @@ _EYE98 = np.array(  # quarters of the lids' length
 _OUTER_LIP = np.array([[0.3885, 0.5580], [0.4239, 0.5074], [0.4685, 0.4903], [0.5, 0.4897], [0.5, 0.6410], [0.4439, 0.6367], [0.4058, 0.6152]])
 _INNER_LIP = np.array([[0.4109, 0.5659], [0.4550, 0.5341], [0.5, 0.5314], [0.5, 0.6088], [0.4443, 0.6047]])
 #: Upper and lower edge of the image-left brow, outer end first; the outer end is one point.
-BROW_UPPER = np.array([[0.236, 0.212], [0.292, 0.188], [0.346, 0.184], [0.396, 0.190], [0.432, 0.200]])
-BROW_LOWER = np.array([[0.236, 0.212], [0.294, 0.203], [0.346, 0.203], [0.396, 0.210], [0.432, 0.222]])
+BROW_UPPER = np.array([[0.236, 0.214], [0.292, 0.193], [0.346, 0.191], [0.396, 0.199], [0.432, 0.209]])
+BROW_LOWER = np.array([[0.236, 0.214], [0.294, 0.208], [0.346, 0.210], [0.396, 0.219], [0.432, 0.231]])
 
-#: 98 → 68: the 68 points that are also among the 98 (brows aside).
 TRACK_SAMPLES = 24
 
 
@@ -47,15 +57,13 @@ def mirror(uv: np.ndarray) -> np.ndarray:
     return np.asarray(uv * [-1.0, 1.0] + [1.0, 0.0])
 
 
-def _interleave(half: np.ndarray) -> np.ndarray:
-    """9 rows of the image-left half -> 33 rows of the whole contour (midpoints between neighbours)."""
-    dense = np.stack([np.interp(np.arange(17) / 2, np.arange(9), half[:, k]) for k in range(2)], 1)
-    return dense
+def _at(places: np.ndarray, table: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(places, np.arange(len(table)), table[:, k]) for k in range(2)], 1)
 
 
-def contour_tracks() -> tuple[np.ndarray, np.ndarray]:
-    """Tracks of the 33 contour points, (33, S, 2) layout positions from the bone inwards, and outward (33, 2)."""
-    start, end, outward = _interleave(_JAW), _interleave(_TRACK_END), _interleave(_OUTWARD)
+def contour_tracks(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks of a whole contour, (2n − 1, S, 2) layout positions from the bone inwards, and outward (2n − 1, 2)."""
+    start, end, outward = _at(places, _BONE), _at(places, _TRACK_END), _at(places, _OUTWARD)
     t = np.linspace(0, 1, TRACK_SAMPLES)[:, None]
     tracks = start[:, None] * (1 - t) + end[:, None] * t
     tracks = np.concatenate([tracks, mirror(tracks[-2::-1])])
@@ -77,25 +85,24 @@ def _both(points: np.ndarray, order: list[int]) -> np.ndarray:
 
 
 def surface_points(brow: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Layout positions of points 33–95 of "2d98" and 17–67 of "2d68" and "3d68"."""
+    """Layout positions of what lies fixed on the face: 33–95 of "2d98", 17–67 of "2d68", 0–67 of "3d68", the nose's tip."""
     upper, lower = brow
-    nose = np.concatenate([_NOSE, mirror(_NOSE[5:3:-1])])
+    nostrils = np.concatenate([_NOSTRILS, mirror(_NOSTRILS[1::-1])])
     lips_out = np.concatenate([_OUTER_LIP[:4], mirror(_OUTER_LIP[2::-1]), mirror(_OUTER_LIP[:3:-1])[:2], _OUTER_LIP[4:]])
     lips_in = np.concatenate([_INNER_LIP[:3], mirror(_INNER_LIP[1::-1]), mirror(_INNER_LIP[4:]), _INNER_LIP[3:]])
+    lips = np.concatenate([lips_out, lips_in])
     brow98 = np.concatenate([upper, lower[:0:-1], mirror(upper[::-1]), mirror(lower[1:])])
     eyes98 = _both(_EYE98, [4, 3, 2, 1, 0, 7, 6, 5])
     # 68-point labels lie inside the brow, nearer to its upper edge.
     brow68 = _both(0.75 * upper + 0.25 * lower, [4, 3, 2, 1, 0])
     eyes68 = _both(_EYE68, [3, 2, 1, 0, 5, 4])
+    jaw = _at(_AT_JAW, _BONE)
     return {
-        "2d98": np.concatenate([brow98, nose, eyes98, lips_out, lips_in]),
-        "2d68": np.concatenate([brow68, nose, eyes68, lips_out, lips_in]),
+        "2d98": np.concatenate([brow98, _BRIDGE, nostrils, eyes98, lips]),
+        "2d68": np.concatenate([brow68, _BRIDGE, nostrils, eyes68, lips]),
+        "3d68": np.concatenate([jaw, mirror(jaw[-2::-1]), brow68, _BRIDGE_3D, nostrils, eyes68, lips]),
+        "tip": NOSE_TIP,
     }
-
-
-def jaw_points() -> np.ndarray:
-    """Layout positions of 3D points 0–16."""
-    return np.concatenate([_JAW, mirror(_JAW[-2::-1])])
 
 
 def eye_centres(points98: np.ndarray) -> np.ndarray:
@@ -107,32 +114,33 @@ class Points:
     """The markups of one person, to be read off posed vertices."""
 
     def __init__(self, model: FaceModel, brow: tuple[np.ndarray, np.ndarray]) -> None:
-        surface = surface_points(brow)
-        self.at98, self.at68 = model.locate(surface["2d98"]), model.locate(surface["2d68"])
         self.model = model
-        if "_tracks" not in model.__dict__:
-            tracks, outward = contour_tracks()
-            corners, weights = model.locate(tracks.reshape(-1, 2))
-            model.__dict__["_tracks"] = (corners, weights, outward, model.locate(jaw_points()))
-        self.corners, self.weights, self.outward, self.at_jaw = model.__dict__["_tracks"]
+        self.fixed = {name: model.locate(uv) for name, uv in surface_points(brow).items()}
+        if "_contours" not in model.__dict__:
+            tracks = {"2d98": contour_tracks(_AT98), "2d68": contour_tracks(_AT68)}
+            model.__dict__["_contours"] = {n: (model.locate(t.reshape(-1, 2)), o) for n, (t, o) in tracks.items()}
+        self.contours = model.__dict__["_contours"]
 
     def read(self, vertices: np.ndarray, roll: float) -> dict[str, np.ndarray]:
         """Positions (L, 3) of "2d98", "2d68", "2d5", "3d68" from projected vertices (V, 3): x right, y down, depth.
 
         ``roll`` in radians, clockwise in the image: what "outward" turns with.
         """
-        tracks = _blend(vertices, (self.corners, self.weights)).reshape(33, TRACK_SAMPLES, 3)
-        c, s = np.cos(roll), np.sin(roll)
-        outward = self.outward * [1, -1] @ np.array([[c, s], [-s, c]])
-        reach = np.einsum("psk,pk->ps", tracks[..., :2], outward)
-        contour = np.take_along_axis(tracks, reach.argmax(1)[:, None, None], 1)[:, 0]
+        fixed = {name: _blend(vertices, at) for name, at in self.fixed.items()}
         pupils = np.stack([vertices[iris].mean(0) for iris in self.model.irises])
-        points98 = np.concatenate([contour, _blend(vertices, self.at98), pupils])
-        inner68 = _blend(vertices, self.at68)
-        points68 = np.concatenate([contour[::2], inner68])
-        solid = np.concatenate([_blend(vertices, self.at_jaw), inner68])
-        five = np.concatenate([eye_centres(points98), points68[[30, 48, 54]]])
-        return {"2d98": points98, "2d68": points68, "2d5": five, "3d68": solid}
+        points98 = np.concatenate([self._contour("2d98", vertices, roll), fixed["2d98"], pupils])
+        points68 = np.concatenate([self._contour("2d68", vertices, roll), fixed["2d68"]])
+        five = np.concatenate([eye_centres(points98), fixed["tip"], points68[[48, 54]]])
+        return {"2d98": points98, "2d68": points68, "2d5": five, "3d68": fixed["3d68"]}
+
+    def _contour(self, markup: str, vertices: np.ndarray, roll: float) -> np.ndarray:
+        """Each contour point where its track reaches farthest outward in the image."""
+        at, outward = self.contours[markup]
+        tracks = _blend(vertices, at).reshape(len(outward), TRACK_SAMPLES, 3)
+        c, s = np.cos(roll), np.sin(roll)
+        turned = outward * [1, -1] @ np.array([[c, s], [-s, c]])
+        reach = np.einsum("psk,pk->ps", tracks[..., :2], turned)
+        return np.asarray(np.take_along_axis(tracks, reach.argmax(1)[:, None, None], 1)[:, 0])
 
 
 def _blend(vertices: np.ndarray, at: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -23,10 +23,10 @@ def develop(rng: np.random.Generator, light: np.ndarray, size: int) -> np.ndarra
         image = cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC)
     elif kind < 0.63:
         image = _shaken(rng, image)
-    sigma = rng.uniform(0, 0.025) if rng.random() < 0.8 else rng.uniform(0.02, 0.07)
+    sigma = rng.uniform(0, 0.014) if rng.random() < 0.8 else np.exp(rng.uniform(np.log(0.012), np.log(0.06)))
     grain = rng.standard_normal(image.shape, np.float32)
     if rng.random() < 0.4:
-        grain = cv2.GaussianBlur(grain, (0, 0), 0.7) * 2
+        grain = cv2.GaussianBlur(grain, (0, 0), 0.7) * 1.8
     image = image + grain * np.float32(sigma)
     out = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.7:

@@ -12,35 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Pitch, in degrees, of this model's neutral head in the frame of the Basel model, which those labels are read in.
-NEUTRAL_PITCH = 2.4
+from acdc_fast.geometry import euler_to_matrix, matrix_to_euler
+
+from ..pose_fit import NEUTRAL_PITCH
 
 
-def _rx(a: float) -> np.ndarray:
-    c, s = np.cos(a), np.sin(a)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _ry(a: float) -> np.ndarray:
-    c, s = np.cos(a), np.sin(a)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _rz(a: float) -> np.ndarray:
-    c, s = np.cos(a), np.sin(a)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+def _neutral() -> np.ndarray:
+    return np.asarray(euler_to_matrix(0.0, NEUTRAL_PITCH, 0.0), np.float64)
 
 
 def head_to_camera(pose: np.ndarray) -> np.ndarray:
     """(3, 3) rotation of this model's vertices for a pose (yaw, pitch, roll) in degrees."""
-    yaw, pitch, roll = np.radians(pose)
-    return np.asarray(_rx(-pitch) @ _ry(-yaw) @ _rz(-roll) @ _rx(np.radians(NEUTRAL_PITCH)))
+    return np.asarray(np.asarray(euler_to_matrix(*(float(a) for a in pose)), np.float64).T @ _neutral())
 
 
 def pose_of(rotation: np.ndarray) -> np.ndarray:
     """The pose (yaw, pitch, roll) in degrees that `head_to_camera` turns into ``rotation``."""
-    r = (rotation @ _rx(-np.radians(NEUTRAL_PITCH))).T
-    return np.degrees([np.arcsin(np.clip(-r[2, 0], -1, 1)), np.arctan2(r[2, 1], r[2, 2]), np.arctan2(r[1, 0], r[0, 0])])
+    return np.stack(matrix_to_euler((rotation @ _neutral().T).T))
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,13 @@ def render(model: FaceModel, person: Person, seed: int, size: int = 192, yaw_lim
     landmarks = person.points.read(flat[: len(head)], np.radians(pose[2]))
     normals = _native.vertex_normals(seen, mesh.triangles)
     light = Light(rng)
-    diffuse, glossy = light.shade(normals, mesh.sky(normals @ rotation.astype(np.float32)), rotation)
-    diffuse = diffuse * mesh.dimmed(strengths.get("jawOpen", 0.0))
+    diffuse, glossy = light.shade(normals, mesh.sky(normals @ rotation.astype(np.float32), strengths.get("jawOpen", 0.0)), rotation)
     attributes = np.column_stack([mesh.uv, mesh.coordinates, diffuse, glossy]).astype(np.float32)
     solid = mesh.material != M["lens"]
     owner, depth, values = _native.rasterize(flat, mesh.triangles[solid], attributes, wide, wide, True)
-    neckline = rng.uniform(-16, -12)
-    clothes = mesh.below(neckline)[solid]
-    material = np.where(owner >= 0, np.where(clothes, M["clothes"], mesh.material[solid])[owner], -1)
+    material = np.where(owner >= 0, mesh.material[solid][owner], -1)
+    bust = ((material == M["skin"]) | (material == M["skull"])) & (values[..., 3] < rng.uniform(-16, -11))
+    material[bust] = M["clothes"]
     colour = _colour(person, material, values, rng)
     backdrop = scene.backdrop(rng, wide)
     exposure = _exposure(colour, material, rng)
@@ -121,7 +120,7 @@ def _dress(model: FaceModel, person: Person, head: np.ndarray, rng: np.random.Ge
     if rng.random() < 0.17:
         flip = np.float32([1, -1, 1])  # points are read with y down
         points = {name: at * flip for name, at in person.points.read(head * flip, 0.0).items()}
-        spectacles, lens = covers.glasses(points, head, rng)
+        spectacles, lens = covers.glasses(points, rng)
         pieces.extend(spectacles)
     return [piece for piece in pieces if piece is not None], lens
 
@@ -136,40 +135,44 @@ class _Mesh:
         self.triangles = np.concatenate([model.triangles, *(p.triangles + s for p, s in zip(pieces, starts, strict=False))])
         kinds = [_part_material(model), *(np.full(len(p.triangles), M[p.material], np.int8) for p in pieces)]
         self.material = np.concatenate(kinds)
-        self.coordinates = np.concatenate([_eye_coordinates(model), *(p.coordinates for p in pieces)])
+        self.coordinates = np.concatenate([_coordinates(model), *(p.coordinates for p in pieces)])
         self.uv = np.concatenate([model.uv, np.zeros((len(self.vertices) - len(head), 2), np.float32)])
 
-    def sky(self, normals: np.ndarray) -> np.ndarray:
-        """(n, 9) visible sky: the model's own on the head, an open half sky elsewhere. Normals in the head's frame."""
-        n = normals[self.head :]
-        x, y, z = n.T
-        open_sky = np.zeros((len(n), 9), np.float32)
-        open_sky[:, 0], open_sky[:, 1:4] = 1.7725, 1.535 * np.stack([y, z, x], 1)
-        return np.concatenate([self.model.visibility, open_sky])
+    def sky(self, normals: np.ndarray, jaw: float) -> np.ndarray:
+        """(n, 9) visible sky: the model's own on the head, an open half sky elsewhere. Normals in the head's frame.
 
-    def dimmed(self, jaw: float) -> np.ndarray:
-        """Inside the mouth: the neutral head's is closed and dark; light enters as the jaw opens."""
-        out = np.ones(len(self.vertices), np.float32)
+        Inside the mouth, which is closed and dark in the model, light enters from the front as the jaw opens.
+        """
+        skies = np.concatenate([self.model.visibility, _half_sky(normals[self.head :])])
         inside = np.flatnonzero(np.isin(self.model.part, [PART["mouth"], PART["gums"], PART["teeth"]]))
-        out[inside] = 1.0 + 3.0 * jaw
-        return out
+        depth = np.clip((self.vertices[inside, 2] - 7.5) / 3.5, 0.03, 1) ** 1.5
+        skies[inside] = (0.25 + 0.6 * jaw) * depth[:, None] * _half_sky(np.array([[0.0, 0.0, 1.0]], np.float32))
+        return np.asarray(skies)
 
-    def below(self, y: float) -> np.ndarray:
-        """Triangles of the bust under a height in the head's own frame: clothes."""
-        bust = np.zeros(len(self.vertices), bool)
-        bust[: self.head] = self.model.neutral[:, 1] < y - 0.02 * self.model.neutral[:, 0] ** 2 * -1
-        return np.asarray(bust[self.triangles].all(1) & (self.material <= M["skull"]))
+
+def _half_sky(normals: np.ndarray) -> np.ndarray:
+    """(n, 9) harmonics of the half of the sky that a plane with this normal sees."""
+    x, y, z = normals.T
+    out = np.zeros((len(normals), 9), np.float32)
+    out[:, 0], out[:, 1:4] = 1.7725, 1.535 * np.stack([y, z, x], 1)
+    return out
 
 
 def _part_material(model: FaceModel) -> np.ndarray:
-    part = model.part[model.triangles].max(1)
-    return np.asarray([M["skin"], M["skull"], M["mouth"], M["socket"], M["gums"], M["teeth"], M["eyes"]], np.int8)[part]
+    if "_part_material" not in model.__dict__:
+        kinds = [M[name] for name in ("skin", "skull", "mouth", "socket", "gums", "teeth", "eyes")]
+        model.__dict__["_part_material"] = np.array(kinds, np.int8)[model.part[model.triangles].max(1)]
+    return np.asarray(model.__dict__["_part_material"])
 
 
-def _eye_coordinates(model: FaceModel) -> np.ndarray:
-    """(V, 2): on the eyeballs the distance from the gaze's axis to the right and up, in eyeball radii; else 0."""
-    if "_eye_coordinates" not in model.__dict__:
+def _coordinates(model: FaceModel) -> np.ndarray:
+    """(V, 2): on the eyeballs the distance from the gaze's axis to the right and up, in eyeball radii.
+
+    Elsewhere the second is how high the vertex lies on the neutral head, in cm, for necklines that dip in front.
+    """
+    if "_coordinates" not in model.__dict__:
         out = np.zeros((len(model.neutral), 2), np.float32)
+        out[:, 1] = model.neutral[:, 1] + 0.12 * np.clip(model.neutral[:, 2], -5, 5) - 0.1 * np.abs(model.neutral[:, 0])
         for eye, iris in zip(model.eye_vertices, model.irises, strict=True):
             ball = model.neutral[eye]
             centre = (ball.max(0) + ball.min(0)) / 2
@@ -181,8 +184,8 @@ def _eye_coordinates(model: FaceModel) -> np.ndarray:
             local = (ball - centre) / radius
             out[eye] = np.stack([local @ right, local @ np.cross(axis, right)], 1)
             out[eye[local @ axis < 0]] = 2.0
-        model.__dict__["_eye_coordinates"] = out
-    return np.asarray(model.__dict__["_eye_coordinates"])
+        model.__dict__["_coordinates"] = out
+    return np.asarray(model.__dict__["_coordinates"])
 
 
 def _colour(person: Person, material: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -206,7 +209,7 @@ def _colour(person: Person, material: np.ndarray, values: np.ndarray, rng: np.ra
         albedo[eye] = _iris(looks, coordinates[eye])
     fibre = (material == M["hair"]) | (material == M["cloth"]) | (material == M["clothes"])
     if fibre.any():
-        albedo[fibre] *= _fibre(rng, coordinates, material)[fibre]
+        albedo[fibre] *= _fibre(rng, coordinates[fibre], material[fibre])
     return np.asarray(albedo * diffuse + glossy * shine[material]).reshape(shape)
 
 
@@ -222,12 +225,11 @@ def _iris(looks: Looks, at: np.ndarray) -> np.ndarray:
 
 
 def _fibre(rng: np.random.Generator, coordinates: np.ndarray, material: np.ndarray) -> np.ndarray:
+    """Strands of hair and threads of cloth: factors (n,) on the reflectance."""
     strands = scene.strands(rng)
-    size = len(strands)
-    at = np.ascontiguousarray((coordinates % 1.0) * size, np.float32)
-    pattern = cv2.remap(strands, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    strength = np.where(material == M["hair"], rng.uniform(0.25, 0.7), rng.uniform(0, 0.3))
-    return np.asarray(np.exp(strength * pattern))
+    cell = (coordinates * len(strands)).astype(np.int32) % len(strands)
+    strength = np.where(material == M["hair"], rng.uniform(0.15, 0.5), rng.uniform(0, 0.25))
+    return np.asarray(np.exp(strength * strands[cell[:, 1], cell[:, 0]]))
 
 
 def _exposure(colour: np.ndarray, material: np.ndarray, rng: np.random.Generator) -> float:

@@ -18,7 +18,7 @@ def _strand_bank() -> np.ndarray:
     rng = np.random.default_rng(21)
     fy, fx = np.fft.fftfreq(256)[:, None] * 256, np.fft.rfftfreq(256)[None] * 256
     bank = []
-    for narrow, length in [(60, 3), (40, 4), (25, 3), (90, 6), (15, 2), (40, 12)]:
+    for narrow, length in [(90, 4), (60, 3), (40, 4), (110, 10), (60, 40)]:
         spectrum = np.exp(-((fy / length) ** 2)) * (fx > 1) * np.exp(-((fx / narrow) ** 2))
         stripes = np.fft.irfft2(np.fft.rfft2(rng.normal(0, 1, (256, 256))) * spectrum, (256, 256))
         bank.append(stripes / stripes.std())
@@ -31,9 +31,10 @@ def strands(rng: Rng) -> np.ndarray:
 
 
 def _texture(rng: Rng, wide: int) -> np.ndarray:
-    """(wide, wide) noise enlarged by a random factor."""
+    """(wide, wide) noise enlarged by a random factor, coarse more often than fine."""
     cut = int(rng.uniform(0.15, 1) * SIZE)
-    return np.asarray(cv2.resize(noise(rng)[:cut, :cut], (wide, wide), interpolation=cv2.INTER_LINEAR))
+    kinds = slice(0, 12) if rng.random() < 0.8 else slice(12, 24)
+    return np.asarray(cv2.resize(noise(rng, kinds)[:cut, :cut], (wide, wide), interpolation=cv2.INTER_LINEAR))
 
 
 def backdrop(rng: Rng, wide: int) -> np.ndarray:
@@ -75,16 +76,16 @@ def occlude(rng: Rng, picture: np.ndarray, points: np.ndarray, skin: float) -> t
     if kind < 0.4:
         _hand(rng, cover, target, side)
         level = skin * rng.uniform(0.7, 1.2)
-    elif kind < 0.75:
+    elif kind < 0.85:
         _thing(rng, cover, target, side)
     else:
-        for _ in range(int(rng.integers(4, 25))):
-            start = target + rng.normal(0, 0.1, 2) * side + [0, -0.9 * side]
+        for _ in range(int(rng.integers(8, 40))):
+            start = target + rng.normal(0, 0.08, 2) * side + [0, -0.9 * side]
             bend = start + [rng.normal(0, 0.15) * side, 0.8 * side]
             end = bend + [rng.normal(0, 0.2) * side, rng.uniform(0.2, 1.2) * side]
             t = np.linspace(0, 1, 12)[:, None]
             curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
-            cv2.polylines(cover, [np.rint(curve * 16).astype(np.int32)], False, 255, int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+            cv2.polylines(cover, [np.rint(curve * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
         level *= 0.5
     soft = cv2.GaussianBlur(cover, (0, 0), 0.7).astype(np.float32) / 255
     # Round shading: darker towards the rim, as on a cylinder.
