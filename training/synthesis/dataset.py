@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from ..data.sample import Annotation, Database, Extended, Sample, Table, TarPictures
+from ..data.sample import Annotation, Database, Extended, Table, TarPictures
 from .mesh import FaceModel, load_model
 from .render import Person, Rendered, make_person, render
 
@@ -43,6 +44,32 @@ def _person(path: str, seed: int) -> Person:
     return make_person(_model(path), seed)
 
 
+@lru_cache(maxsize=8)
+def draw(path: str, split: str, index: int, size: int) -> Rendered:
+    """Face ``index`` of a split, from the model at ``path``."""
+    person = _person(path, PEOPLE[split] + index // SHOTS)
+    return render(_model(path), person, index % SHOTS, size)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Pictures that are drawn when they are read."""
+
+    root: str
+    split: str
+    size: int
+
+    def has(self, name: str) -> bool:
+        return name.isdigit()
+
+    def read(self, name: str) -> bytes:
+        _, code = cv2.imencode(".pgm", draw(self.root, self.split, int(name), self.size).image)
+        return bytes(code.tobytes())
+
+    def where(self, name: str) -> str:
+        return f"synthetic {self.split} {name}"
+
+
 class Synthetic(Database):
     """Faces rendered on the fly. ``root``: the model's file or the folder that holds it."""
 
@@ -51,38 +78,27 @@ class Synthetic(Database):
             raise InputError(f"synthetic has splits {', '.join(PEOPLE)}, not {split!r}")
         self.root, self.length, self.size = str(root), length, size
         self.name, self.split, self.markups = "synthetic", split, MARKUPS
+        self.pictures = _Drawn(self.root, split, size)
         _model(self.root)  # so that a missing model is said at once
 
     def __len__(self) -> int:
         return self.length
 
     def rendered(self, index: int) -> Rendered:
-        person = _person(self.root, PEOPLE[self.split] + index // SHOTS)
-        return render(_model(self.root), person, index % SHOTS, self.size)
+        return draw(self.root, self.split, index, self.size)
 
-    def sample(self, index: int) -> Sample:
+    def _picture(self, index: int) -> str:
+        return f"{index:07d}"
+
+    def annotation(self, index: int) -> Annotation:
         drawn = self.rendered(index)
-        return Sample(
+        return Annotation(
             source=self.name,
-            name=f"{self.split}-{index:07d}",
+            name=self._picture(index),
             landmarks=drawn.landmarks,
             pose=drawn.pose,
             attributes={f"visible-{markup}": drawn.visible[markup] for markup in self.markups},
-            image=drawn.image,
         )
-
-    def annotation(self, index: int) -> Annotation:
-        return self.sample(index)
-
-    def picture(self, index: int) -> np.ndarray:
-        return self.sample(index).image
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
-        if isinstance(index, slice):
-            return super().__getitem__(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.name}: face {index} asked for, but there are {len(self)}")
-        return self.sample(index % len(self))
 
 
 def open_synthetic(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
@@ -107,7 +123,7 @@ def open_rendered(path: Path, split: str = "train") -> Database:
 def _render_one(job: tuple[str, str, int, int]) -> tuple[int, bytes, Rendered]:
     root, split, size, index = job
     cv2.setNumThreads(1)
-    drawn = Synthetic(Path(root), split, index + 1, size).rendered(index)
+    drawn = draw(root, split, index, size)
     _, code = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return index, code.tobytes(), drawn
 
