@@ -9,11 +9,13 @@ A database is a sequence of `Sample`s, decoded when asked for, and can be pickle
 from __future__ import annotations
 
 import importlib
+import warnings
 from pathlib import Path
 from typing import cast
 
 from acdc_fast.errors import InputError
 
+from .derived import FACE_MODEL, with_boxes, with_fit
 from .sample import Annotation, Chosen, Database, Extended, Sample
 
 #: name -> (module, function, splits); the first split is the one opened where none is named.
@@ -22,20 +24,33 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "300wlp": ("w300lp", "open_300wlp", ("train", "test", "all")),
     "aflw2000": ("aflw2000", "open_aflw2000", ("test",)),
     "celeba": ("celeba", "open_celeba", ("train", "val", "test")),
-    "wflw": ("wflw", "open_wflw", ("train", "test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")),
+    "wflw": (
+        "wflw", "open_wflw",
+        ("train", "test", "pose", "expression", "illumination", "make-up", "occlusion", "blur"),
+    ),
     "mtfl": ("mtfl", "open_mtfl", ("train", "dev", "test")),
     "mtfl-dev": ("mtfl", "open_mtfl", ("dev",)),
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
+    "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test")),
 }  # fmt: skip
 
 __all__ = ["REGISTRY", "Annotation", "Chosen", "Database", "Extended", "Sample", "open_database"]
 
 
-def open_database(name: str, root: str | Path, split: str | None = None, skip_broken: bool = False) -> Database:
+#: Databases whose faces get the detector's boxes (the others have boxes of their own or would be read whole for it), and
+#: those whose pose is fitted to their 68 points.
+BOXED = ("mtfl", "mtfl-dev", "frames68")
+FITTED = ("frames68",)
+
+
+def open_database(
+    name: str, root: str | Path, split: str | None = None, skip_broken: bool = False, derived: bool = True
+) -> Database:
     """A database under ``root`` (the folder that the database's own archive unpacks to, or that holds the packed tar).
 
     ``skip_broken`` leaves out faces whose annotation is broken or whose picture is missing and lists them in
-    ``.skipped``; otherwise the first one raises. Raises `InputError` for an unknown name or split, and for files that
+    ``.skipped``; otherwise the first one raises. ``derived`` adds labels that the database does not bring (`derived`:
+    the detector's boxes; fitted poses where ``ict_facekit.npz`` lies in ``root`` too), made once and cached. Raises `InputError` for an unknown name or split, and for files that
     are missing or broken, with file and line.
     """
     if name not in REGISTRY:
@@ -45,4 +60,13 @@ def open_database(name: str, root: str | Path, split: str | None = None, skip_br
     if chosen not in splits:
         raise InputError(f"{name} has splits {', '.join(splits)}, not {chosen!r}")
     opener = getattr(importlib.import_module(f".{module}", __name__), function)
-    return cast(Database, opener(Path(root), chosen, skip_broken))
+    database = cast(Database, opener(Path(root), chosen, skip_broken))
+    if derived and name in BOXED:
+        database = with_boxes(database)
+    if derived and name in FITTED:
+        model = Path(root) / FACE_MODEL
+        if model.is_file():
+            database = with_fit(database, model)
+        else:
+            warnings.warn(f"{name}: without {model} there are no poses and no 3d68 points", stacklevel=2)
+    return database

@@ -1,0 +1,139 @@
+"""Labels that the databases do not bring: the detector's boxes, and pose and solid points by a fit. Kept in a cache.
+
+Training sees faces as `Model.align` will: cropped by the detector's own box. The cache is `$ACDC_CACHE`, else
+`~/.cache/acdc-fast`; a file in it is named by what it was made from, so that it is never taken for another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from acdc_fast.errors import InputError
+from acdc_fast.files import written_beside
+from acdc_fast.geometry import box_from_points
+
+from .sample import Database, Extended
+
+#: Raised when the detector, the fit or the rules below change: what an older version made is then made anew.
+VERSION = "1"
+FACE_MODEL = "ict_facekit.npz"
+
+#: A detected box is the labelled face's when its centre lies within NEAR of its sides from where the points say, and its
+#: sides are within a factor ALIKE of what they say (six and more σ of the scatter that `acdc_fast.geometry` states).
+NEAR, ALIKE = 0.35, 1.6
+
+#: Median distance (cm on the head) of the inner points from the fit from which the fit is not believed. 0.12 is usual.
+POOR = 0.35
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("ACDC_CACHE") or Path.home() / ".cache" / "acdc-fast")
+
+
+def with_boxes(database: Database) -> Database:
+    """Adds the boxes of the package's detector; a face that it does not find keeps what it has."""
+    boxes = _cached(database, "boxes", lambda: {"boxes": detected_boxes(database)})["boxes"]
+    return Extended(database, boxes=boxes)
+
+
+def with_fit(database: Database, face_model: Path) -> Database:
+    """Adds pose and "3d68", pseudo-labels fitted to "2d68". A poor fit gives no pose and points of weight 0."""
+    made = _cached(database, "fit", lambda: fitted(database, face_model))
+    return Extended(database, poses=made["pose"], points={"3d68": made["points"]}, weights={"3d68": made["weights"]})
+
+
+def fitted(database: Database, face_model: Path) -> dict[str, np.ndarray]:
+    """``pose`` (N, 3), ``points`` (N, 68, 2) and their ``weights`` (N, 68) by `training.pose_fit`."""
+    from ..pose_fit import FaceModel, fit_pose
+
+    model = FaceModel.load(face_model)
+    _note(f"{database.name}: fitting the pose of {len(database)} faces (once)")
+    found = fit_pose(np.stack([database.annotation(i).landmarks["2d68"] for i in range(len(database))]), model)
+    good = np.isfinite(found.pose).all(1) & (found.error < POOR)
+    return {
+        "pose": np.where(good[:, None], found.pose, np.nan).astype(np.float32),
+        "points": np.where(good[:, None, None], found.points, 0).astype(np.float32),
+        "weights": np.repeat(good[:, None], 68, 1).astype(np.float32),
+    }
+
+
+def detected_boxes(database: Database) -> np.ndarray:
+    """(N, 4) xyxy of the detected box that is the labelled face's; NaN where there is none."""
+    faces = range(len(database))
+    if len(faces) < 200:
+        return np.array([_detected(database, i) for i in faces], np.float32).reshape(-1, 4)
+    _note(f"{database.name}: finding the detector's boxes of {len(faces)} faces (once)")
+    workers = min(os.cpu_count() or 1, 8)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        blocks = [faces[i : i + 100] for i in range(0, len(faces), 100)]
+        found = [box for part in pool.map(partial(_detected_block, database), blocks) for box in part]
+    return np.array(found, np.float32)
+
+
+def _one_thread() -> None:
+    """The detector's threads gain nothing on small pictures and wait busily for each other where cores are shared."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _detected_block(database: Database, faces: range) -> list[np.ndarray]:
+    return [_detected(database, i) for i in faces]
+
+
+def _detected(database: Database, index: int) -> np.ndarray:
+    from acdc_fast.detection import detect
+
+    nothing = np.full(4, np.nan, np.float32)
+    try:
+        grey = database.picture(index)
+    except InputError:
+        return nothing  # whoever asks for this face is told
+    landmarks = database.annotation(index).landmarks
+    finest = max(landmarks.values(), key=len)
+    boxes = detect(np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3))))[0].astype(np.float64)
+    return match(boxes, box_from_points(finest[None])[0])
+
+
+def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(N, 4) boxes, (4,) box expected from the points → the (4,) box that is this face's, or NaN."""
+    sides, wanted = boxes[:, 2:] - boxes[:, :2], expected[2:] - expected[:2]
+    away = np.abs(boxes[:, :2] + boxes[:, 2:] - expected[:2] - expected[2:]) / 2 / wanted
+    factor = np.abs(np.log(np.maximum(sides, 1e-3) / wanted))
+    fits = np.flatnonzero((away < NEAR).all(1) & (factor < np.log(ALIKE)).all(1))
+    if not len(fits):
+        return np.full(4, np.nan, np.float32)
+    return np.asarray(boxes[fits[away[fits].max(1).argmin()]], np.float32)
+
+
+def _cached(database: Database, kind: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of one row a face, from the cache or made and put there."""
+    digest = hashlib.sha256(f"{VERSION} {kind} {database.name}".encode())
+    for index in range(len(database)):
+        known = database.annotation(index)
+        digest.update(known.name.encode())
+        for markup, points in known.landmarks.items():
+            digest.update(markup.encode() + np.ascontiguousarray(points).tobytes())
+    path = cache_folder() / f"{database.name}-{kind}-{digest.hexdigest()[:16]}.npz"
+    if path.is_file():
+        try:
+            with np.load(path) as data:
+                return dict(data)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            _note(f"{path}: broken ({error}); made anew")
+    values = make()
+    with written_beside(path) as beside:
+        np.savez(beside, **values)
+    return values
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
