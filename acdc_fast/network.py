@@ -26,6 +26,15 @@ class ConvBlock(nn.Sequential):
             nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm, _ = self
+        if not self.training or type(norm) is not nn.BatchNorm2d:  # SyncBatchNorm, or folded for inference
+            return super().forward(x)
+        norm.num_batches_tracked.add_(1)
+        return ops.batch_norm_relu(
+            conv(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.momentum, norm.eps
+        )
+
 
 class UNet(nn.Module):
     """Thirteen convolutions: (B, inputs, S, S) → embedding (B, w, S, S). S must be a multiple of 8."""

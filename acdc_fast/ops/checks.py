@@ -24,12 +24,13 @@ def tensor(op: str, name: str, x: Tensor, shape: Sequence[int | str]) -> None:
         raise InputError(f"{op}: {name} must be float16, bfloat16, float32 or float64, not {x.dtype}")
 
 
-def not_empty(op: str, name: str, x: Tensor) -> None:
+def not_empty(op: str, name: str, x: Tensor, pixels: bool = True) -> None:
+    """``pixels``: the op numbers a map's pixels, so that there must be fewer than 2²⁴ of them."""
     if x.dim() != 4:
         raise InputError(f"{op}: {name} must have four dimensions, not shape {tuple(x.shape)}")
     if 0 in x.shape:
         raise InputError(f"{op}: {name} is empty: {tuple(x.shape)}")
-    if x.shape[2] * x.shape[3] >= 2**24:
+    if pixels and x.shape[2] * x.shape[3] >= 2**24:
         raise InputError(f"{op}: {name} must have fewer than 2**24 pixels, not {tuple(x.shape)}")
 
 

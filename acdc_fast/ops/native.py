@@ -21,7 +21,7 @@ Array = Any
 
 
 def why_not(device: str, dtype: torch.dtype) -> str | None:
-    if not hasattr(_native, "geometry_transfer_backward"):
+    if not hasattr(_native, "batch_norm_relu_backward"):
         return f"{_native.__file__} is of an older version; build it again with `pip install -e .`"
     if device != "cpu":
         return f"its kernels read the CPU's memory, not {device}; use backend='auto'"
@@ -336,3 +336,44 @@ class geometry_transfer:
             _isa(),
         )
         return grad_embedding.finish(), grad_depthwise, grad_transfer
+
+
+class batch_norm_relu:
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        c = x.shape[1]
+        out, mean, variance = _Image(x, c), empty((c,), x), empty((c,), x)
+        _native.batch_norm_relu_forward(
+            _pixels(x).reshape(-1, c),
+            _flat(weight),
+            _flat(bias),
+            eps,
+            out.array.reshape(-1, c),
+            _view(mean),
+            _view(variance),
+            torch.get_num_threads(),
+            _isa(),
+        )
+        return out.finish(), mean, variance
+
+    @staticmethod
+    def backward(
+        grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        c = x.shape[1]
+        grad_x, grad_weight, grad_bias = _Image(x, c), empty((c,), x), empty((c,), x)
+        _native.batch_norm_relu_backward(
+            _pixels(grad).reshape(-1, c),
+            _pixels(x).reshape(-1, c),
+            _flat(weight),
+            _flat(bias),
+            _flat(mean),
+            _flat(variance),
+            eps,
+            grad_x.array.reshape(-1, c),
+            _view(grad_weight),
+            _view(grad_bias),
+            torch.get_num_threads(),
+            _isa(),
+        )
+        return grad_x.finish(), grad_weight, grad_bias

@@ -78,3 +78,16 @@ def geometry_transfer(
     logits = geometry_logits(embedding, depthwise, transfer, split)
     chosen = torch.tensor(list(masked), device=logits.device)
     return spatial_softmax(logits), attention_mask(logits[:, chosen])
+
+
+def batch_norm_relu(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch norm by the batch's statistics, then ReLU; the running statistics are updated in place."""
+    return F.relu(F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps))

@@ -347,6 +347,55 @@ void attention_mask_backward(const py::array& grad_mask, const py::array& logits
   k.attention_mask_backward(a, grad, m, who, s, spikes.get(), out);
 }
 
+// Blocks of the rows (P, C) of x, which name each channel's statistics too.
+BatchNorm batch_norm(const py::array& x, const char* name, int threads) {
+  BatchNorm s = {};
+  s.pixels = extent(x, name, 2, 0);
+  s.channels = extent(x, name, 2, 1);
+  s.block_pixels = 512;
+  s.blocks = (s.pixels + s.block_pixels - 1) / s.block_pixels;
+  s.threads = checked_threads(threads);
+  return s;
+}
+
+void batch_norm_relu_forward(const py::array& x, const py::array& weight, const py::array& bias, float eps, py::array y,
+                             py::array mean, py::array variance, int threads, const std::string& isa) {
+  BatchNorm s = batch_norm(x, "x", threads);
+  const float* in = input<float>(x, "x", {s.pixels, s.channels});
+  const float* w = input<float>(weight, "weight", {s.channels});
+  const float* b = input<float>(bias, "bias", {s.channels});
+  float* out = output(y, "y", {s.pixels, s.channels});
+  float* m = output(mean, "mean", {s.channels});
+  float* v = output(variance, "variance", {s.channels});
+  const Scratch scratch(s.blocks * 2 * s.channels + 4 * s.channels);
+  s.scratch = scratch.get();
+  s.table = s.scratch + s.blocks * 2 * s.channels;
+  const Kernels& k = kernels(isa);
+  py::gil_scoped_release release;
+  k.batch_norm_relu_forward(s, in, w, b, eps, out, m, v);
+}
+
+void batch_norm_relu_backward(const py::array& grad, const py::array& x, const py::array& weight, const py::array& bias,
+                              const py::array& mean, const py::array& variance, float eps, py::array grad_x,
+                              py::array grad_weight, py::array grad_bias, int threads, const std::string& isa) {
+  BatchNorm s = batch_norm(x, "x", threads);
+  const float* g = input<float>(grad, "grad", {s.pixels, s.channels});
+  const float* in = input<float>(x, "x", {s.pixels, s.channels});
+  const float* w = input<float>(weight, "weight", {s.channels});
+  const float* b = input<float>(bias, "bias", {s.channels});
+  const float* m = input<float>(mean, "mean", {s.channels});
+  const float* v = input<float>(variance, "variance", {s.channels});
+  float* gx = output(grad_x, "grad_x", {s.pixels, s.channels});
+  float* gw = output(grad_weight, "grad_weight", {s.channels});
+  float* gb = output(grad_bias, "grad_bias", {s.channels});
+  const Scratch scratch(s.blocks * 2 * s.channels + 4 * s.channels);
+  s.scratch = scratch.get();
+  s.table = s.scratch + s.blocks * 2 * s.channels;
+  const Kernels& k = kernels(isa);
+  py::gil_scoped_release release;
+  k.batch_norm_relu_backward(s, g, in, w, b, m, v, eps, gx, gw, gb);
+}
+
 }  // namespace
 
 void bind_ops(py::module_& m) {
@@ -356,6 +405,8 @@ void bind_ops(py::module_& m) {
   m.def("dual_fusion_conv1x1_backward", &dual_fusion_conv1x1_backward);
   m.def("dual_fusion_forward", &dual_fusion_forward);
   m.def("dual_fusion_backward", &dual_fusion_backward);
+  m.def("batch_norm_relu_forward", &batch_norm_relu_forward);
+  m.def("batch_norm_relu_backward", &batch_norm_relu_backward);
   m.def("spatial_softmax_forward", &spatial_softmax_forward);
   m.def("spatial_softmax_backward", &spatial_softmax_backward);
   m.def("attention_mask_forward", &attention_mask_forward);

@@ -81,6 +81,14 @@ struct FusionBackward {
   float* scratch;                                                    // batch · blocks · (2 + 2C) floats
 };
 
+// Batch norm on channels-last rows (P, C).
+struct BatchNorm {
+  int64_t pixels, channels, block_pixels, blocks;
+  int threads;
+  float* scratch;  // (blocks, 2, C)
+  float* table;    // (4, C)
+};
+
 // Maps of logits (B, L, H, W).
 struct LogitMaps {
   int64_t batch, maps, height, width;
