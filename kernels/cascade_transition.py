@@ -39,17 +39,17 @@ def transition_kernel(
         b_wim = tl.load(weight + O + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
         b_bias = tl.load(bias + o_o, mask=m_o, other=0)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
-        for i_x in range(0, W, BW):
+        for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             m_x = o_x < W
             b_u, b_v = streams(
                 p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
             )
             b_mask, b_winner = tl.zeros([BW], tl.float32), tl.full([BW], -1, tl.int32)
-            for I_L in tl.static_range(0, L, BL):
-                o_l = I_L + tl.arange(0, BL)
+            for i_l in tl.range(0, L, BL, disable_licm=True):
+                o_l = i_l + tl.arange(0, BL)
                 b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, SPLIT)
-                b_g = logits_of(b_t, b_s, b_u, b_v, I_L, SPLIT, L, PRECISION)  # [BL, BW]
+                b_g = logits_of(b_t, b_s, b_u, b_v, i_l, SPLIT, L, PRECISION)  # [BL, BW]
                 b_high, b_gain, b_shift = level_scale(high, low, i_b * L + o_l, o_l < L)
                 b_mask, b_winner = strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, WINNER)
             o_p = i_b * H * W + i_y * W + o_x

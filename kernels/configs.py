@@ -29,8 +29,8 @@ KERNELS = {
     "dual_fusion_conv1x1": Config(pixels=64, stages=2),
     "dual_fusion_conv1x1.backward": Config(pixels=32, warps=8),
     "geometry_transfer": Config(pixels=32, maps=256, warps=8),
-    "geometry_transfer.backward": Config(pixels=32, maps=64, warps=4),
-    "cascade_transition": Config(pixels=64, maps=64, warps=4),
+    "geometry_transfer.backward": Config(pixels=32, maps=64, warps=8),
+    "cascade_transition": Config(pixels=64, maps=64, warps=8),
 }
 
 

@@ -49,15 +49,17 @@ def streams(
     """Both streams' depthwise convolutions of row i_y at columns o_x, [BW, BC] each, for tl.dot."""
     b_u, b_v = tl.zeros([BW, BC], tl.float32), tl.zeros([BW, BC], tl.float32)
     m_c = o_c < C
-    for i_tap in tl.static_range(9):
-        y, o_s = i_y + i_tap // 3 - 1, o_x + i_tap % 3 - 1
-        m_s = (o_s >= 0) & (o_s < W) & (y >= 0) & (y < H)
-        p_h = p_face + y * s_h + o_s[:, None] * s_w + o_c.to(tl.int64)[None, :] * s_c
-        b_h = tl.load(p_h, mask=m_s[:, None] & m_c[None, :], other=0).to(tl.float32)  # [BW, BC]
-        if TWO:
-            b_u += b_h * tl.load(depthwise + i_tap * C + o_c, mask=m_c, other=0)[None, :]
-        if THREE:
-            b_v += b_h * tl.load(depthwise + (9 * TWO + i_tap) * C + o_c, mask=m_c, other=0)[None, :]
+    for i_r in tl.range(3, disable_licm=True):  # a loop, for nine taps' loads at once take too many registers
+        for i_k in tl.static_range(3):
+            y, o_s = i_y + i_r - 1, o_x + i_k - 1
+            m_s = (o_s >= 0) & (o_s < W) & (y >= 0) & (y < H)
+            p_h = p_face + y * s_h + o_s[:, None] * s_w + o_c.to(tl.int64)[None, :] * s_c
+            b_h = tl.load(p_h, mask=m_s[:, None] & m_c[None, :], other=0).to(tl.float32)  # [BW, BC]
+            p_d = depthwise + (3 * i_r + i_k) * C + o_c
+            if TWO:
+                b_u += b_h * tl.load(p_d, mask=m_c, other=0)[None, :]  # [1, BC]
+            if THREE:
+                b_v += b_h * tl.load(p_d + 9 * TWO * C, mask=m_c, other=0)[None, :]  # [1, BC]
     return b_u.to(p_face.dtype.element_ty).to(DOT), b_v.to(p_face.dtype.element_ty).to(DOT)
 
 
@@ -72,16 +74,14 @@ def transfer_rows(transfer, o_l, o_c, L, C, SPLIT: tl.constexpr):
 
 
 @triton.jit
-def logits_of(
-    b_t, b_s, b_u, b_v, I_L: tl.constexpr, SPLIT: tl.constexpr, L: tl.constexpr, PRECISION: tl.constexpr
-):
-    """Logits [BL, BW] of the maps from I_L on; a block of maps of one stream needs one product."""
-    BL: tl.constexpr = b_t.shape[0]
-    b_g = tl.zeros([BL, b_u.shape[0]], tl.float32)
-    if I_L < SPLIT:
+def logits_of(b_t, b_s, b_u, b_v, i_l, SPLIT: tl.constexpr, L: tl.constexpr, PRECISION: tl.constexpr):
+    """Logits [BL, BW] of the maps from i_l on; a block of maps of one stream needs one product."""
+    b_g = tl.zeros([b_t.shape[0], b_u.shape[0]], tl.float32)
+    if i_l < SPLIT:
         b_g = tl.dot(b_t, tl.trans(b_u), b_g, input_precision=PRECISION)
-    if (I_L + BL > SPLIT) & (SPLIT < L):
-        b_g = tl.dot(b_s, tl.trans(b_v), b_g, input_precision=PRECISION)
+    if SPLIT < L:
+        if i_l + b_t.shape[0] > SPLIT:
+            b_g = tl.dot(b_s, tl.trans(b_v), b_g, input_precision=PRECISION)
     return b_g
 
 
@@ -101,7 +101,7 @@ def statistics_kernel(
     b_exx, b_exy, b_eyy = tl.zeros([BL], tl.float32), tl.zeros([BL], tl.float32), tl.zeros([BL], tl.float32)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
         y = i_y - 0.5 * (H - 1)
-        for i_x in range(0, W, BW):
+        for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             x = o_x - 0.5 * (W - 1)
             m_x = (o_x < W)[None, :]
@@ -178,114 +178,89 @@ def map_gradient(
 
 @triton.jit
 def stream_gradient_kernel(
-    embedding, depthwise, transfer, grad_streams, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high,
+    embedding, depthwise, transfer, grad_stream, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high,
     argmax, grad_mask, mask, winner, sums, low, argmin, C, H, W, rows, s_b, s_c, s_h, s_w,
-    L: tl.constexpr, SPLIT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    L: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
     BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, face): gradient of both depthwise convolutions' results, (B, S, H, W, C)."""
+    """Program (strip of rows, face): gradient of one stream's depthwise convolution, (B, H, W, C), of its L maps."""
     i_s, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)  # 64-bit rows and offsets
     o_c = tl.arange(0, BC)
-    STREAMS: tl.constexpr = (SPLIT > 0) + (SPLIT < L)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
-        for i_x in range(0, W, BW):
+        for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
-            b_u, b_v = streams(
-                embedding + i_b * s_b, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
-            )
-            b_du, b_dv = tl.zeros([BW, BC], tl.float32), tl.zeros([BW, BC], tl.float32)
-            for I_L in tl.static_range(0, L, BL):
-                o_l = I_L + tl.arange(0, BL)
-                b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, SPLIT)
-                b_g = logits_of(b_t, b_s, b_u, b_v, I_L, SPLIT, L, PRECISION)  # [BL, BW]
+            p_face = embedding + i_b * s_b
+            b_u, b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_du = tl.zeros([BW, BC], tl.float32)
+            for i_l in tl.range(0, L, BL, disable_licm=True):
+                o_l = i_l + tl.arange(0, BL)
+                b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
+                b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
                 b_dg = map_gradient(
                     b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,
                     high, argmax, grad_mask, mask, winner, sums, low, argmin,
                 )  # fmt: skip
                 b_dg = b_dg.to(embedding.dtype.element_ty).to(DOT)
-                if I_L < SPLIT:
-                    b_du = tl.dot(tl.trans(b_dg), b_t, b_du, input_precision=PRECISION)
-                if (I_L + BL > SPLIT) & (SPLIT < L):
-                    b_dv = tl.dot(tl.trans(b_dg), b_s, b_dv, input_precision=PRECISION)
-            p_out = grad_streams + ((i_b * STREAMS * H + i_y) * W + o_x)[:, None] * C + o_c[None, :]
-            m_cx = (o_x < W)[:, None] & (o_c < C)[None, :]
-            if SPLIT > 0:
-                tl.store(p_out, b_du.to(grad_streams.dtype.element_ty), mask=m_cx)
-            if SPLIT < L:
-                tl.store(p_out + (STREAMS - 1) * H * W * C, b_dv.to(grad_streams.dtype.element_ty), mask=m_cx)
+                b_du = tl.dot(tl.trans(b_dg), b_t, b_du, input_precision=PRECISION)
+            p_out = grad_stream + ((i_b * H + i_y) * W + o_x)[:, None] * C + o_c[None, :]
+            tl.store(p_out, b_du.to(grad_stream.dtype.element_ty), mask=(o_x < W)[:, None] & (o_c < C)[None, :])
 
 
 @triton.jit
 def transfer_gradient_kernel(
     embedding, depthwise, transfer, grad_transfer, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high,
     argmax, grad_mask, mask, winner, sums, low, argmin, C, H, W, rows, s_b, s_c, s_h, s_w,
-    I_L: tl.constexpr, L: tl.constexpr, SPLIT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    L: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
     BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, face): gradient of the transfer layers of the maps from I_L on, (B, strips, L, C)."""
-    i_s, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)  # 64-bit rows and offsets
-    o_l, o_c = I_L + tl.arange(0, BL), tl.arange(0, BC)
-    b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, SPLIT)
+    """Program (strip of rows, map block, face): gradient of one stream's transfer layers, (B, strips, L, C)."""
+    i_s, i_l, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    o_l, o_c = i_l * BL + tl.arange(0, BL), tl.arange(0, BC)
+    b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
     b_dt = tl.zeros([BL, BC], tl.float32)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
-        for i_x in range(0, W, BW):
+        for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
-            b_u, b_v = streams(
-                embedding + i_b * s_b, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
-            )
-            b_g = logits_of(b_t, b_s, b_u, b_v, I_L, SPLIT, L, PRECISION)  # [BL, BW]
+            p_face = embedding + i_b * s_b
+            b_u, b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
             b_dg = map_gradient(
                 b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,
                 high, argmax, grad_mask, mask, winner, sums, low, argmin,
             )  # fmt: skip
-            b_dg = b_dg.to(embedding.dtype.element_ty)
-            if I_L < SPLIT:
-                b_part = tl.where((o_l < SPLIT)[:, None], b_dg, 0.0).to(DOT)
-                b_dt = tl.dot(b_part, b_u, b_dt, input_precision=PRECISION)
-            if (I_L + BL > SPLIT) & (SPLIT < L):
-                b_part = tl.where((o_l >= SPLIT)[:, None], b_dg, 0.0).to(DOT)
-                b_dt = tl.dot(b_part, b_v, b_dt, input_precision=PRECISION)
+            b_dt = tl.dot(b_dg.to(embedding.dtype.element_ty).to(DOT), b_u, b_dt, input_precision=PRECISION)
     p_out = grad_transfer + ((i_b * tl.num_programs(0) + i_s) * L + o_l)[:, None] * C + o_c[None, :]
     tl.store(p_out, b_dt, mask=(o_l < L)[:, None] & (o_c < C)[None, :])
 
 
 @triton.jit
 def depthwise_gradient_kernel(
-    embedding, depthwise, grad_streams, grad_embedding, grad_depthwise, C, H, W, rows,
-    s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w, STREAMS: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
+    embedding, depthwise, grad_stream, grad_embedding, grad_depthwise, K, H, W, rows,
+    s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w, ADD: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, channel block, face): gradients of the embedding and of the depthwise filters."""
+    """Program (strip of rows, channel block, face): gradients of a stream's channels and of its depthwise filters."""
     i_s, i_c, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_c, o_t = i_c * BC + tl.arange(0, BC), tl.arange(0, 16)
-    m_c = o_c < C
-    p_dd = grad_depthwise + (i_b * tl.num_programs(0) + i_s) * STREAMS * 9 * C + o_t[:, None] * C + o_c[None, :]
-    b_dd, b_de = tl.zeros([16, BC], tl.float32), tl.zeros([16, BC], tl.float32)
+    m_c, o_c64 = o_c < K, o_c.to(tl.int64)[None, :]
+    b_dd = tl.zeros([16, BC], tl.float32)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
         for i_x in range(0, W, BW):
             o_x = i_x + tl.arange(0, BW)
             m_cx = (o_x < W)[:, None] & m_c[None, :]
-            o_c64 = o_c.to(tl.int64)[None, :]
             p_h = embedding + i_b * s_b + i_y * s_h + o_x[:, None] * s_w + o_c64 * s_c
-            b_h = tl.load(p_h, mask=m_cx, other=0).to(tl.float32)  # [BW, BC]
-            b_dh = tl.zeros([BW, BC], tl.float32)
-            for i_tap in tl.static_range(9):
+            p_dh = grad_embedding + i_b * t_b + i_y * t_h + o_x[:, None] * t_w + o_c64 * t_c
+            b_h = tl.load(p_h, mask=m_cx, other=0).to(tl.float32)  # [BW, BC], as below
+            b_dh = tl.load(p_dh, mask=m_cx & ADD, other=0).to(tl.float32)
+            for i_tap in tl.range(9, disable_licm=True):
                 y, o_s = i_y + 1 - i_tap // 3, o_x + 1 - i_tap % 3
                 m_s = ((o_s >= 0) & (o_s < W) & (y >= 0) & (y < H))[:, None] & m_c[None, :]
-                for i_stream in tl.static_range(STREAMS):
-                    p_du = grad_streams + (((i_b * STREAMS + i_stream) * H + y) * W + o_s)[:, None] * C + o_c[None, :]
-                    b_du = tl.load(p_du, mask=m_s, other=0).to(tl.float32)  # [BW, BC]
-                    b_dh += b_du * tl.load(depthwise + (9 * i_stream + i_tap) * C + o_c, mask=m_c, other=0)[None, :]
-                    b_sum = tl.where(o_t[:, None] == i_tap, tl.sum(b_du * b_h, 0)[None, :], 0.0)
-                    if i_stream == 0:
-                        b_dd += b_sum
-                    else:
-                        b_de += b_sum
-            p_dh = grad_embedding + i_b * t_b + i_y * t_h + o_x[:, None] * t_w + o_c64 * t_c
+                p_du = grad_stream + ((i_b * H + y) * W + o_s)[:, None] * K + o_c[None, :]
+                b_du = tl.load(p_du, mask=m_s, other=0).to(tl.float32)  # [BW, BC]
+                b_dh += b_du * tl.load(depthwise + i_tap * K + o_c, mask=m_c, other=0)[None, :]
+                b_dd += tl.where(o_t[:, None] == i_tap, tl.sum(b_du * b_h, 0)[None, :], 0.0)
             tl.store(p_dh, b_dh.to(grad_embedding.dtype.element_ty), mask=m_cx)
-    m_t = (o_t < 9)[:, None] & m_c[None, :]
-    tl.store(p_dd, b_dd, mask=m_t)
-    if STREAMS > 1:
-        tl.store(p_dd + 9 * C, b_de, mask=m_t)
+    p_dd = grad_depthwise + (i_b * tl.num_programs(0) + i_s) * 9 * K + o_t[:, None] * K + o_c[None, :]
+    tl.store(p_dd, b_dd, mask=(o_t < 9)[:, None] & m_c[None, :])
 
 
 def forward(
@@ -314,34 +289,49 @@ def backward(
     high: Tensor, low: Tensor, argmax: Tensor, argmin: Tensor, winner: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of embedding, depthwise and transfer."""
-    (b, c, h, w), maps, (n, k) = embedding.shape, transfer.shape[0], depthwise.shape[:2]
-    layers, cfg = pack(depthwise, transfer, split, embedding), config("geometry_transfer.backward", embedding)
-    rows = strip_rows(h, b, embedding.device, most=8)
-    strips, bw = cdiv(h, rows), min(cfg.pixels, power(w))
+    maps, k, c = transfer.shape[0], depthwise.shape[1], embedding.shape[1]
     grad_mask, mask, winner = grad_mask.contiguous(), mask.contiguous(), winner.contiguous()
     sums = mask_sums(grad_mask, mask, winner, maps)
-    grads = [t.contiguous() for t in (grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax)]
-    grads += [grad_mask, mask, winner, sums, low.contiguous(), argmin.contiguous()]
+    of_maps = (grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax, low, argmin)
+    grad_embedding, grads = empty_image(embedding, c), []
+    if k < c:
+        grad_embedding.zero_()
+    for first, l0, l1 in [s for s in ((0, 0, split), (c - k, split, maps)) if s[1] < s[2]]:
+        channels = slice(first, first + k)
+        *moments, low_, argmin_ = (t[:, l0:l1].contiguous() for t in of_maps)
+        image = (grad_mask, mask, winner - l0, sums[:, :, l0:l1].contiguous())
+        grads.append(
+            _stream_backward(
+                embedding[:, channels], depthwise[len(grads)], transfer[l0:l1], [*moments, *image, low_, argmin_],
+                grad_embedding[:, channels], add=k < c or bool(grads),
+            )  # fmt: skip
+        )
+    return grad_embedding, torch.stack([g[0] for g in grads]), torch.cat([g[1] for g in grads])
+
+
+def _stream_backward(
+    embedding: Tensor, depthwise: Tensor, transfer: Tensor, saved: list[Tensor], grad_embedding: Tensor, add: bool
+) -> tuple[Tensor, Tensor]:
+    """One stream's gradients: of depthwise (K, 3, 3) and transfer (L, K); the embedding's is written or added."""
+    (b, k, h, w), maps, cfg = embedding.shape, transfer.shape[0], config("geometry_transfer.backward", embedding)
+    taps, rows_of, _ = pack(depthwise[None], transfer, maps, embedding)
+    rows = strip_rows(h, b, embedding.device, most=8)
+    strips, bw, bl = cdiv(h, rows), min(cfg.pixels, power(w)), min(cfg.maps, power(maps))
     common = {
-        "L": maps, "SPLIT": split, "DOT": TYPES[dot_dtype(embedding)], "PRECISION": precision(embedding),
-        "BL": min(cfg.maps, power(maps)), "BW": bw, "BC": power(c), "num_warps": cfg.warps, "num_stages": cfg.stages,
+        "L": maps, "DOT": TYPES[dot_dtype(embedding)], "PRECISION": precision(embedding),
+        "BL": bl, "BW": bw, "BC": power(k), "num_warps": cfg.warps, "num_stages": cfg.stages,
     }  # fmt: skip
-    place = (c, h, w, rows, *embedding.stride())
-    grad_streams = empty((b, n, h, w, c), embedding, embedding.dtype)
-    grad_transfer = empty((b, strips, maps, c), embedding)
-    grad_depthwise, grad_embedding = empty((b, strips, n, 9, c), embedding), empty_image(embedding, c)
+    place = (k, h, w, rows, *embedding.stride())
+    grad_stream = empty((b, h, w, k), embedding, embedding.dtype)
+    grad_transfer, grad_depthwise = empty((b, strips, maps, k), embedding), empty((b, strips, 9, k), embedding)
+    bc = min(64, power(k))
     with on(embedding):
-        stream_gradient_kernel[strips, b](embedding, *layers[:2], grad_streams, *grads, *place, **common)
-        for i_l in range(0, maps, common["BL"]):
-            transfer_gradient_kernel[strips, b](
-                embedding, *layers[:2], grad_transfer, *grads, *place, I_L=i_l, **common
-            )
-        bc = min(64, power(c))
-        depthwise_gradient_kernel[strips, cdiv(c, bc), b](
-            embedding, layers.depthwise, grad_streams, grad_embedding, grad_depthwise, *place, *grad_embedding.stride(),
-            STREAMS=n, BW=bw, BC=bc, num_warps=4,
+        stream_gradient_kernel[strips, b](embedding, taps, rows_of, grad_stream, *saved, *place, **common)
+        transfer_gradient_kernel[strips, cdiv(maps, bl), b](
+            embedding, taps, rows_of, grad_transfer, *saved, *place, **common
+        )
+        depthwise_gradient_kernel[strips, cdiv(k, bc), b](
+            embedding, taps, grad_stream, grad_embedding, grad_depthwise, *place, *grad_embedding.stride(),
+            ADD=add, BW=bw, BC=bc, num_warps=4,
         )  # fmt: skip
-    rows_grad, taps_grad = grad_transfer.sum((0, 1)), grad_depthwise.sum((0, 1))
-    parts = ([rows_grad[:split, :k]] if split else []) + ([rows_grad[split:, c - k :]] if split < maps else [])
-    taps = ([taps_grad[0, :, :k]] if split else []) + ([taps_grad[-1, :, c - k :]] if split < maps else [])
-    return grad_embedding, torch.stack([t.t() for t in taps]).view(n, k, 3, 3), torch.cat(parts)
+    return grad_depthwise.sum((0, 1)).t().reshape(k, 3, 3), grad_transfer.sum((0, 1))
