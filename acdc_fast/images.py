@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from .errors import InputError
 
 #: Larger pictures are refused before they are decoded: 100 Mpixel take 300 MB as RGB.
 MAX_PIXELS = 100_000_000
+#: So are larger files: 100 Mpixel of 16 bits and four channels fit.
+MAX_BYTES = 1 << 30
 
-ImageLike = Any  # path | HxW[x1|x3|x4] uint8 or uint16 array | PIL image
+ImageLike = Any  # path | H×W[×1|×3|×4] uint8 or uint16 array | PIL image | bytes of an image file
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,19 @@ class Picture:
         return int(self.rgb.shape[0])
 
 
-def load_picture(image: ImageLike) -> Picture:
-    """Of an animation the first frame. Raises `InputError`, one line that names the file or says what the array is."""
+def load_picture(image: ImageLike, name: str | None = None) -> Picture:
+    """Of an animation the first frame. ``name`` stands for the path of images that have none. Raises `InputError`, one line that names the file or says what the array is."""
     if isinstance(image, Picture):
         return image
     if isinstance(image, (str, os.PathLike)):
-        name = os.fspath(image)
-        return Picture(_from_file(str(name)), str(name))
+        path = str(os.fspath(image))
+        return Picture(_from_file(path), path)
+    if isinstance(image, bytes):
+        return Picture(_from_bytes(image, name or "the image"), name)
     if isinstance(image, Image.Image):
-        return Picture(_decoded(image, "the PIL image"), None)
+        return Picture(_decoded(image, name or "the PIL image"), name)
     if isinstance(image, np.ndarray):
-        return Picture(_from_array(image), None)
+        return Picture(_from_array(image), name)
     raise InputError(f"an image is a path, a numpy array or a PIL image, not {type(image).__name__}")
 
 
@@ -62,18 +67,29 @@ def _from_file(name: str) -> np.ndarray:
             raise InputError(f"{name}: no such file")
         if not path.is_file():
             raise InputError(f"{name}: is not a regular file")
-        if path.stat().st_size == 0:
-            raise InputError(f"{name}: is empty")
-        with Image.open(path) as picture:
-            return _decoded(picture, name)
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise InputError(f"{name!r}: cannot be read ({_line(error)})") from error
+    return _from_bytes(data, name)
+
+
+def _from_bytes(data: bytes, name: str) -> np.ndarray:
+    if not data:
+        raise InputError(f"{name}: is empty")
+    try:
+        picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: is not an image in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name}: is larger than the limit of {MAX_PIXELS // 10**6} Mpixel; scale it down") from error
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise InputError(f"{name!r}: cannot be opened ({_line(error)})") from error
+    except Exception as error:  # a damaged header makes Pillow's plugins raise nearly anything
+        raise InputError(f"{name}: is truncated or damaged ({_line(error)})") from error
+    with picture:
+        return _decoded(picture, name)
 
 
 def _decoded(picture: Image.Image, name: str) -> np.ndarray:

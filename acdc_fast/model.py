@@ -29,7 +29,7 @@ DEFAULT = "acdc-w16"
 #: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
 PICTURES, FACES = 16, 32
 
-#: Confidence where the weights bring no calibration: ½ at a spread of 2.5 % of the crop's side, falling with its square.
+#: Confidence where the weights bring no calibration: ½ at a spread of 2.5 % of the crop's side, odds by its square.
 UNCALIBRATED = (2.0, -2.0 * float(np.log(0.025)))
 
 
@@ -146,8 +146,12 @@ class Model:
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
         whole = _joined(parts)
-        ends = np.cumsum([len(s) for s in squares])
-        return [_mapped(whole, lambda v, a=end - len(s), b=end: v[a:b]) for end, s in zip(ends, squares, strict=True)]
+        parted, start = [], 0
+        for each in squares:
+            part = slice(start, start + len(each))
+            parted.append(_mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
+            start = part.stop
+        return parted
 
     def _closer(self, prediction: Prediction, squares: np.ndarray) -> np.ndarray:
         """The squares that the landmarks themselves suggest."""
