@@ -10,11 +10,9 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, not what one face needs
 
-import numpy as np
-
 from acdc_fast.errors import AcdcError
 
-from .dataset import PEOPLE, SHOTS, SIZE, Synthetic, render_many, write_rendered
+from .dataset import PEOPLE, SHOTS, SIZE, draw_many, synthetic, turned, write_drawn
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="example: python -m acdc_fast.training.synthesis --data-root ../data --render 20000 -o synthetic-train.tar",
     )
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
+    parser.add_argument(
+        "--source", choices=["synthetic", "turned"], default="synthetic",
+        help="rendered people, or the real faces of the 68-point frames turned to new poses (default: synthetic)",
+    )  # fmt: skip
     parser.add_argument("--split", choices=sorted(PEOPLE), default="train", help="people to draw (default: train)")
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of a picture's side (default: {SIZE})")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a CPU)")
@@ -45,26 +47,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    database = (
+        turned(options.data_root, options.split)
+        if options.source == "turned"
+        else synthetic(options.data_root, options.split, length=10**9, size=options.size)
+    )
     if options.sheet:
         from .sheet import contact_sheet
 
-        contact_sheet(Synthetic(options.data_root, options.split, size=options.size), options.sheet, options.points)
+        contact_sheet(database, options.sheet, options.points)
         print(f"wrote {options.sheet}")
         return 0
-    Synthetic(options.data_root, options.split)  # a missing model is said before any process starts
-    count = options.render or options.speed
-    indices = range(options.first, options.first + count)
     start = time.perf_counter()
     if options.render:
-        write_rendered(options.output, options.data_root, options.split, indices, options.size, options.workers)
-        took = time.perf_counter() - start
-        print(f"wrote {count} faces to {options.output} in {took:.0f} s")
+        indices = range(options.first, min(options.first + options.render, len(database)))
+        write_drawn(options.output, database, indices, options.workers)
+        print(f"wrote {len(indices)} faces to {options.output} in {time.perf_counter() - start:.0f} s")
         return 0
     warm = options.workers * 4 * SHOTS  # leaves out start and loading of the processes
-    total = range(options.first, options.first + warm + count)
-    stamps = [time.perf_counter() for _ in render_many(options.data_root, options.split, total, options.size, options.workers)]
-    took = np.asarray(stamps[-1] - stamps[warm - 1])
-    print(f"{count / took:.1f} faces a second at {options.size} px with {options.workers} processes ({took:.1f} s)")
+    indices = range(options.first, options.first + warm + options.speed)
+    stamps = [time.perf_counter() for _ in draw_many(database, indices, options.workers)]
+    took = stamps[-1] - stamps[warm - 1]
+    print(f"{options.speed / took:.1f} faces a second with {options.workers} processes ({took:.1f} s)")
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Rendered faces as a database: drawn when asked for, or rendered once into a tar.
+"""Drawn faces as databases: rendered ("synthetic") and real ones turned to new poses ("turned").
 
-Face ``i`` of a split is a function of its number alone. The splits draw their people from separate ranges of seeds, so
-nobody is in both.
+A face is drawn when asked for, or taken from a tar that was drawn before. Face ``i`` of a split is a function of its
+number alone. The splits of the rendered ones draw their people from separate ranges of seeds; the turned ones keep the
+people of the 68-point frames' splits apart.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import io
 import multiprocessing
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -20,16 +21,20 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from ..data.sample import Annotation, Database, Extended, Table, TarPictures
-from .mesh import FaceModel, load_model
+from ..data.frames68 import open_frames68
+from ..data.sample import Annotation, Database, Extended, Sample, Table, TarPictures
+from .mesh import FILE, FaceModel, load_model
 from .render import Person, Rendered, make_person, render
+from .turn import MARKUPS as TURNED_MARKUPS
+from .turn import Fitted, Turner, fit_face, further_pose
 
 MARKUPS = ("2d98", "2d68", "2d5", "3d68")
 #: First person of each split; a split has a million.
 PEOPLE = {"train": 0, "test": 1_000_000}
-SHOTS = 4  # of each person
+SHOTS = 4  # of each person; of each real face
 SIZE = 192  # pixels of a picture's side
 LABELS = "annotations.npz"
+Draw = Callable[[int], Rendered]
 
 
 @lru_cache(maxsize=2)
@@ -45,47 +50,57 @@ def _person(path: str, seed: int) -> Person:
 
 
 @lru_cache(maxsize=8)
-def draw(path: str, split: str, index: int, size: int) -> Rendered:
-    """Face ``index`` of a split, from the model at ``path``."""
-    person = _person(path, PEOPLE[split] + index // SHOTS)
-    return render(_model(path), person, index % SHOTS, size)
+def _draw_person(root: str, split: str, size: int, index: int) -> Rendered:
+    person = _person(root, PEOPLE[split] + index // SHOTS)
+    return render(_model(root), person, index % SHOTS, size)
+
+
+@lru_cache(maxsize=2)
+def _turner(root: str) -> Turner:
+    return Turner(_model(root), Path(root) / FILE)
+
+
+@lru_cache(maxsize=4)
+def _fitted(root: str, base: Database, face: int) -> tuple[Sample, Fitted]:
+    sample = base[face]
+    return sample, fit_face(_turner(root), sample.landmarks["2d68"])
+
+
+@lru_cache(maxsize=8)
+def _draw_turned(root: str, base: Database, index: int) -> Rendered:
+    face, shot = divmod(index, SHOTS)
+    sample, fit = _fitted(root, base, face)
+    pose = further_pose(fit.pose, np.random.default_rng([4, face, shot]))
+    return _turner(root).turn(sample.image, fit, sample.landmarks["2d68"], pose)
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _DrawnPictures:
     """Pictures that are drawn when they are read."""
 
-    root: str
-    split: str
-    size: int
+    label: str
+    draw: Draw
 
     def has(self, name: str) -> bool:
         return name.isdigit()
 
     def read(self, name: str) -> bytes:
-        _, code = cv2.imencode(".pgm", draw(self.root, self.split, int(name), self.size).image)
+        _, code = cv2.imencode(".pgm", self.draw(int(name)).image)
         return bytes(code.tobytes())
 
     def where(self, name: str) -> str:
-        return f"synthetic {self.split} {name}"
+        return f"{self.label} {name}"
 
 
-class Synthetic(Database):
-    """Faces rendered on the fly. ``root``: the model's file or the folder that holds it."""
+class Drawn(Database):
+    """Faces that ``draw`` makes from their numbers. Attributes: "visible-<markup>" (L,) bool, hidden by nothing."""
 
-    def __init__(self, root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> None:
-        if split not in PEOPLE:
-            raise InputError(f"synthetic has splits {', '.join(PEOPLE)}, not {split!r}")
-        self.root, self.length, self.size = str(root), length, size
-        self.name, self.split, self.markups = "synthetic", split, MARKUPS
-        self.pictures = _Drawn(self.root, split, size)
-        _model(self.root)  # so that a missing model is said at once
+    def __init__(self, name: str, split: str, markups: tuple[str, ...], length: int, draw: Draw) -> None:
+        self.name, self.split, self.markups, self.length, self.rendered = name, split, markups, length, draw
+        self.pictures = _DrawnPictures(f"{name} {split}", draw)
 
     def __len__(self) -> int:
         return self.length
-
-    def rendered(self, index: int) -> Rendered:
-        return draw(self.root, self.split, index, self.size)
 
     def _picture(self, index: int) -> str:
         return f"{index:07d}"
@@ -101,64 +116,85 @@ class Synthetic(Database):
         )
 
 
+def synthetic(root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> Drawn:
+    """Rendered faces, drawn on the fly. ``root``: the model's file or the folder that holds it."""
+    if split not in PEOPLE:
+        raise InputError(f"synthetic has splits {', '.join(PEOPLE)}, not {split!r}")
+    _model(str(root))  # so that a missing model is said at once
+    return Drawn("synthetic", split, MARKUPS, length, partial(_draw_person, str(root), split, size))
+
+
+def turned(root: Path, split: str = "train") -> Drawn:
+    """The 68-point frames under ``root`` turned to new poses, `SHOTS` of each, drawn on the fly."""
+    _model(str(root))
+    base = open_frames68(root, split)
+    return Drawn("turned", split, TURNED_MARKUPS, SHOTS * len(base), partial(_draw_turned, str(root), base))
+
+
 def open_synthetic(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
     """``synthetic-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly from the model there."""
     stored = root / f"synthetic-{split}.tar"
-    return open_rendered(stored, split) if stored.is_file() else Synthetic(root, split)
+    return open_drawn(stored, "synthetic", split) if stored.is_file() else synthetic(root, split)
 
 
-def open_rendered(path: Path, split: str = "train") -> Database:
-    """The faces of a tar that `write_rendered` wrote."""
+def open_turned(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """``turned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
+    stored = root / f"turned-{split}.tar"
+    return open_drawn(stored, "turned", split) if stored.is_file() else turned(root, split)
+
+
+def open_drawn(path: Path, name: str = "synthetic", split: str = "train") -> Database:
+    """The faces of a tar that `write_drawn` wrote."""
     pictures = TarPictures(path)
     if not pictures.has(LABELS):
         raise InputError(f"{path}: holds no {LABELS}; was it written by the synthesiser?")
     with np.load(io.BytesIO(pictures.read(LABELS)), allow_pickle=False) as labels:
         data = {key: labels[key] for key in labels.files}
-    names = [f"{i:07d}.jpg" for i in data["index"]]
-    visible = {f"visible-{m}": data[f"visible-{m}"] for m in MARKUPS}
-    table = Table("synthetic", split, pictures, names, names, {m: data[m] for m in MARKUPS}, attributes=visible)
+    files = [f"{i:07d}.jpg" for i in data["index"]]
+    markups = [m for m in MARKUPS if m in data]
+    visible = {f"visible-{m}": data[f"visible-{m}"] for m in markups}
+    table = Table(name, split, pictures, files, files, {m: data[m] for m in markups}, attributes=visible)
     return Extended(table, poses=data["pose"])
 
 
-def _render_one(job: tuple[str, str, int, int]) -> tuple[int, bytes, Rendered]:
-    root, split, size, index = job
+def _encoded(draw: Draw, index: int) -> tuple[int, bytes, Rendered]:
     cv2.setNumThreads(1)
-    drawn = draw(root, split, index, size)
+    drawn = draw(index)
     _, code = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return index, code.tobytes(), drawn
 
 
-def render_many(root: Path, split: str, indices: range, size: int, workers: int) -> Iterator[tuple[int, bytes, Rendered]]:
+def draw_many(database: Drawn, indices: Sequence[int], workers: int) -> Iterator[tuple[int, bytes, Rendered]]:
     """JPEG and labels of each face, in order."""
-    jobs = [(str(root), split, size, i) for i in indices]
+    job = partial(_encoded, database.rendered)
     if workers <= 1:
-        yield from map(_render_one, jobs)
+        yield from map(job, indices)
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers) as pool:
-        yield from pool.imap(_render_one, jobs, chunksize=4 * SHOTS)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(job, indices, chunksize=4 * SHOTS)
 
 
-def write_rendered(path: Path, root: Path, split: str, indices: range, size: int = SIZE, workers: int = 2) -> None:
-    """Render faces into a tar, written beside and renamed when complete."""
-    partial = path.with_name(path.name + ".partial")
-    labels: dict[str, list[np.ndarray]] = {key: [] for key in ("index", "pose", *MARKUPS, *(f"visible-{m}" for m in MARKUPS))}
-    with tarfile.open(partial, "w") as tar:
+def write_drawn(path: Path, database: Drawn, indices: Sequence[int], workers: int = 2) -> None:
+    """Draw faces into a tar, written beside and renamed when complete."""
+    partial_path = path.with_name(path.name + ".partial")
+    keys = ("index", "pose", *database.markups, *(f"visible-{m}" for m in database.markups))
+    labels: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+    with tarfile.open(partial_path, "w") as tar:
 
         def add(name: str, data: bytes) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
 
-        for index, code, drawn in render_many(root, split, indices, size, workers):
+        for index, code, drawn in draw_many(database, indices, workers):
             add(f"{index:07d}.jpg", code)
-            labels["index"].append(np.int64(index))
+            labels["index"].append(np.asarray(index))
             labels["pose"].append(drawn.pose)
-            for markup in MARKUPS:
+            for markup in database.markups:
                 labels[markup].append(drawn.landmarks[markup])
                 labels[f"visible-{markup}"].append(drawn.visible[markup])
         buffer = io.BytesIO()
         np.savez(buffer, **{key: np.asarray(values) for key, values in labels.items()})
         add(LABELS, buffer.getvalue())
-    partial.replace(path)
+    partial_path.replace(path)

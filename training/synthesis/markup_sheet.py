@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .dataset import SHOTS, Synthetic
+from .dataset import SHOTS, synthetic
 
 TILE = 448
 
@@ -43,7 +43,7 @@ def main() -> None:
         image = cv2.imread(str(folder / Path(files[entry["image_id"]]).name), cv2.IMREAD_GRAYSCALE)
         if image is not None:
             genuine.append(drawn(image, np.array(entry["keypoints"]).reshape(98, 3)[:, :2]))
-    database = Synthetic(options.data_root, "train", size=320)
+    database = synthetic(options.data_root, "train", size=320)
     rendered = []
     for person in options.faces:
         face = database.rendered(person * SHOTS)

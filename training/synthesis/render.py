@@ -87,7 +87,7 @@ def render(model: FaceModel, person: Person, seed: int, size: int = 192, yaw_lim
     picture, hidden = scene.occlude(rng, picture, landmarks["2d68"][:, :2], person.looks.tone * exposure)
     image = photo.develop(rng, picture, size)
     shown = {
-        name: _visible(points, flat, depth, hidden | covered, rotation, name) for name, points in landmarks.items()
+        name: visible_points(points, depth, hidden | covered, name) for name, points in landmarks.items()
     }
     scale = size / wide
     return Rendered(
@@ -252,12 +252,12 @@ def _lenses(
     return out.astype(np.float32), there & (dark > 0.5)
 
 
-def _visible(points: np.ndarray, flat: np.ndarray, depth: np.ndarray, hidden: np.ndarray, rotation: np.ndarray, name: str) -> np.ndarray:
+def visible_points(points: np.ndarray, depth: np.ndarray, hidden: np.ndarray, name: str) -> np.ndarray:
     """Points in the picture that nothing covers: as near as the z-buffer there, to a few millimetres."""
-    wide = len(depth)
+    height, width = depth.shape
     column, row = np.rint(points[:, 0]).astype(int), np.rint(points[:, 1]).astype(int)
-    inside = (column >= 0) & (row >= 0) & (column < wide) & (row < wide)
-    c, r = column.clip(1, wide - 2), row.clip(1, wide - 2)
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    c, r = column.clip(1, width - 2), row.clip(1, height - 2)
     # The farthest of the pixels round the point: one that lies on an outline may round to its other side.
     around = np.min([depth[r + dy, c + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)], 0)
     slack = np.full(len(points), 0.35)

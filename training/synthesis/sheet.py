@@ -1,4 +1,4 @@
-"""A contact sheet of rendered faces, with their points where asked for."""
+"""A contact sheet of drawn faces, with their points where asked for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .dataset import SHOTS, Synthetic
+from .dataset import SHOTS, Drawn
+
+TILE = 192
 
 
-def contact_sheet(database: Synthetic, path: Path, markup: str | None = None, rows: int = 5, columns: int = 8) -> None:
+def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: int = 5, columns: int = 8) -> None:
     """One shot each of ``rows``×``columns`` people. Visible points are green, hidden ones red."""
-    tiles = [_tile(database, i * SHOTS + i % SHOTS, markup) for i in range(rows * columns)]
+    count = rows * columns
+    step = max(1, min(SHOTS, len(database) // count))
+    tiles = [_tile(database, i * step + i % step, markup) for i in range(count)]
     sheet = np.vstack([np.hstack(tiles[r * columns : (r + 1) * columns]) for r in range(rows)])
     done, code = cv2.imencode(path.suffix or ".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
@@ -22,13 +26,16 @@ def contact_sheet(database: Synthetic, path: Path, markup: str | None = None, ro
     partial.replace(path)
 
 
-def _tile(database: Synthetic, index: int, markup: str | None) -> np.ndarray:
+def _tile(database: Drawn, index: int, markup: str | None) -> np.ndarray:
     drawn = database.rendered(index)
+    size = TILE if markup is None else 2 * TILE
+    scale = size / max(drawn.image.shape)
+    move = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])  # pixel centres at integers
+    tile = cv2.warpAffine(drawn.image, move, (size, size), flags=cv2.INTER_LINEAR)
     if markup is None:
-        return drawn.image
-    scale = 2
-    tile = cv2.cvtColor(cv2.resize(drawn.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+        return np.asarray(tile)
+    tile = cv2.cvtColor(tile, cv2.COLOR_GRAY2BGR)
     for point, visible in zip(drawn.landmarks[markup], drawn.visible[markup], strict=True):
-        at = np.rint((point + 0.5) * scale - 0.5).astype(int)
-        cv2.circle(tile, (int(at[0]), int(at[1])), 2, (0, 220, 0) if visible else (0, 0, 255), -1, cv2.LINE_AA)
-    return tile
+        x, y = np.rint((point + 0.5) * scale - 0.5).astype(int).tolist()
+        cv2.circle(tile, (x, y), 2, (0, 220, 0) if visible else (0, 0, 255), -1, cv2.LINE_AA)
+    return np.asarray(tile)
