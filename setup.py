@@ -26,10 +26,28 @@ def find_compiler() -> str:
     )
 
 
-def skipped_parts() -> str:
-    """One line on what this build leaves out and why; empty when nothing is."""
+#: Compute capabilities that cover every GPU from 7.5 on (8.0 runs on 8.6 and 8.9, PTX of the last on what comes after),
+#: for the machine that builds; a wheel gets code for each.
+CUDA_ARCHS, CUDA_WHEEL_ARCHS = "75;80;90", "75;80;86;89;90;100"
+
+
+def find_nvcc(install: bool) -> tuple[str | None, str]:
+    """Path of nvcc where the CUDA kernels are to be built, else why not.
+
+    ACDC_CUDA: 0, 1 or auto, which is "if nvcc is found" for an install or a wheel, and no for a bare `build_ext --inplace`,
+    which should stay quick.
+    """
+    wanted = os.environ.get("ACDC_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"ACDC_CUDA must be auto, 0 or 1, not {wanted!r}")
+    if wanted == "0":
+        return None, "CUDA kernels not built: ACDC_CUDA=0"
+    if wanted == "auto" and not install:
+        return None, "CUDA kernels not built: set ACDC_CUDA=1 to have them in a bare build_ext"
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(os.environ.get("CUDA_HOME", ""), "bin"))
-    return "" if nvcc else "CUDA kernels not built ahead: nvcc not found (a GPU build needs the CUDA toolkit on PATH)"
+    if nvcc is None and wanted == "1":
+        raise SystemExit("ACDC_CUDA=1, but nvcc was not found: put the CUDA toolkit's bin on PATH or set CUDA_HOME")
+    return nvcc, "" if nvcc else "CUDA kernels not built ahead: nvcc not found (a GPU build needs the CUDA toolkit on PATH)"
 
 
 class CMakeBuild(build_ext):
@@ -38,7 +56,7 @@ class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         import pybind11
 
-        compiler, skipped = find_compiler(), skipped_parts()
+        compiler, (nvcc, skipped) = find_compiler(), find_nvcc(self.editable_mode or not self.inplace)
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         build = Path(self.build_temp).resolve()
         build.mkdir(parents=True, exist_ok=True)
@@ -48,6 +66,12 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_CXX_COMPILER={compiler}", f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DACDC_OUTPUT={target}", f"-DACDC_SKIPPED={skipped}",
         ]  # fmt: skip
+        configure.append(f"-DACDC_CUDA={'ON' if nvcc else 'OFF'}")
+        if nvcc:
+            archs = os.environ.get("ACDC_CUDA_ARCHS") or (CUDA_ARCHS if self.inplace else CUDA_WHEEL_ARCHS)
+            configure += [f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_HOST_COMPILER={compiler}", f"-DACDC_CUDA_ARCHS={archs}"]
+        else:
+            (target / "_cuda.so").unlink(missing_ok=True)  # an earlier build's: it must not get into a CPU wheel
         if shutil.which("ninja") and not (build / "Makefile").exists():
             configure.append("-GNinja")
         subprocess.run(configure, check=True)
@@ -59,10 +83,16 @@ class CMakeBuild(build_ext):
 setup(
     packages=[
         "acdc_fast", "acdc_fast.ops", "acdc_fast.engines", "acdc_fast.kernels",
-        "acdc_fast.training", "acdc_fast.training.data",
+        "acdc_fast.training", "acdc_fast.training.data", "acdc_fast.csrc_cuda",
     ],
-    package_dir={"acdc_fast": "acdc_fast", "acdc_fast.kernels": "kernels", "acdc_fast.training": "training"},
-    package_data={"acdc_fast": ["weights/*.safetensors", "weights/*.md", "py.typed"]},
+    package_dir={
+        "acdc_fast": "acdc_fast", "acdc_fast.kernels": "kernels", "acdc_fast.training": "training",
+        "acdc_fast.csrc_cuda": "csrc/cuda",  # what NVRTC compiles where nvcc did not
+    },
+    package_data={
+        "acdc_fast": ["weights/*.safetensors", "weights/*.md", "py.typed"],
+        "acdc_fast.csrc_cuda": ["*.cuh", "table.h"],
+    },
     ext_modules=[Extension("acdc_fast._native", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )  # fmt: skip

@@ -22,7 +22,7 @@ def staged(s: StemShape) -> int:
 
 def stem_bytes(s: StemShape, size: int) -> list[int]:
     """Shared memory of a Stem of values of ``size`` bytes."""
-    return [2 * round16(s.outputs) * round16(s.channels) * size, 3 * s.outputs * 4]
+    return [2 * round16(s.outputs) * round16(s.channels) * size, 3 * s.outputs * 4, (2 + 2 * s.channels) * 4]
 
 
 def pack_stem(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

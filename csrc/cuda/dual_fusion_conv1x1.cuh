@@ -70,29 +70,31 @@ template <class T>
 struct Stem {
   StemShape s;
   T* fragments;  // (plain or masked, row tile, k tile, lane, 8)
-  float* terms;  // (outputs, 3): image, masked image, bias
+  float *terms, *f;  // (outputs, 3): image, masked image, bias; the face's excitation (2 + 2·channels)
 
   __device__ Stem(StemShape shape, Shared& shared) : s(shape) {
     fragments = shared.take<T>(s.fragments());
     terms = shared.take<float>(3 * s.outputs);
+    f = shared.take<float>(2 + 2 * s.channels);
   }
 
   // packed: `pack_fragments` of the weight's H and H⊙Φ columns; terms (outputs, 3) not excited
   __device__ void begin(In<T> packed, In<float> image_terms, In<float> excitation) {
     constexpr int V = Pack<T>::size;
+    for (int i = threadIdx.x; i < 2 + 2 * s.channels; i += blockDim.x) f[i] = load(excitation + i);
+    __syncthreads();
     for (int i = threadIdx.x * V; i < s.fragments(); i += blockDim.x * V) {
       int masked = i / (s.fragments() / 2), k = i / 256 % s.steps() * 16 + i / 8 % 4 * 2;
       Pack<T> w = load16(packed + i);
 #pragma unroll
       for (int j = 0; j < V; ++j) {
         int c = k + ((i + j) % 8 / 4) * 8 + j % 2;
-        float f = c < s.channels ? load(excitation + (2 + masked * s.channels + c)) : 0.f;
-        w.v[j] = from_float<T>(to_float(w.v[j]) * f);
+        w.v[j] = from_float<T>(c < s.channels ? to_float(w.v[j]) * f[2 + masked * s.channels + c] : 0.f);
       }
       *reinterpret_cast<Pack<T>*>(fragments + i) = w;
     }
     for (int i = threadIdx.x; i < 3 * s.outputs; i += blockDim.x)
-      terms[i] = load(image_terms + i) * (i % 3 < 2 ? load(excitation + i % 3) : 1.f);
+      terms[i] = load(image_terms + i) * (i % 3 < 2 ? f[i % 3] : 1.f);
   }
 
   // columns: shared H of the tile's pixels; image, phi: shared (tile,); staged[px·step_p + o·step_o] = out
