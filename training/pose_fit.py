@@ -92,22 +92,26 @@ def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
     across = _outline_frame(seen[:, :17])
     prior = np.zeros(6 + offsets)
     prior[6:] = model.prior**-2
+    moves = model.basis.reshape(-1, 3).T
     for _ in range(STEPS):
-        head, basis = _chosen(seen, model, coefficients, turn, scale, shift, solid)
-        turned = head @ turn.transpose(0, 2, 1)  # (N, 68, 3)
+        shape = (model.mean.ravel() + coefficients @ model.basis.reshape(offsets, -1)).reshape(count, -1, 3)
+        turned = shape @ turn.transpose(0, 2, 1)  # (N, 85, 3), camera's frame
+        moved = (turn[:, :2] @ moves * [[1], [-1]]).reshape(count, 2, offsets, -1).transpose(0, 2, 3, 1)
+        if solid:
+            turned, moved = _outline(turned, 0), _outline(moved, 0)
+        else:
+            wanted = (seen[:, :17] - shift[:, None]) / scale[:, None, None]
+            share = _share(turned[..., :2] * (1, -1), wanted)
+            turned, moved = _outline(turned, share), _outline(moved, share[:, None])
         flat = turned[..., :2] * (1, -1)
-        left = (seen - shift[:, None]) / scale[:, None, None] - flat  # residuals in cm
-        slope = np.zeros((count, 6 + offsets, 68, 2))
-        x, y, z = np.moveaxis(turned, -1, 0)
-        slope[:, 0, :, 1] = z  # about x: (0, -z) in the camera's frame, y down in the image
-        slope[:, 1, :, 0] = z
-        slope[:, 2, :, 0], slope[:, 2, :, 1] = -y, -x
-        slope[:, 3, :, 0] = slope[:, 4, :, 1] = 1
+        left = (seen - shift[:, None]) / scale[:, None, None] - flat  # residuals, cm
+        slope = np.empty((count, 6 + offsets, 68, 2))
+        slope[:, :3] = _turning(turned)
+        slope[:, 3:5] = np.eye(2)[:, None]
         slope[:, 5] = flat
-        slope[:, 6:] = np.einsum("nij,nkpj->nkpi", turn[:, :2], basis) * (1, -1)
-        weight = np.ones((count, 68))
+        slope[:, 6:] = moved
         if not solid:
-            left[:, :17] = np.einsum("npij,npj->npi", across, left[:, :17])
+            left[:, :17] = (across @ left[:, :17, :, None])[..., 0]
             slope[:, :, :17] = np.einsum("npij,nkpj->nkpi", across, slope[:, :, :17])
         far = np.linalg.norm(left, axis=2) / NOISE
         weight = np.minimum(1, HUBER / np.maximum(far, 1e-9)) / NOISE**2
@@ -122,7 +126,7 @@ def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
         shift = shift + scale[:, None] * step[:, 3:5]
         scale = scale * np.exp(np.clip(step[:, 5], -0.5, 0.5))
         coefficients = coefficients + step[:, 6:]
-    shape = model.mean + np.einsum("nk,kpj->npj", coefficients, model.basis)
+    shape = (model.mean.ravel() + coefficients @ model.basis.reshape(offsets, -1)).reshape(count, -1, 3)
     flat = (shape @ turn.transpose(0, 2, 1))[..., :2] * (1, -1) * scale[:, None, None] + shift[:, None]
     error = np.median(np.linalg.norm(seen[:, 17:] - flat[:, 17:68], axis=2), 1) / scale
     matrix = euler_to_matrix(0, NEUTRAL_PITCH, 0) @ turn.transpose(0, 2, 1)
@@ -153,24 +157,24 @@ def _outline_frame(outline: np.ndarray) -> np.ndarray:
     return np.stack([across, along * np.sqrt(ALONG_OUTLINE)], -2)
 
 
-def _chosen(
-    seen: np.ndarray, model: FaceModel, coefficients: np.ndarray, turn: np.ndarray, scale: np.ndarray,
-    shift: np.ndarray, solid: bool,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The 68 points that are compared, (N, 68, 3), and their offsets, (N, K, 68, 3)."""
-    shape = model.mean + np.einsum("nk,kpj->npj", coefficients, model.basis)
-    front, inner, jaw = shape[:, :17], shape[:, 17:68], shape[:, 68:]
-    share = np.zeros((len(seen), 17, 1))  # of the way from the jaw line to the front outline
-    if not solid:
-        flat_jaw, flat_front = ((p @ turn.transpose(0, 2, 1))[..., :2] * (1, -1) for p in (jaw, front))
-        way = flat_front - flat_jaw
-        wanted = (seen[:, :17] - shift[:, None]) / scale[:, None, None] - flat_jaw
-        share = (way * wanted).sum(2, keepdims=True) / np.maximum((way**2).sum(2, keepdims=True), 1e-9)
-        share = np.clip(share, 0, 1)
-    outline = jaw + share * (front - jaw)
-    mixed = model.basis[:, 68:] + share[:, None] * (model.basis[:, :17] - model.basis[:, 68:])
-    basis = np.broadcast_to(model.basis[:, 17:68], (len(seen), *model.basis[:, 17:68].shape))
-    return np.concatenate([outline, inner], 1), np.concatenate([mixed, basis], 2)
+def _outline(points: np.ndarray, share: np.ndarray | int) -> np.ndarray:
+    """(…, 85, d) → (…, 68, d): outline points that lie ``share`` (…, 17, 1) of the way from the jaw to the front."""
+    front, inner, jaw = points[..., :17, :], points[..., 17:68, :], points[..., 68:, :]
+    return np.concatenate([jaw + share * (front - jaw), inner], -2)
+
+
+def _share(flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(N, 85, 2), (N, 17, 2) → (N, 17, 1): how far between jaw and front the outline seen lies, 0 to 1."""
+    way = flat[:, :17] - flat[:, 68:]
+    along = ((seen - flat[:, 68:]) * way).sum(2, keepdims=True)
+    return np.clip(along / np.maximum((way**2).sum(2, keepdims=True), 1e-9), 0, 1)
+
+
+def _turning(turned: np.ndarray) -> np.ndarray:
+    """(N, P, 3) → (N, 3, P, 2): how points move in the image (y down) per radian about the camera's x, y and z."""
+    x, y, z = np.moveaxis(turned, -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([np.stack([o, z], -1), np.stack([z, o], -1), np.stack([-y, -x], -1)], 1)
 
 
 def _rotation(vector: np.ndarray) -> np.ndarray:
