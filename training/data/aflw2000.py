@@ -1,0 +1,20 @@
+"""AFLW2000-3D (Zhu et al., CVPR 2016): 2000 pictures of 450×450 with 68 projected points and pose, for tests only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from acdc_fast.errors import InputError
+
+from .mat import MatFaces, list_faces
+from .sample import Broken, Database
+
+
+def open_aflw2000(root: Path, split: str = "test", skip_broken: bool = False) -> Database:
+    """``root`` is the folder ``AFLW2000``, or holds it (also as ``AFLW2000-3D``)."""
+    home = next((root / n for n in ("AFLW2000", "AFLW2000-3D") if (root / n).is_dir()), root)
+    broken = Broken(skip_broken)
+    files = list_faces(home, [home], broken)
+    if not files:
+        raise InputError(f"{home}: holds no .mat files of AFLW2000-3D")
+    return MatFaces("aflw2000", home, split, files, broken.messages)
