@@ -27,8 +27,6 @@ class Cover:
     base: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-
-
 def spherical(vertices: Array) -> tuple[Array, Array]:
     """Azimuth (0 in front, ±π behind) and elevation of vertices round the crown's centre, radians."""
     d = vertices - CROWN
@@ -47,7 +45,9 @@ def _bump(rng: Rng, a: Array, b: Array, kinds: slice) -> Array:
     return np.asarray(picked[(np.floor(b * SIZE).astype(int) + r) % SIZE, (np.floor(a * SIZE).astype(int) + c) % SIZE])
 
 
-def _shell(model: FaceModel, face: Array, normals: Array, height: Array, material: str, coordinates: Array) -> Cover | None:
+def _shell(
+    model: FaceModel, face: Array, normals: Array, height: Array, material: str, coordinates: Array
+) -> Cover | None:
     """A copy of the skin where ``height`` (V,) is positive, lifted by it; its edge dips below the skin."""
     used = height > -0.15
     used &= (model.part == PART["face"]) | (model.part == PART["head"])
@@ -89,7 +89,11 @@ def hair(model: FaceModel, face: Array, normals: Array, rng: Rng) -> list[Cover]
         line = line - reach * _smooth((1.15 - np.abs(azimuth)) / 0.5) * swept
     thick = float(rng.choice([rng.uniform(0.15, 0.5), rng.uniform(0.6, 1.6), rng.uniform(1.5, 3.2)]))
     edge = _smooth((y - line) / (0.5 + 0.9 * thick))
-    lumps = 1 + 0.3 * _bump(rng, across, along, slice(0, 6)) + rng.uniform(0, 0.15) * _bump(rng, across, along, slice(12, 15))
+    lumps = (
+        1
+        + 0.3 * _bump(rng, across, along, slice(0, 6))
+        + rng.uniform(0, 0.15) * _bump(rng, across, along, slice(12, 15))
+    )
     top = 1 + rng.uniform(0, 1.0) * _smooth((elevation - 0.3) / 0.8)
     height = thick * edge * np.clip(lumps, 0.3, 2) * top + np.clip(0.3 * (y - line), -0.25, 0.08)
     height = np.where(_ears(model), -1, height)
@@ -113,14 +117,20 @@ def _curtain(half_head: float, rng: Rng, thick: float) -> Cover:
     half_width = 0.93 * half_head + 0.25 * thick
     waves = rng.normal(0, 0.25, 4) @ np.sin(np.outer([2, 3, 5, 9], angle) + rng.uniform(0, 6, (4, 1)))
     flare = rng.uniform(-0.08, 0.22)
-    wide = half_width * (0.86 + 0.18 * np.sqrt(drop) + flare * drop) + 0.3 * waves + 0.25 * rng.normal(0, 1, (rows, 1)) * drop
+    wide = (
+        half_width * (0.86 + 0.18 * np.sqrt(drop) + flare * drop)
+        + 0.3 * waves
+        + 0.25 * rng.normal(0, 1, (rows, 1)) * drop
+    )
     deep = wide * rng.uniform(0.92, 1.1)
     x = wide * np.sin(angle)
     z = 0.2 + deep * np.cos(angle) * np.where(np.cos(angle) > 0, 0.75, 1.0)
     y = top + (bottom - top) * drop * (1 + rng.normal(0, 0.04, columns)) + 0.5 * waves * drop
     grid = np.arange(rows * columns).reshape(rows, columns)
     triangles = _sheet(grid)
-    coordinates = np.stack(np.broadcast_arrays(angle / 2 + 0.15 * waves * drop, drop * rng.uniform(0.3, 0.8)), -1).reshape(-1, 2)
+    coordinates = np.stack(
+        np.broadcast_arrays(angle / 2 + 0.15 * waves * drop, drop * rng.uniform(0.3, 0.8)), -1
+    ).reshape(-1, 2)
     vertices = np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32)
     both = np.concatenate([triangles, triangles[:, ::-1]])  # seen from inside too
     return Cover(vertices, both.astype(np.int32), "hair", coordinates.astype(np.float32))
@@ -137,7 +147,13 @@ def hat(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | None
     a, b = azimuth / (2 * np.pi), elevation / (2 * np.pi)
     scarf = rng.random() < 0.35
     front = rng.uniform(7.6, 10.0)
-    line = hairline(azimuth, front, front - (1.5 if scarf else 0.2), rng.uniform(-9, -5) if scarf else rng.uniform(4.5, 7), -12 if scarf else rng.uniform(-2, 4))
+    line = hairline(
+        azimuth,
+        front,
+        front - (1.5 if scarf else 0.2),
+        rng.uniform(-9, -5) if scarf else rng.uniform(4.5, 7),
+        -12 if scarf else rng.uniform(-2, 4),
+    )
     y = model.neutral[:, 1]
     if scarf:  # covers ears and neck
         line = np.minimum(line, np.interp(np.abs(azimuth), [0.9, 1.25], [20.0, -16.0]))
@@ -178,7 +194,8 @@ def glasses(points: dict[str, Array], rng: Rng) -> tuple[list[Cover], float]:
         c, s = np.cos(t), np.sin(t)
         middle_x = side * max(abs(eye[0]), wide + 0.35)
         rim = bent(
-            middle_x + wide * np.sign(c) * np.abs(c) ** (2 / sharp), eye[1] + lower + high * np.sign(s) * np.abs(s) ** (2 / sharp)
+            middle_x + wide * np.sign(c) * np.abs(c) ** (2 / sharp),
+            eye[1] + lower + high * np.sign(s) * np.abs(s) ** (2 / sharp),
         )
         pieces.append(_tube(rim, tube, True))
         fan = np.stack([np.full(36, 36), np.arange(36), (np.arange(36) + 1) % 36], 1)
@@ -209,4 +226,9 @@ def _tube(line: Array, radius: float, closed: bool) -> Cover:
         grid = np.concatenate([grid, grid[:1]])
     triangles = _sheet(grid)
     triangles = np.concatenate([triangles, triangles[:, ::-1]])
-    return Cover(ring.reshape(-1, 3).astype(np.float32), triangles.astype(np.int32), "frame", np.zeros((len(line) * 6, 2), np.float32))
+    return Cover(
+        ring.reshape(-1, 3).astype(np.float32),
+        triangles.astype(np.int32),
+        "frame",
+        np.zeros((len(line) * 6, 2), np.float32),
+    )

@@ -70,7 +70,9 @@ class Light:
         self.powers = rng.dirichlet(np.ones(lamps)) * rng.uniform(0.4, 1.3)
         self.wrap = rng.uniform(0.05, 0.35)  # light that scatters under the skin
         up = rng.normal(0, 1, 3) * [0.6, 0.6, 0.4] + [0, 0.6, 0.3]
-        self.sky = rng.uniform(0.25, 0.6) * np.concatenate([[1.0], 0.35 * up[[1, 2, 0]] / np.linalg.norm(up), np.zeros(5)])
+        self.sky = rng.uniform(0.25, 0.6) * np.concatenate(
+            [[1.0], 0.35 * up[[1, 2, 0]] / np.linalg.norm(up), np.zeros(5)]
+        )
         self.gloss = rng.uniform(0.02, 0.3)
         self.sharpness = rng.uniform(8, 40)
 
@@ -87,7 +89,7 @@ class Light:
             lit = np.clip(1.15 * (visibility @ harmonics(head[None])[0].astype(np.float32)), 0, 1)
             facing_lamp = normals @ direction.astype(np.float32)
             diffuse += power * lit * np.clip((facing_lamp + self.wrap) / (1 + self.wrap), 0, None)
-            half = direction + [0, 0, 1]
+            half = direction + np.array([0, 0, 1])
             half /= np.linalg.norm(half)
             glossy += power * lit * np.clip(normals @ half.astype(np.float32), 0, None) ** self.sharpness
         return diffuse, glossy * self.gloss

@@ -5,8 +5,8 @@ of AFLW2000-3D after aligning it with the neutral head: it runs in front of the 
 outline that one sees from the front. The outline's points slide from that line towards the middle of the face (a
 *track*), to where the head's outline is: human labellers mark what they see (300W, WFLW), 3D labels stay on the bone.
 
-Heights are those of real labels on frontal faces: the contour of 68 starts level with the eyes and that of 98 by a third
-of the eyes' distance higher; labellers put the nose's tip lower than where the surface is nearest to the viewer.
+Heights are those of real labels on frontal faces: the contour of 68 starts level with the eyes and that of 98 by a
+third of the eyes' distance higher; labellers put the nose's tip lower than where the surface is nearest to the viewer.
 """
 
 from __future__ import annotations
@@ -38,13 +38,30 @@ _BRIDGE_3D = np.array([[0.5, 0.2811], [0.5, 0.3258], [0.5, 0.3616], [0.5, 0.3989
 NOSE_TIP = np.array([[0.5, 0.4175]])  # of the 5 points, which lies lower still
 _NOSTRILS = np.array([[0.4331, 0.4567], [0.4696, 0.4587], [0.5, 0.4586]])
 _EYE68 = np.array(
-    [[0.31487, 0.28134], [0.33891, 0.27747], [0.36833, 0.27789], [0.40095, 0.28559], [0.36839, 0.28809], [0.33045, 0.28809]]
+    [
+        [0.31487, 0.28134],
+        [0.33891, 0.27747],
+        [0.36833, 0.27789],
+        [0.40095, 0.28559],
+        [0.36839, 0.28809],
+        [0.33045, 0.28809],
+    ]
 )
 _EYE98 = np.array(  # quarters of the lids' length
     [[0.3149, 0.2813], [0.3336, 0.2777], [0.3555, 0.2775], [0.3768, 0.2786], [0.4010, 0.2856], [0.3743, 0.2882],
      [0.3491, 0.2886], [0.3253, 0.2876]]
 )  # fmt: skip
-_OUTER_LIP = np.array([[0.3885, 0.5580], [0.4239, 0.5074], [0.4685, 0.4903], [0.5, 0.4897], [0.5, 0.6410], [0.4439, 0.6367], [0.4058, 0.6152]])
+_OUTER_LIP = np.array(
+    [
+        [0.3885, 0.5580],
+        [0.4239, 0.5074],
+        [0.4685, 0.4903],
+        [0.5, 0.4897],
+        [0.5, 0.6410],
+        [0.4439, 0.6367],
+        [0.4058, 0.6152],
+    ]
+)
 _INNER_LIP = np.array([[0.4109, 0.5659], [0.4550, 0.5341], [0.5, 0.5314], [0.5, 0.6088], [0.4443, 0.6047]])
 #: Upper and lower edge of the image-left brow, outer end first; the outer end is one point.
 BROW_UPPER = np.array([[0.236, 0.214], [0.292, 0.193], [0.346, 0.191], [0.396, 0.199], [0.432, 0.209]])
@@ -88,7 +105,9 @@ def surface_points(brow: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]
     """Layout positions of what lies fixed on the face: 33–95 of "2d98", 17–67 of "2d68", 0–67 of "3d68", the nose's tip."""
     upper, lower = brow
     nostrils = np.concatenate([_NOSTRILS, mirror(_NOSTRILS[1::-1])])
-    lips_out = np.concatenate([_OUTER_LIP[:4], mirror(_OUTER_LIP[2::-1]), mirror(_OUTER_LIP[:3:-1])[:2], _OUTER_LIP[4:]])
+    lips_out = np.concatenate(
+        [_OUTER_LIP[:4], mirror(_OUTER_LIP[2::-1]), mirror(_OUTER_LIP[:3:-1])[:2], _OUTER_LIP[4:]]
+    )
     lips_in = np.concatenate([_INNER_LIP[:3], mirror(_INNER_LIP[1::-1]), mirror(_INNER_LIP[4:]), _INNER_LIP[3:]])
     lips = np.concatenate([lips_out, lips_in])
     brow98 = np.concatenate([upper, lower[:0:-1], mirror(upper[::-1]), mirror(lower[1:])])

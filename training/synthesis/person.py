@@ -13,7 +13,13 @@ Rng = np.random.Generator
 # Expressions that people make, as strengths of the model's shapes; "*" stands for both sides.
 _MOODS: dict[str, dict[str, float]] = {
     "smile": {"mouthSmile_*": 0.8, "cheekSquint_*": 0.4, "eyeSquint_*": 0.3, "mouthDimple_*": 0.2},
-    "laugh": {"mouthSmile_*": 0.9, "jawOpen": 0.35, "cheekSquint_*": 0.6, "mouthUpperUp_*": 0.5, "mouthLowerDown_*": 0.4},
+    "laugh": {
+        "mouthSmile_*": 0.9,
+        "jawOpen": 0.35,
+        "cheekSquint_*": 0.6,
+        "mouthUpperUp_*": 0.5,
+        "mouthLowerDown_*": 0.4,
+    },
     "talk": {"jawOpen": 0.25, "mouthFunnel": 0.3, "mouthLowerDown_*": 0.3},
     "shout": {"jawOpen": 0.9, "browDown_*": 0.4, "mouthStretch_*": 0.4},
     "surprise": {"jawOpen": 0.5, "browInnerUp_*": 0.8, "browOuterUp_*": 0.7, "eyeWide_*": 0.7},
@@ -51,7 +57,7 @@ def sample_expression(model: FaceModel, rng: Rng) -> tuple[dict[str, float], Gaz
     if kind > 0.6:
         names = sorted({n.replace("_L", "_*").replace("_R", "_*") for n in model.expression} - {"PupilDilate_*"})
         usable = [n for n in names if not n.startswith("eyeLook")]
-        for name in rng.choice(usable, rng.integers(1, 5), replace=False) if usable else []:
+        for name in rng.permutation(usable)[: rng.integers(1, 5)]:
             _raise(strengths, str(name), rng.beta(1.2, 2.5), rng)
     if rng.random() < 0.08:
         _raise(strengths, "eyeBlink_*", rng.uniform(0.3, 1), rng)
@@ -84,4 +90,4 @@ def apply_expression(model: FaceModel, vertices: np.ndarray, strengths: dict[str
     for eye in model.eye_vertices:
         centre = (out[eye].max(0) + out[eye].min(0)) / 2
         out[eye] = (out[eye] - centre) @ turn.T.astype(np.float32) + centre
-    return out
+    return np.asarray(out)

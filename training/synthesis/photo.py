@@ -20,7 +20,9 @@ def develop(rng: np.random.Generator, light: np.ndarray, size: int) -> np.ndarra
     elif kind < 0.57:  # enlarged from a small picture
         factor = rng.uniform(0.25, 0.6)
         reduced = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        image = cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC)
+        image = cv2.resize(
+            reduced, (size, size), interpolation=cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
+        )
     elif kind < 0.63:
         image = _shaken(rng, image)
     sigma = rng.uniform(0, 0.014) if rng.random() < 0.8 else np.exp(rng.uniform(np.log(0.012), np.log(0.06)))

@@ -42,7 +42,9 @@ class Camera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """Camera-frame points (N, 3) in cm, origin at the head's middle -> (N, 3): x right, y down in pixels, depth."""
         shrink = self.scale * self.distance / np.maximum(self.distance - points[:, 2], 1.0)
-        return np.column_stack([points[:, 0] * shrink + self.centre[0], self.centre[1] - points[:, 1] * shrink, points[:, 2]])
+        return np.column_stack(
+            [points[:, 0] * shrink + self.centre[0], self.centre[1] - points[:, 1] * shrink, points[:, 2]]
+        )
 
 
 #: The head's middle in its own frame: between the eyes and the jaw, inside the skull.

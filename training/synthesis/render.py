@@ -15,7 +15,7 @@ from .markup import Points, brow_edges
 from .mesh import PART, FaceModel
 from .person import apply_expression, sample_expression, sample_identity
 from .pose import MIDDLE, Camera, head_to_camera, sample_pose
-from .skin import SIZE, Looks, noise, noise_bank, paint, sample_looks
+from .skin import SIZE, Looks, paint, sample_looks
 
 MATERIALS = ("skin", "skull", "mouth", "socket", "gums", "teeth", "eyes", "clothes", "hair", "cloth", "frame", "lens")
 M = {name: number for number, name in enumerate(MATERIALS)}
@@ -54,14 +54,16 @@ def make_person(model: FaceModel, seed: int, texture: np.ndarray | None = None) 
     return Person(vertices, looks, skin, Points(model, edges), seed)
 
 
-def render(model: FaceModel, person: Person, seed: int, size: int = 192, yaw_limit: float = 90.0, oversample: float = 1.35) -> Rendered:
+def render(
+    model: FaceModel, person: Person, seed: int, size: int = 192, yaw_limit: float = 90.0, oversample: float = 1.35
+) -> Rendered:
     """A shot of a person: (size, size) pixels, the face about 0.55 of them wide. Same arguments, same bytes."""
     rng = np.random.default_rng([2, person.seed, seed])
     strengths, gaze = sample_expression(model, rng)
     head = apply_expression(model, person.vertices, strengths, gaze)
     pose = sample_pose(rng, yaw_limit)
     rotation = head_to_camera(pose)
-    wide = int(round(size * oversample))
+    wide = round(size * oversample)
     camera = _camera(rng, wide)
     pieces, lens = _dress(model, person, head, rng)
     mesh = _Mesh(model, head, pieces)
@@ -70,7 +72,9 @@ def render(model: FaceModel, person: Person, seed: int, size: int = 192, yaw_lim
     landmarks = person.points.read(flat[: len(head)], np.radians(pose[2]))
     normals = _native.vertex_normals(seen, mesh.triangles)
     light = Light(rng)
-    diffuse, glossy = light.shade(normals, mesh.sky(normals @ rotation.astype(np.float32), strengths.get("jawOpen", 0.0)), rotation)
+    diffuse, glossy = light.shade(
+        normals, mesh.sky(normals @ rotation.astype(np.float32), strengths.get("jawOpen", 0.0)), rotation
+    )
     attributes = np.column_stack([mesh.uv, mesh.coordinates, diffuse, glossy]).astype(np.float32)
     solid = mesh.material != M["lens"]
     owner, depth, values = _native.rasterize(flat, mesh.triangles[solid], attributes, wide, wide, True)
@@ -86,9 +90,7 @@ def render(model: FaceModel, person: Person, seed: int, size: int = 192, yaw_lim
         picture, covered = _lenses(mesh, flat, values, depth, picture, lens, rng, wide)
     picture, hidden = scene.occlude(rng, picture, landmarks["2d68"][:, :2], person.looks.tone * exposure)
     image = photo.develop(rng, picture, size)
-    shown = {
-        name: visible_points(points, depth, hidden | covered, name) for name, points in landmarks.items()
-    }
+    shown = {name: visible_points(points, depth, hidden | covered, name) for name, points in landmarks.items()}
     scale = size / wide
     return Rendered(
         image=image,
@@ -107,7 +109,9 @@ def _camera(rng: np.random.Generator, wide: int) -> Camera:
     return Camera(distance, float(scale), (wide - 1) / 2 + rng.normal(0, 0.02, 2) * wide)
 
 
-def _dress(model: FaceModel, person: Person, head: np.ndarray, rng: np.random.Generator) -> tuple[list[covers.Cover], float]:
+def _dress(
+    model: FaceModel, person: Person, head: np.ndarray, rng: np.random.Generator
+) -> tuple[list[covers.Cover], float]:
     """Covers of one shot and how dark the lenses of its glasses are (0 without)."""
     own = np.random.default_rng([3, person.seed])  # hair belongs to the person
     normals = _native.vertex_normals(head, model.triangles)
@@ -118,7 +122,7 @@ def _dress(model: FaceModel, person: Person, head: np.ndarray, rng: np.random.Ge
         pieces.append(covers.mask(model, head, normals, rng))
     lens = 0.0
     if rng.random() < 0.17:
-        flip = np.float32([1, -1, 1])  # points are read with y down
+        flip = np.array([1, -1, 1], np.float32)  # points are read with y down
         points = {name: at * flip for name, at in person.points.read(head * flip, 0.0).items()}
         spectacles, lens = covers.glasses(points, rng)
         pieces.extend(spectacles)
@@ -132,7 +136,9 @@ class _Mesh:
         self.model, self.head, self.pieces = model, len(head), pieces
         starts = np.cumsum([len(head)] + [len(p.vertices) for p in pieces])
         self.vertices = np.concatenate([head, *(p.vertices for p in pieces)])
-        self.triangles = np.concatenate([model.triangles, *(p.triangles + s for p, s in zip(pieces, starts, strict=False))])
+        self.triangles = np.concatenate(
+            [model.triangles, *(p.triangles + s for p, s in zip(pieces, starts, strict=False))]
+        )
         kinds = [_part_material(model), *(np.full(len(p.triangles), M[p.material], np.int8) for p in pieces)]
         self.material = np.concatenate(kinds)
         self.coordinates = np.concatenate([_coordinates(model), *(p.coordinates for p in pieces)])
@@ -192,7 +198,13 @@ def _colour(person: Person, material: np.ndarray, values: np.ndarray, rng: np.ra
     """Linear light that leaves each pixel's surface."""
     looks, shape = person.looks, material.shape
     uv, coordinates, diffuse, glossy = values[..., :2], values[..., 2:4], values[..., 4], values[..., 5]
-    skin = cv2.remap(person.texture, uv[..., 0] * SIZE - 0.5, uv[..., 1] * SIZE - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    skin = cv2.remap(
+        person.texture,
+        uv[..., 0] * SIZE - 0.5,
+        uv[..., 1] * SIZE - 0.5,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     table = np.zeros(len(MATERIALS) + 1, np.float32)
     shine = np.zeros(len(MATERIALS) + 1, np.float32)
     for name, reflectance, gloss in [
@@ -240,7 +252,14 @@ def _exposure(colour: np.ndarray, material: np.ndarray, rng: np.random.Generator
 
 
 def _lenses(
-    mesh: _Mesh, flat: np.ndarray, values: np.ndarray, depth: np.ndarray, picture: np.ndarray, dark: float, rng: np.random.Generator, wide: int
+    mesh: _Mesh,
+    flat: np.ndarray,
+    values: np.ndarray,
+    depth: np.ndarray,
+    picture: np.ndarray,
+    dark: float,
+    rng: np.random.Generator,
+    wide: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the lenses over what lies behind them: the picture, and where a dark lens hides it."""
     glass = mesh.triangles[mesh.material == M["lens"]]

@@ -58,7 +58,9 @@ def backdrop(rng: Rng, wide: int) -> np.ndarray:
             end = (int(x + rng.normal(0, 0.6) * wide), int(y + rng.normal(0, 0.6) * wide))
             cv2.line(out, (int(x), int(y)), end, value, int(rng.integers(1, 8)), cv2.LINE_AA)
         else:
-            cv2.fillPoly(out, [(np.array([x, y]) + rng.normal(0, 0.15, (5, 2)) * wide).astype(np.int32)], value, cv2.LINE_AA)
+            cv2.fillPoly(
+                out, [(np.array([x, y]) + rng.normal(0, 0.15, (5, 2)) * wide).astype(np.int32)], value, cv2.LINE_AA
+            )
     sigma = np.exp(rng.uniform(np.log(0.3), np.log(8)))
     return np.asarray(cv2.GaussianBlur(out, (0, 0), float(sigma)), np.float32)
 
@@ -106,14 +108,19 @@ def _hand(rng: Rng, cover: np.ndarray, target: np.ndarray, side: float) -> None:
     spread = rng.uniform(0.95, 1.5)
 
     def stroke(line: list[np.ndarray], width: float) -> None:
-        cv2.polylines(cover, [np.rint(np.array(line) * 16).astype(np.int32)], False, 255, max(1, int(width)), cv2.LINE_AA, 4)
+        cv2.polylines(
+            cover, [np.rint(np.array(line) * 16).astype(np.int32)], False, 255, max(1, int(width)), cv2.LINE_AA, 4
+        )
 
     for k in range(4):
         offset = across * (k - 1.5) * finger
         root = palm + offset * 1.0
         length = side * rng.uniform(0.35, 0.55) * (0.85 if k in (0, 3) else 1)
         bend = root - reach * length * 0.5 + offset * (spread - 1) * 0.8
-        stroke([root, bend, bend - reach * length * 0.5 + across * rng.normal(0, 0.03) * side + offset * (spread - 1)], finger * 0.92)
+        stroke(
+            [root, bend, bend - reach * length * 0.5 + across * rng.normal(0, 0.03) * side + offset * (spread - 1)],
+            finger * 0.92,
+        )
     thumb = palm + across * finger * 2.2 * rng.choice([-1, 1])
     stroke([palm + reach * side * 0.2, thumb, thumb - reach * side * 0.2], finger * 1.1)
     stroke([palm + reach * side * 0.12, palm + reach * side * 1.5], finger * 4.0)

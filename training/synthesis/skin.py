@@ -108,7 +108,9 @@ def _regions() -> dict[str, np.ndarray]:
     jaw = np.concatenate([jaw, mirror(jaw[-2::-1]), [[0.8, 0.8], [0.2, 0.8]]])
     beard = cv2.GaussianBlur(_fill(jaw), (0, 0), 10)
     moustache = _fill(np.array([[0.38, 0.56], [0.42, 0.475], [0.5, 0.465], [0.58, 0.475], [0.62, 0.56], [0.5, 0.50]]))
-    goatee = _fill(np.array([[0.39, 0.55], [0.40, 0.73], [0.5, 0.77], [0.60, 0.73], [0.61, 0.55], [0.57, 0.65], [0.43, 0.65]]))
+    goatee = _fill(
+        np.array([[0.39, 0.55], [0.40, 0.73], [0.5, 0.77], [0.60, 0.73], [0.61, 0.55], [0.57, 0.65], [0.43, 0.65]])
+    )
     return {
         "lips": lips,
         "beard": beard * (1 - lips),
@@ -152,7 +154,15 @@ def _spots(rng: np.random.Generator) -> np.ndarray:
     canvas = np.zeros((SIZE, SIZE), np.float32)
     for _ in range(rng.poisson(4)):  # moles, pimples, scars
         u, v = rng.uniform(0.12, 0.88), rng.uniform(0.03, 0.8)
-        cv2.circle(canvas, tuple(_pixels([u, v]).tolist()), int(rng.uniform(8, 30)), rng.uniform(0.1, 0.9), -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(
+            canvas,
+            tuple(_pixels([u, v]).tolist()),
+            int(rng.uniform(8, 30)),
+            rng.uniform(0.1, 0.9),
+            -1,
+            cv2.LINE_AA,
+            _SHIFT,
+        )
     if rng.random() < 0.2:  # freckles
         spread = np.clip(noise(rng, slice(12, 18)) - 1.0, 0, 2)
         canvas += rng.uniform(0.1, 0.35) * spread * (_regions()["cheeks"] + 1.5 * _regions()["nose"] + 0.3)
@@ -164,15 +174,30 @@ def _wrinkles(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     deep = looks.age**1.5
     fold = np.array([[0.415, 0.435], [0.395, 0.47], [0.372, 0.51], [0.355, 0.56], [0.350, 0.60]])
     _pair(canvas, fold + rng.normal(0, 0.004, fold.shape), rng.uniform(0.0, 0.25) + 0.5 * deep, 3)
-    _pair(canvas, np.array([[0.395, 0.30], [0.37, 0.315], [0.34, 0.316], [0.32, 0.308]]), 0.1 + 0.35 * deep * rng.random(), 2)
+    _pair(
+        canvas,
+        np.array([[0.395, 0.30], [0.37, 0.315], [0.34, 0.316], [0.32, 0.308]]),
+        0.1 + 0.35 * deep * rng.random(),
+        2,
+    )
     crease = _EYE98[:5] + [[-0.004, -0.004], [0, -0.012], [0, -0.014], [0, -0.012], [0, -0.006]]
     _pair(canvas, crease, rng.uniform(0.1, 0.7), 1)
     if deep > 0.15:
         for v in np.linspace(0.06, 0.16, rng.integers(2, 6)):
             x = np.linspace(0.25, 0.75, 12)
-            _lines(canvas, np.stack([x, v + 0.006 * np.sin(9 * x + rng.uniform(0, 6)) + rng.normal(0, 0.002, 12)], 1), deep * rng.uniform(0.1, 0.5), 2)
+            _lines(
+                canvas,
+                np.stack([x, v + 0.006 * np.sin(9 * x + rng.uniform(0, 6)) + rng.normal(0, 0.002, 12)], 1),
+                deep * rng.uniform(0.1, 0.5),
+                2,
+            )
         for k in range(3):
-            _pair(canvas, np.array([[0.30, 0.285], [0.275, 0.27 + 0.016 * k], [0.255, 0.262 + 0.025 * k]]), deep * rng.uniform(0.1, 0.5), 1)
+            _pair(
+                canvas,
+                np.array([[0.30, 0.285], [0.275, 0.27 + 0.016 * k], [0.255, 0.262 + 0.025 * k]]),
+                deep * rng.uniform(0.1, 0.5),
+                1,
+            )
         _pair(canvas, np.array([[0.488, 0.20], [0.485, 0.225]]), deep * rng.uniform(0, 0.5), 2)
     return np.asarray(cv2.GaussianBlur(canvas, (0, 0), 1.3))
 
@@ -194,7 +219,9 @@ def _brows(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     at = np.arange(5) / 4
     top, bottom = (np.stack([np.interp(t, at, e[:, k]) for k in (0, 1)], 1) for e in (upper, lower))
     root = bottom + across[:, None] * (top - bottom)
-    lean = np.stack([-0.012 - 0.004 * (1 - t), -0.012 * t * (1 - across) + 0.004 * across], 1) * rng.uniform(0.7, 1.3, (count, 1))
+    lean = np.stack([-0.012 - 0.004 * (1 - t), -0.012 * t * (1 - across) + 0.004 * across], 1) * rng.uniform(
+        0.7, 1.3, (count, 1)
+    )
     ends = _pixels(np.stack([root, root + lean], 1))
     cv2.polylines(hairs, list(ends), False, float(rng.uniform(0.5, 1)), 1, cv2.LINE_AA, _SHIFT)
     canvas = np.clip(canvas + cv2.GaussianBlur(hairs, (0, 0), 0.6), 0, 0.97)

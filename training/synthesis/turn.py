@@ -113,7 +113,9 @@ class Turner:
             depth=(landmarks["3d68"][:, 2] * fit.scale).astype(np.float32),
         )
 
-    def _labels(self, fit: Fitted, seen: np.ndarray, rotation: np.ndarray, after: np.ndarray, pose: np.ndarray) -> dict[str, np.ndarray]:
+    def _labels(
+        self, fit: Fitted, seen: np.ndarray, rotation: np.ndarray, after: np.ndarray, pose: np.ndarray
+    ) -> dict[str, np.ndarray]:
         old = self.points.read(fit.project(fit.rotation, fit.vertices), np.radians(fit.pose[2]))
         new = self.points.read(after, np.radians(pose[2]))
         missed = np.zeros((51, 3))
@@ -124,9 +126,15 @@ class Turner:
         # The outline's own error moves with the picture's plane, faded where the track slides along the cheek.
         corners = new["2d68"][[48, 54]]
         tip = new["2d5"][2:3] + turned[30 - 17]
-        return {"2d68": new["2d68"], "3d68": new["3d68"], "2d5": np.concatenate([eye_centres_68(new["2d68"]), tip, corners])}
+        return {
+            "2d68": new["2d68"],
+            "3d68": new["3d68"],
+            "2d5": np.concatenate([eye_centres_68(new["2d68"]), tip, corners]),
+        }
 
-    def _surroundings(self, fit: Fitted, rotation: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _surroundings(
+        self, fit: Fitted, rotation: np.ndarray, shape: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What lies round the face: positions (n, 3) before and after, and triangles."""
         corners, weights = self.edge
         edge = (fit.vertices[corners] * weights[..., None]).sum(1)
@@ -143,7 +151,12 @@ class Turner:
         border = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
         frame = np.column_stack([x[border], y[border], np.full(border.sum(), edge[:, 2].mean())])
         old, new = np.concatenate([*before, frame]), np.concatenate([*after, frame])
-        inside = (old[:, 0] > -0.01 * width) & (old[:, 1] > -0.01 * height) & (old[:, 0] < 1.01 * width) & (old[:, 1] < 1.01 * height)
+        inside = (
+            (old[:, 0] > -0.01 * width)
+            & (old[:, 1] > -0.01 * height)
+            & (old[:, 0] < 1.01 * width)
+            & (old[:, 1] < 1.01 * height)
+        )
         inside |= np.arange(len(old)) >= len(old) - len(frame)
         inside[: len(edge)] = True
         old, new = old[inside], new[inside]
