@@ -18,7 +18,7 @@ def tensor(op: str, name: str, x: Tensor, shape: Sequence[int | str]) -> None:
         raise InputError(f"{op}: {name} must be a tensor, not {type(x).__name__}")
     fits = x.dim() == len(shape) and all(isinstance(s, str) or s == n for s, n in zip(shape, x.shape, strict=True))
     if not fits:
-        wanted = ", ".join(map(str, shape))
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise InputError(f"{op}: {name} must have shape ({wanted}), not {tuple(x.shape)}")
     if x.dtype not in FLOATS:
         raise InputError(f"{op}: {name} must be float16, bfloat16, float32 or float64, not {x.dtype}")

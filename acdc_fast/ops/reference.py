@@ -20,7 +20,10 @@ def pixel_centres(size: int, like: Tensor) -> Tensor:
 
 
 def spatial_softmax(logits: Tensor) -> Moments:
-    """Eq. 2 and 3: softmax over x and y, then mean, covariance and peak of each map."""
+    """Eq. 2 and 3: softmax over x and y, then mean, covariance and peak of each map.
+
+    `max` and not `amax`, here as in the mask: a tie's gradient goes to the first pixel, as in every backend.
+    """
     b, maps, h, w = logits.shape
     attention = torch.softmax(logits.flatten(2), dim=2).view(b, maps, h, w)
     x, y = pixel_centres(w, attention), pixel_centres(h, attention)
@@ -30,7 +33,7 @@ def spatial_softmax(logits: Tensor) -> Moments:
     xx, yy = (columns * dx**2).sum(2), (rows * dy**2).sum(2)
     xy = ((attention * dx[:, :, None]).sum(3) * dy).sum(2)
     return Moments(
-        torch.stack([mean_x, mean_y], dim=2), torch.stack([xx, xy, yy], dim=2), attention.flatten(2).amax(2)
+        torch.stack([mean_x, mean_y], dim=2), torch.stack([xx, xy, yy], dim=2), attention.flatten(2).max(2).values
     )
 
 
