@@ -17,7 +17,8 @@ def level_scale(high, low, o_bl, m_l):
     """high, gain, shift [BL] of maps o_bl: level = exp(g − high)·gain − shift; a constant map has gain 0."""
     b_high = tl.load(high + o_bl, mask=m_l, other=0)
     b_floor = tl.exp(tl.load(low + o_bl, mask=m_l, other=0) - b_high)
-    b_gain = tl.where(m_l & (b_floor < 1), 1 / (1 - b_floor), 0.0)
+    m_varied = m_l & (b_floor < 1)
+    b_gain = tl.where(m_varied, 1 / tl.where(m_varied, 1 - b_floor, 1.0), 0.0)
     return b_high, b_gain, b_floor * b_gain
 
 

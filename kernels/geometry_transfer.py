@@ -271,15 +271,14 @@ def forward(
 
     layers = pack(depthwise, transfer, split, embedding)
     mean, covariance, peak, high, low, argmax, argmin = statistics(embedding, layers, places=True)
-    mask, winner = attend(embedding, layers, high, lowered(low, high, masked))
+    entering = None if all(masked) else torch.tensor(list(masked), device=low.device)
+    mask, winner = attend(embedding, layers, high, lowered(low, high, entering))
     return mean, covariance, peak, mask, high, low, argmax, argmin, winner
 
 
-def lowered(low: Tensor, high: Tensor, masked: Sequence[bool]) -> Tensor:
+def lowered(low: Tensor, high: Tensor, masked: Tensor | None) -> Tensor:
     """``low``, raised to ``high`` for maps that stay out of the mask: constant maps do not enter it."""
-    if all(masked):
-        return low
-    return torch.where(torch.tensor(list(masked), device=low.device), low, high)
+    return low if masked is None else torch.where(masked, low, high)
 
 
 def backward(
