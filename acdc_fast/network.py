@@ -28,7 +28,7 @@ class ConvBlock(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         conv, norm, _ = self
-        if not self.training or type(norm) is not nn.BatchNorm2d:  # SyncBatchNorm, or folded for inference
+        if not self.training or type(norm) is not nn.BatchNorm2d or norm.momentum is None:  # SyncBatchNorm, say
             return super().forward(x)
         norm.num_batches_tracked.add_(1)
         return ops.batch_norm_relu(

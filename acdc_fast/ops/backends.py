@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ _REMEDIES = {
 _PREFERENCE = {"cpu": ("native",), "cuda": ("triton", "cuda")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> ModuleType | str:
     """The module called ``name``, or why it cannot be imported."""
     try:
@@ -58,7 +58,6 @@ def why_not(backend: str, op: str, device: str, dtype: torch.dtype) -> str | Non
     return reason
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, no-untyped-call]
 def choose(op: str, backend: str | None, device: str, dtype: torch.dtype) -> str:
     """Name of the backend that will serve ``op``.
 
@@ -77,6 +76,10 @@ def choose(op: str, backend: str | None, device: str, dtype: torch.dtype) -> str
     if reason is not None:
         raise BackendUnavailable(f"{source} cannot serve {op} on {device} tensors of {dtype}: {reason}")
     return name
+
+
+# What torch.compiler.assume_constant_result does, without its import of torch._dynamo, which takes seconds.
+choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def provider(backend: str, op: str) -> Any:

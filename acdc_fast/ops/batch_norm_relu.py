@@ -1,4 +1,4 @@
-"""Batch norm over a training batch, then ReLU, in one op (the second half of each of the paper's conv blocks, §III-D)."""
+"""Batch norm over a training batch, then ReLU: the second half of each of the paper's conv blocks (§III-D)."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ def _(
     backend: str,
 ) -> tuple[Tensor, ...]:
     grad_image = mask.new_empty(mask.shape) if image_grad else mask.new_empty(0)
-    channels = embedding.shape[1]
-    return grad_image, empty_image(embedding, channels), mask.new_empty(mask.shape), excitation.new_empty(excitation.shape)
+    grad_embedding = empty_image(embedding, embedding.shape[1])
+    return grad_image, grad_embedding, mask.new_empty(mask.shape), excitation.new_empty(excitation.shape)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

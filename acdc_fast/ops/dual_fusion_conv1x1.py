@@ -26,8 +26,8 @@ def dual_fusion_conv1x1(
 
     image I (B, 1, H, W), embedding H (B, C, H, W), mask Φ (B, 1, H, W), excitation f(Ω) (B, 2 + 2C), weight
     (O, 2 + 2C), bias (O,). Gives (B, O, H, W) in the embedding's dtype and layout; computed in float32 (float64 for
-    float64), also under autocast. Raises `InputError` for arguments that do not fit and `BackendUnavailable` for a named
-    backend that cannot serve.
+    float64), also under autocast. Raises `InputError` for arguments that do not fit and `BackendUnavailable` for a
+    named backend that cannot serve.
     """
     op = "dual_fusion_conv1x1"
     check_fusion(op, image, embedding, mask, excitation)

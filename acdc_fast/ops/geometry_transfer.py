@@ -132,9 +132,8 @@ def _gradient(
     ctx: Any, grad_mean: Tensor, grad_covariance: Tensor, grad_peak: Tensor, grad_mask: Tensor, *_: Any
 ) -> tuple[Any, ...]:
     embedding, depthwise, transfer, *statistics = ctx.saved_tensors
-    grads = _backward(
-        grad_mean, grad_covariance, grad_peak, grad_mask, embedding, depthwise, transfer, ctx.split, statistics, ctx.backend
-    )
+    moments = grad_mean, grad_covariance, grad_peak
+    grads = _backward(*moments, grad_mask, embedding, depthwise, transfer, ctx.split, statistics, ctx.backend)
     return *grads, None, None, None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _native  # type: ignore[attr-defined]
+from .. import _native
 from .allocate import empty, empty_image
 
 Array = Any
@@ -49,7 +49,7 @@ def _pixels(x: Tensor) -> Array:
 
 
 class _Image:
-    """A result (B, channels, H, W) in the layout and dtype of ``like``; the kernel fills `array`, (B, H, W, channels)."""
+    """A result (B, channels, H, W) with layout and dtype of ``like``; kernels fill `array`, (B, H, W, channels)."""
 
     def __init__(self, like: Tensor, channels: int) -> None:
         self.tensor = empty_image(like, channels)

@@ -22,7 +22,7 @@ def pixel_centres(size: int, like: Tensor) -> Tensor:
 def spatial_softmax(logits: Tensor) -> Moments:
     """Eq. 2 and 3: softmax over x and y, then mean, covariance and peak of each map.
 
-    `max` and not `amax`, here as in the mask: a tie's gradient goes to the first pixel, as in every backend.
+    The peak is φ at the logits' first maximum, so that a tie's gradient goes to one pixel, as in every backend.
     """
     b, maps, h, w = logits.shape
     attention = torch.softmax(logits.flatten(2), dim=2).view(b, maps, h, w)
@@ -32,9 +32,9 @@ def spatial_softmax(logits: Tensor) -> Moments:
     dx, dy = x - mean_x[..., None], y - mean_y[..., None]
     xx, yy = (columns * dx**2).sum(2), (rows * dy**2).sum(2)
     xy = ((attention * dx[:, :, None]).sum(3) * dy).sum(2)
-    return Moments(
-        torch.stack([mean_x, mean_y], dim=2), torch.stack([xx, xy, yy], dim=2), attention.flatten(2).max(2).values
-    )
+    argmax = logits.flatten(2).max(2, keepdim=True).indices
+    peak = attention.flatten(2).gather(2, argmax).squeeze(2)
+    return Moments(torch.stack([mean_x, mean_y], dim=2), torch.stack([xx, xy, yy], dim=2), peak)
 
 
 def attention_mask(logits: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Case:
     tensors: list[Tensor]  # float32
     plain: tuple[Any, ...] = ()
     tolerance: float = 32 * EPS  # of the largest magnitude of each result
+    floor: float = 1e-20  # magnitude from which errors are absolute: that of terms which cancel
 
     def run(self, backend: str, dtype: torch.dtype, grad: bool) -> tuple[list[Tensor], list[Tensor]]:
         """Results and, with ``grad``, the gradients of all tensors for fixed random cotangents."""
@@ -38,9 +39,9 @@ class Case:
     def agrees(self, backend: str = "native", grad: bool = True) -> None:
         got, got_grads = self.run(backend, torch.float32, grad)
         expected, expected_grads = self.run("reference", torch.float64, grad)
-        close(got, expected, self.tolerance, "result")
+        close(got, expected, self.tolerance, "result", self.floor)
         # A gradient sums over pixels or maps what the forward computes once: a few more roundings.
-        close(got_grads, expected_grads, 4 * self.tolerance, "gradient")
+        close(got_grads, expected_grads, 4 * self.tolerance, "gradient", self.floor)
 
 
 def flatten(results: Any) -> list[Tensor]:
@@ -49,12 +50,14 @@ def flatten(results: Any) -> list[Tensor]:
     return [t for r in results for t in flatten(r)]
 
 
-def close(got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str) -> None:
+def close(
+    got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str, floor: float = 1e-20
+) -> None:
     assert len(got) == len(expected)
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.shape == b.shape, f"{what} {i}"
         assert torch.isfinite(a).all(), f"{what} {i} has {(~torch.isfinite(a)).sum()} elements that are not finite"
-        scale = max(b.abs().max().item(), 1e-20)
+        scale = max(b.abs().max().item(), floor)
         error = (a.double() - b.double()).abs().max().item() / scale
         assert error <= tolerance, f"{what} {i}: {error:.3e} of its largest magnitude, allowed {tolerance:.3e}"
 

@@ -11,7 +11,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.ops import native, reference
 from acdc_fast.ops.allocate import poison
 
-# Odd sizes: no side is a multiple of a vector's lanes, of a tile or of a block of rows; single pixels, rows and columns.
+# No side is a multiple of a vector's lanes, of a tile or of a block of rows; single pixels, rows and columns.
 SHAPES = [(1, 1, 1, 1), (2, 5, 13, 17), (1, 3, 1, 40), (3, 2, 35, 1), (1, 7, 19, 33), (1, 2, 70, 67)]
 
 
@@ -53,7 +53,7 @@ def test_geometry_transfer(b: int, c: int, k: int, h: int, w: int, flat: int, so
 
 @pytest.mark.parametrize(
     ("b", "c", "h", "w", "mean"),
-    [(2, 3, 5, 7, 0.0), (3, 16, 20, 20, 30.0), (1, 33, 1, 2, 1.0), (1, 4, 40, 41, -5.0)],
+    [(2, 3, 5, 7, 0.0), (3, 16, 20, 20, 30.0), (1, 33, 2, 3, 1.0), (1, 4, 40, 41, -5.0)],
 )
 def test_batch_norm_relu(b: int, c: int, h: int, w: int, mean: float) -> None:
     norm_case(b, c, h, w, mean, seed=c).agrees()
@@ -83,7 +83,9 @@ def test_extreme_logits(op: object, name: str) -> None:
     logits = extreme_maps()[name]
     # Subtracting the maximum first is exact to an ulp of it, whatever the offset: only the span matters.
     span = min((logits.amax((2, 3)) - logits.amin((2, 3))).max().item(), 100.0)
-    Case(op, [logits], (), 4 * EPS * max(8.0, span)).agrees()  # type: ignore[arg-type]
+    # A map of one pixel has gradient 0: what is left of φ·(h − h̄), coordinates and cotangents of order 1.
+    floor = 1.0 if name in ("one-hot", "±1e4") else 1e-20
+    Case(op, [logits], (), 4 * EPS * max(8.0, span), floor).agrees()  # type: ignore[arg-type]
 
 
 def test_moments_of_sharp_maps_do_not_cancel() -> None:
