@@ -46,8 +46,8 @@ def run_batch(
     model: Model, source: str, out: str, column: str | None = None, part: int = PART,
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> Tally:  # fmt: skip
-    """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or image
-    bytes. An image that cannot be read gives a row with its error, and a note."""
+    """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or
+    image bytes. An image that cannot be read gives a row with its error, and a note."""
     pa, pq = _pyarrow()
     target = Path(out)
     if target.exists() and Path(source).exists() and target.samefile(source):
@@ -77,12 +77,11 @@ def run_batch(
                 flush()
     finally:
         flush()  # an interrupt keeps what is done
-    with written_beside(target) as beside:
-        with pq.ParquetWriter(beside, schema) as writer:
-            for path in sorted(parts.glob("*.parquet")):
-                table = pq.read_table(path)
-                tally.rows += table.num_rows
-                writer.write_table(table)
+    with written_beside(target) as beside, pq.ParquetWriter(beside, schema) as writer:
+        for path in sorted(parts.glob("*.parquet")):
+            table = pq.read_table(path)
+            tally.rows += table.num_rows
+            writer.write_table(table)
     shutil.rmtree(parts)
     return tally
 

@@ -189,7 +189,7 @@ def _places(images: Sequence[str], out: Path | None) -> list[Path | None]:
         if out.exists() and Path(images[0]).exists() and out.samefile(images[0]):
             raise InputError(f"{out}: would overwrite the image that is being read")
         return [out]
-    if out.exists() and not out.is_dir() or known.get(out.suffix.lower()):
+    if (out.exists() and not out.is_dir()) or known.get(out.suffix.lower()):
         raise InputError(f"{out}: the results of {len(images)} images need a folder")
     places: list[Path | None] = []
     for name in images:
@@ -246,7 +246,7 @@ def _filled(sub: argparse.ArgumentParser, module: str) -> argparse.ArgumentParse
 
 
 def _training(module: str) -> Callable[[argparse.Namespace], int | None]:
-    return lambda options: _training_module(module).run(options)  # type: ignore[no-any-return]
+    return lambda options: _training_module(module).run(options)
 
 
 def _training_module(name: str) -> Any:

@@ -39,9 +39,9 @@ def compare(
     times: dict[str, list[float]] = {}
     for name, model in models.items():
         got = model(crops).landmarks
-        error = max(float(np.abs(got[m] - expected[m]).max()) for m in expected)
-        if error > TOLERANCE:
-            rows[name] = f"disagrees by {error:.1e} crop units: no time is given"
+        worst = max(float(np.abs(got[m] - expected[m]).max()) for m in expected)
+        if worst > TOLERANCE:
+            rows[name] = f"disagrees by {worst:.1e} crop units: no time is given"
         else:
             times[name] = []
     for _ in range(rounds):
@@ -54,5 +54,6 @@ def compare(
         low, middle, high = np.percentile(values, [25, 50, 75])
         ratio = f", {base / middle:.2f}× eager" if base else ""
         rows[name] = f"{middle:.2f} ms a face ({low:.2f} to {high:.2f}), {1e3 / middle:.0f} faces/s{ratio}"
-    head = f"width {weights.config.width}, batch {batch}, {resolution}², median of {rounds} interleaved calls (quartiles)"
+    width = weights.config.width
+    head = f"width {width}, batch {batch}, {resolution}², median of {rounds} interleaved calls (quartiles)"
     return "\n".join([head, *(f"  {name:<8}{rows[name]}" for name in BACKENDS)])

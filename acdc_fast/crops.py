@@ -17,7 +17,8 @@ def crop_faces(grey: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
     for crop, square in zip(crops, np.asarray(squares, np.float64), strict=True):
         samples = max(1, round(float(square[2]) / size))
         crop[0] = _turned(grey, square, size, samples) if square[3] else _upright(grey, square, size, samples)
-    return crops / np.float32(255)
+    crops /= np.float32(255)
+    return crops
 
 
 def _upright(grey: np.ndarray, square: np.ndarray, size: int, samples: int) -> np.ndarray:

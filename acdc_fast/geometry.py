@@ -100,14 +100,16 @@ def crop_pixels_to_image_matrix(squares: ArrayLike, size: int) -> Floats:
 def crop_to_image(points: ArrayLike, squares: ArrayLike) -> Floats:
     """(N, L, 2) crop units → (N, L, 2) image pixels."""
     matrix = crop_to_image_matrix(squares)
-    return np.asarray(points) @ matrix[:, :, :2].transpose(0, 2, 1) + matrix[:, None, :, 2]
+    image: Floats = np.asarray(points) @ matrix[:, :, :2].transpose(0, 2, 1) + matrix[:, None, :, 2]
+    return image
 
 
 def image_to_crop(points: ArrayLike, squares: ArrayLike) -> Floats:
     """(N, L, 2) image pixels → (N, L, 2) crop units: the inverse of `crop_to_image`."""
     matrix = crop_to_image_matrix(squares)
     inverse = np.linalg.inv(matrix[:, :, :2])
-    return (np.asarray(points) - matrix[:, None, :, 2]) @ inverse.transpose(0, 2, 1)
+    crop: Floats = (np.asarray(points) - matrix[:, None, :, 2]) @ inverse.transpose(0, 2, 1)
+    return crop
 
 
 def euler_to_matrix(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Floats:

@@ -43,7 +43,9 @@ class Picture:
 
 
 def load_picture(image: ImageLike, name: str | None = None) -> Picture:
-    """Of an animation the first frame. ``name`` stands for the path of images that have none. Raises `InputError`, one line that names the file or says what the array is."""
+    """Of an animation the first frame. ``name`` stands for the path of images that have none.
+
+    Raises `InputError`, one line that names the file or says what the array is."""
     if isinstance(image, Picture):
         return image
     if isinstance(image, (str, os.PathLike)):
@@ -106,7 +108,7 @@ def _decoded(picture: Image.Image, name: str) -> np.ndarray:
         return _rgb(upright, name)
     except InputError:
         raise
-    except Exception as error:  # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error
+    except Exception as error:  # damaged files make decoders raise nearly anything
         raise InputError(f"{name}: is truncated or damaged ({_line(error)})") from error
 
 
@@ -142,7 +144,7 @@ def _from_array(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise InputError(f"an image array holds uint8 (or uint16), not {image.dtype}; floats in [0, 1]: times 255 first")
+        raise InputError(f"an image array holds uint8 or uint16, not {image.dtype}; floats in [0, 1]: times 255 first")
     if image.ndim == 2:
         return _grey_to_rgb(image)
     return _on_white(image) if image.shape[2] == 4 else np.ascontiguousarray(image)

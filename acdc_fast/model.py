@@ -271,7 +271,8 @@ def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
 def _confidence(blur: np.ndarray, slope: float, offset: float) -> np.ndarray:
     """1/(1 + exp(a·log(spread) + b)) of the spread in crop units; a map that is one pixel alone has confidence 1."""
     exponent = np.clip(slope * np.log(np.maximum(blur, 1e-6)) + offset, -50, 50)
-    return (1 / (1 + np.exp(exponent))).astype(np.float32)
+    certainty: np.ndarray = (1 / (1 + np.exp(exponent))).astype(np.float32)
+    return certainty
 
 
 def _head_pose(degrees: np.ndarray, angles: np.ndarray) -> HeadPose:

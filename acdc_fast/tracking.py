@@ -99,5 +99,8 @@ def _chosen(faces: Faces, kept: list[int]) -> Faces:
     pose = faces.pose and type(faces.pose)(
         faces.pose.yaw[index], faces.pose.pitch[index], faces.pose.roll[index], faces.pose.matrix[index]
     )
-    parts = ({k: v[index] for k, v in d.items()} for d in (faces.landmarks, faces.spread, faces.confidence))
-    return Faces(faces.boxes[index], faces.scores[index], *parts, pose, faces.source)
+    landmarks, spread, confidence = (
+        {name: values[index] for name, values in each.items()}
+        for each in (faces.landmarks, faces.spread, faces.confidence)
+    )
+    return Faces(faces.boxes[index], faces.scores[index], landmarks, spread, confidence, pose, faces.source)

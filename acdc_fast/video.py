@@ -54,7 +54,8 @@ class _Frames:
     """Upright RGB frames of a file with their times; ``broken`` says afterwards where it broke off."""
 
     def __init__(self, av: Any, source: str) -> None:
-        self.av, self.source, self.broken = av, source, None
+        self.av, self.source = av, source
+        self.broken: str | None = None
         try:
             self.container = av.open(source)
         except (OSError, ValueError) as error:  # av's errors are OSErrors or ValueErrors

@@ -1,8 +1,8 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units) and
-``card`` (JSON of facts: data, licence, command, commit, results).
+to users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units)
+and ``card`` (JSON of facts: data, licence, command, commit, results).
 """
 
 from __future__ import annotations

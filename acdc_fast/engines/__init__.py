@@ -90,7 +90,8 @@ def _make(
         from .gpu import GPUEngine
     except ImportError as error:
         raise BackendUnavailable(f"backend 'gpu' cannot be loaded ({error}): pip install 'acdc-fast[torch]'") from error
-    return GPUEngine(config, arrays, threads, dtype, "cuda" if device == "auto" else device)
+    engine: Engine = GPUEngine(config, arrays, threads, dtype, "cuda" if device == "auto" else device)
+    return engine
 
 
 def _need_torch(name: str) -> None:

@@ -1,0 +1,117 @@
+"""Doors open in one direction: which room may import which. House rule, held by reading every import."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: Rooms that a module may import from, by folder or module.
+FACE = {"types", "geometry", "errors", "files", "checks", "config", "weights", "images"}
+ALLOWED: dict[str, set[str]] = {
+    "types": set(),
+    "geometry": set(),
+    "errors": set(),
+    "files": set(),
+    "config": {"errors"},
+    "checks": {"errors"},
+    "weights": {"config", "errors", "files"},
+    "images": {"errors"},
+    "crops": {"geometry"},
+    "detection": {"errors"},
+    "results": {"types"},
+    "network": {"ops", "config", "checks", "errors", "types"},
+    "ops": {"ops", "kernels", "types", "errors", "config", "_native"},
+    "kernels": {"kernels", "ops.allocate", "types", "errors"},
+    "engines": {"engines", "network", "ops", "kernels", "_native", "config", "checks", "errors", "types", "weights"},
+    "export": {"network", "config", "weights", "files", "errors"},
+    "model": {"engines", "export", "network", "crops", "detection", *FACE},
+    "tracking": {"model", "detection", *FACE},
+    "draw": FACE,
+    "video": {"model", "tracking", "draw", "results", *FACE},
+    "batch": {"model", "", *FACE},
+    "compare": {"model", "engines", *FACE},
+    "env": {"_native", "weights", ""},
+    "cli": {"model", "video", "batch", "compare", "draw", "env", "results", "training", "", *FACE},
+    "training": {"training", "network", "ops", "crops", "detection", "_native", *FACE},
+    # Evaluation goes the user's way, own detector first; the rest of the room never meets an engine.
+    "training.observations": {"training", "model", "network", *FACE},
+    "training.evaluate": {"training", "model", "network", *FACE},
+}
+
+
+def sources() -> list[tuple[str, Path]]:
+    """(dotted name below acdc_fast, file) of every module that is installed."""
+    found = []
+    for folder, prefix in (("acdc_fast", ""), ("kernels", "kernels."), ("training", "training.")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = prefix + ".".join(path.relative_to(ROOT / folder).with_suffix("").parts)
+            found.append((name, path))
+    return found
+
+
+def imported(name: str, text: str) -> list[tuple[int, str]]:
+    """(line, dotted name below acdc_fast) of every import of ours in a module of this name, wherever it stands."""
+    package = ["acdc_fast", *name.split(".")][:-1]
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from . import ops` names a room, `from .ops import f` does not: keep both readings of the former.
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "acdc_fast" else [module]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module" and node.args:
+            value = node.args[0]
+            names = [value.value] if isinstance(value, ast.Constant) and isinstance(value.value, str) else []
+        else:
+            continue
+        found += [(node.lineno, n) for n in names if n == "acdc_fast" or n.startswith("acdc_fast.")]
+    return [(line, n.removeprefix("acdc_fast").removeprefix(".")) for line, n in found]
+
+
+def room(name: str) -> str:
+    first = name.split(".")[0]
+    return "" if first.startswith("__") and first != "__main__" or first and first[0].isupper() else first
+
+
+@pytest.mark.parametrize(("name", "path"), sources(), ids=[name for name, _ in sources()])
+def test_only_open_doors(name: str, path: Path) -> None:
+    mine = room(name)
+    if mine == "":
+        return  # acdc_fast/__init__.py hands out the names of the contract, lazily
+    assert mine in ALLOWED, f"{path}: a new room; say in this test which rooms it may enter"
+    doors = ALLOWED.get(name, ALLOWED[mine])
+    for line, target in imported(name, path.read_text(encoding="utf-8")):
+        assert {room(target), target} & doors, f"{path}:{line}: {mine} may not import {target or 'acdc_fast'}"
+
+
+def test_kernels_and_csrc_know_no_package() -> None:
+    for path in sorted((ROOT / "csrc").rglob("*.py")):
+        assert "acdc_fast" not in path.read_text(encoding="utf-8"), path
+
+
+def test_nothing_imports_tests_or_bench() -> None:
+    for _, path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            assert not {"tests", "bench", "conftest"} & {n.split(".")[0] for n in names}, path
+
+
+def test_the_reader_of_imports_reads_every_form() -> None:
+    text = "\n".join([
+        "from . import ops", "from ..model import Model", "import acdc_fast.engines.native", "from acdc_fast import draw",
+        "import importlib", "def f():\n    from .reference import x", "importlib.import_module('acdc_fast.env')",
+    ])  # fmt: skip
+    seen = {target for _, target in imported("ops.spatial", text)}
+    assert seen == {"ops", "model", "engines.native", "draw", "ops.reference", "env"}
+    assert room("engines.native") == "engines" and room("__version__") == room("Model") == ""
+
+
+def test_a_closed_door_is_noticed() -> None:
+    assert "engines" not in ALLOWED["training"] and "model" not in ALLOWED["engines"] and not ALLOWED["types"]
+    assert "model" not in ALLOWED["network"] and "training" not in ALLOWED["model"]

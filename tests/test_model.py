@@ -1,0 +1,258 @@
+"""Model: the same numbers as the network, whatever comes in; faces in image pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="torch is not installed: the network is the yardstick")
+
+from small import small_network, small_weights  # noqa: E402
+
+from acdc_fast import BackendUnavailable, Faces, Model, Prediction, geometry  # noqa: E402
+from acdc_fast.errors import InputError  # noqa: E402
+from acdc_fast.weights import save_weights  # noqa: E402
+
+PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
+RNG = np.random.default_rng(0)
+
+#: The contract's tolerances in float32: crop units and degrees.
+UNITS, DEGREES = 2e-5, 0.01
+
+
+def backends() -> list[str]:
+    found = []
+    for name in ("native", "eager", "gpu"):
+        try:
+            Model(small_weights(stages=1), backend=name)
+            found.append(name)
+        except BackendUnavailable as error:
+            print(f"not tested here: {error}")
+    return found
+
+
+BACKENDS = backends()
+
+
+def compare(got: Prediction, expected: Prediction) -> None:
+    assert list(got.landmarks) == list(expected.landmarks)
+    for name, points in expected.landmarks.items():
+        assert np.abs(np.asarray(got.landmarks[name]) - points.numpy()).max() < UNITS
+        assert np.abs(np.asarray(got.covariance[name]) - expected.covariance[name].numpy()).max() < UNITS
+    assert (got.pose is None) == (expected.pose is None)
+    if expected.pose is not None:
+        assert np.abs(np.asarray(got.pose) - expected.pose.numpy()).max() < DEGREES
+    # Φ divides by the rise of nearly flat maps, which loses digits: an untrained network is the worst case.
+    assert np.abs(np.asarray(got.mask) - expected.mask.numpy()).max() < 2e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [32, 72, 128])
+def test_agrees_with_the_network(backend: str, size: int) -> None:
+    network = small_network(width=12, stages=3)
+    model = Model(network, backend=backend)
+    assert model.backend == backend and model.config == network.config
+    crops = torch.rand(2, 1, size, size)
+    with torch.no_grad():
+        expected = network(crops, all_stages=True)
+    got = model(crops.numpy(), all_stages=True)
+    assert isinstance(got.landmarks["2d68"], np.ndarray) and got.landmarks["2d68"].dtype == np.float32
+    compare(got, expected)
+    assert len(got.stages) == 3
+    for mine, theirs in zip(got.stages, expected.stages, strict=True):
+        compare(mine, theirs)
+    assert model(crops.numpy()).stages is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fields", [{"variant": "ac", "markups": ("2d98", "2d68")}, {"variant": "ac+pose"}, {"stages": 1}])
+def test_variants(backend: str, fields: dict) -> None:
+    network = small_network(**fields)
+    crops = torch.rand(1, 1, 40, 40)
+    with torch.no_grad():
+        compare(Model(network, backend=backend)(crops), network(crops))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tensors_in_tensors_out(backend: str) -> None:
+    model = Model(small_network(), backend=backend)
+    crops = torch.rand(3, 1, 32, 32, requires_grad=True)
+    got, plain = model(crops), model(crops.detach().numpy())
+    for tensor in (got.landmarks["2d5"], got.covariance["3d68"], got.pose, got.mask):
+        assert isinstance(tensor, torch.Tensor) and not tensor.requires_grad and tensor.device == crops.device
+    assert np.array_equal(got.landmarks["2d5"].numpy(), plain.landmarks["2d5"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_crops(backend: str) -> None:
+    got = Model(small_network(), backend=backend)(np.zeros((0, 1, 48, 48), np.float32), all_stages=True)
+    assert got.landmarks["2d68"].shape == (0, 68, 2) and got.covariance["2d5"].shape == (0, 5, 3)
+    assert got.pose.shape == (0, 3) and got.mask.shape == (0, 1, 48, 48) and len(got.stages) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_first_stages(backend: str) -> None:
+    network = small_network()
+    crops = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        whole = network(crops, all_stages=True)
+    compare(Model(network, backend=backend, stages=2)(crops), whole.stages[1])
+
+
+def test_module_is_copied_and_left_alone() -> None:
+    network = small_network().train()
+    model = Model(network)
+    crops = torch.rand(1, 1, 32, 32)
+    before = model(crops).landmarks["2d68"]
+    assert network.training
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert torch.equal(model(crops).landmarks["2d68"], before)
+
+
+def test_bad_crops() -> None:
+    model = Model(small_network())
+    for bad, word in (
+        (np.zeros((1, 32, 32), np.float32), "shape"), (np.zeros((1, 3, 32, 32), np.float32), "shape"),
+        (np.zeros((1, 1, 32, 40), np.float32), "square"), (np.zeros((1, 1, 36, 36), np.float32), "multiple of 8"),
+        (np.zeros((1, 1, 24, 24), np.float32), "from 32"), (np.zeros((1, 1, 32, 32), np.uint8), "floating"),
+        (torch.zeros(1, 1, 32, 32, dtype=torch.uint8), "floating"), ([[1.0]], "list"), (None, "NoneType"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            model(bad)
+
+
+def test_bad_options() -> None:
+    network = small_network()
+    for options, word in (
+        ({"backend": "fast"}, "auto, native, eager, gpu"), ({"device": "tpu"}, "device"), ({"threads": 0}, "threads"),
+        ({"stages": 4}, "from 1 to 3"), ({"resolution": 100}, "multiple of 8"), ({"resolution": 24}, "from 32"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            Model(network, **options)
+    with pytest.raises(BackendUnavailable, match="int4"):
+        Model(network, dtype="int4")
+    with pytest.raises(BackendUnavailable, match="CPU"):
+        Model(network, backend="native", device="cuda")
+    with pytest.raises(InputError, match="ACDC module, not int"):
+        Model(3)
+    with pytest.raises(InputError, match="no such weights"):
+        Model("nowhere.safetensors")
+
+
+def test_align_gives_faces_in_pixels() -> None:
+    model = Model(small_network())
+    faces = model.align(PHOTO)
+    assert isinstance(faces, Faces) and len(faces) == 1 and faces.source == str(PHOTO)
+    square = geometry.square_from_box(faces.boxes)
+    from acdc_fast.crops import crop_faces
+
+    crop = crop_faces(np.asarray(Image.open(PHOTO).convert("L")), square, 128)
+    prediction = model(crop)
+    for name in model.config.order:
+        points = geometry.crop_to_image(prediction.landmarks[name], square)
+        assert np.abs(faces.landmarks[name] - points).max() < 0.01
+        spread = np.sqrt(prediction.covariance[name][..., [0, 2]].sum(-1)) * square[0, 2]
+        assert np.abs(faces.spread[name] - spread).max() < 0.01
+        assert ((faces.confidence[name] >= 0) & (faces.confidence[name] <= 1)).all()
+    angles = np.stack([faces.pose.yaw, faces.pose.pitch, faces.pose.roll], 1)
+    assert np.abs(angles - prediction.pose).max() < DEGREES
+    assert np.allclose(faces.pose.matrix, geometry.euler_to_matrix(*angles.T), atol=1e-5)
+
+
+def test_same_faces_from_path_array_and_pil() -> None:
+    model = Model(small_network())
+    with Image.open(PHOTO) as picture:
+        rgb = np.asarray(picture)
+        many = [model.align(x) for x in (str(PHOTO), rgb, picture, np.dstack([rgb, np.full(rgb.shape[:2], 255, "u1")]))]
+    for faces in many:
+        assert np.array_equal(faces.landmarks["2d68"], many[0].landmarks["2d68"])
+
+
+def test_lists_keep_their_order_and_empty_is_empty() -> None:
+    model = Model(small_network())
+    blank = np.zeros((60, 80), np.uint8)
+    results = model.align([PHOTO, blank, PHOTO])
+    assert [len(f) for f in results] == [1, 0, 1]
+    assert np.array_equal(results[0].landmarks["2d68"], results[2].landmarks["2d68"])
+    none = results[1]
+    assert none.boxes.shape == (0, 4) and none.scores.shape == (0,) and none.landmarks["2d98"].shape == (0, 98, 2)
+    assert none.spread["2d5"].shape == none.confidence["2d5"].shape == (0, 5)
+    assert none.pose.yaw.shape == (0,) and none.pose.matrix.shape == (0, 3, 3)
+    for array in (none.boxes, none.scores, none.landmarks["2d98"], none.spread["2d5"], none.confidence["2d5"]):
+        assert array.dtype == np.float32
+    assert model.align([]) == []
+
+
+def test_own_boxes() -> None:
+    model = Model(small_network())
+    blank = np.full((60, 80), 9, np.uint8)
+    faces = model.align(blank, boxes=[[10, 10, 50, 50], [-5, 0, 20, 30]])
+    assert len(faces) == 2 and (faces.scores == 1).all() and faces.landmarks["2d68"].shape == (2, 68, 2)
+    assert len(model.align(blank, boxes=[])) == 0
+    results = model.align([blank, PHOTO], boxes=[[[0, 0, 9, 9]], None])
+    assert [len(f) for f in results] == [1, 1] and results[0].scores[0] == 1 > results[1].scores[0]
+    for bad, word in (
+        ([[5, 5, 5, 50]], "box 0"), ([[0, 0, 9, 9], [1, 2, np.nan, 4]], "box 1"), ([1, 2, 3, 4], "shape"),
+        ([[0, 0, 9]], "shape"), ([["a", 0, 1, 2]], "numbers"), ([[100, 0, 120, 9]], "outside the 80×60"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            model.align(blank, boxes=bad)
+    with pytest.raises(InputError, match="1 images were given with 2"):
+        model.align([blank, blank], boxes=[None])
+
+
+def test_scaled_picture_gives_scaled_landmarks() -> None:
+    """Twice the picture, twice the box, twice the landmarks: pixel centres and units are right."""
+    model = Model(small_network())
+    picture = Image.open(PHOTO).convert("L")
+    double = picture.resize((1024, 1024), Image.Resampling.BILINEAR)
+    box = np.array([[178.0, 63.0, 267.0, 174.0]])
+    one, two = model.align(picture, boxes=box), model.align(double, boxes=2 * box + 0.5)
+    assert np.abs(2 * one.landmarks["2d68"] + 0.5 - two.landmarks["2d68"]).max() < 0.1
+
+
+def test_refine_cuts_by_the_landmarks() -> None:
+    model = Model(small_network())
+    faces = model.align(PHOTO, refine=True)
+    assert len(faces) == 1 and len(model.align(np.zeros((9, 9), np.uint8), refine=True)) == 0
+    assert not np.array_equal(faces.landmarks["2d68"], model.align(PHOTO).landmarks["2d68"])
+
+
+def test_save_and_exposed_markups(tmp_path: Path) -> None:
+    weights = replace(small_weights(), markups=("2d5", "3d68"), calibration={"2d5": (3.0, 1.0)})
+    save_weights(tmp_path / "a.safetensors", weights)
+    model = Model(tmp_path / "a.safetensors")
+    crops = RNG.random((1, 1, 32, 32), np.float32)
+    prediction = model(crops)
+    assert list(prediction.landmarks) == list(prediction.covariance) == ["2d5", "3d68"] == list(model.markups)
+    faces = model.align(PHOTO)
+    assert list(faces.landmarks) == list(faces.spread) == list(faces.confidence) == ["2d5", "3d68"]
+    side = geometry.square_from_box(faces.boxes)[0, 2]
+    expected = 1 / (1 + np.exp(3.0 * np.log(faces.spread["2d5"] / side) + 1.0))
+    assert np.abs(faces.confidence["2d5"] - expected).max() < 1e-5
+    model.save(tmp_path / "b.safetensors")
+    assert np.array_equal(Model(tmp_path / "b.safetensors")(crops).landmarks["2d5"], prediction.landmarks["2d5"])
+
+
+def test_warmup_and_threads() -> None:
+    model = Model(small_network(), threads=1, resolution=32)
+    model.warmup()
+    assert model.align(PHOTO).landmarks["2d68"].shape == (1, 68, 2)
+
+
+def test_export_keeps_stages_and_markups(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [bench])")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra [onnx])")
+    weights = replace(small_weights(), markups=("2d68",))
+    model = Model(weights, stages=2, resolution=40)
+    model.export_onnx(tmp_path / "x.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"))
+    assert [o.name for o in session.get_outputs()] == ["landmarks_2d68", "covariance_2d68", "pose", "mask"]
+    crops = RNG.random((3, 1, 40, 40), np.float32)
+    assert np.abs(session.run(None, {"crops": crops})[0] - model(crops).landmarks["2d68"]).max() < UNITS
