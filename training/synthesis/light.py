@@ -70,7 +70,7 @@ class Light:
         self.powers = rng.dirichlet(np.ones(lamps)) * rng.uniform(0.4, 1.3)
         self.wrap = rng.uniform(0.05, 0.35)  # light that scatters under the skin
         up = rng.normal(0, 1, 3) * [0.6, 0.6, 0.4] + [0, 0.6, 0.3]
-        self.sky = rng.uniform(0.25, 0.6) * np.concatenate(
+        self.sky = rng.uniform(0.15, 0.5) * np.concatenate(
             [[1.0], 0.35 * up[[1, 2, 0]] / np.linalg.norm(up), np.zeros(5)]
         )
         self.gloss = rng.uniform(0.02, 0.3)

@@ -12,8 +12,8 @@ def develop(rng: np.random.Generator, light: np.ndarray, size: int) -> np.ndarra
     tone = np.clip(small, 0, None)
     tone = tone / (1 + 0.25 * tone**2)  # highlights roll off
     image = np.clip(tone, 0, 1) ** np.float32(1 / rng.uniform(1.8, 2.4))
-    contrast = rng.normal(1, 0.12)
-    image = (image - 0.5) * contrast + 0.5 + rng.normal(0, 0.03)
+    contrast = np.clip(rng.normal(1.25, 0.2), 0.7, 1.8)
+    image = (image - 0.5) * contrast + 0.5 + rng.normal(-0.05, 0.05)
     kind = rng.random()
     if kind < 0.45:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.2)))

@@ -152,7 +152,7 @@ class _Mesh:
         skies = np.concatenate([self.model.visibility, _half_sky(normals[self.head :])])
         inside = np.flatnonzero(np.isin(self.model.part, [PART["mouth"], PART["gums"], PART["teeth"]]))
         depth = np.clip((self.vertices[inside, 2] - 7.5) / 3.5, 0.03, 1) ** 1.5
-        skies[inside] = (0.25 + 0.6 * jaw) * depth[:, None] * _half_sky(np.array([[0.0, 0.0, 1.0]], np.float32))
+        skies[inside] = (0.4 + 0.6 * jaw) * depth[:, None] * _half_sky(np.array([[0.0, 0.0, 1.0]], np.float32))
         return np.asarray(skies)
 
 

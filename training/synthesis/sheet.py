@@ -9,7 +9,8 @@ import numpy as np
 
 from .dataset import SHOTS, Drawn
 
-TILE = 192
+TILE = 160
+GREYS = 32  # of a sheet without points: what keeps it small
 
 
 def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: int = 5, columns: int = 8) -> None:
@@ -18,6 +19,8 @@ def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: 
     step = max(1, min(SHOTS, len(database) // count))
     tiles = [_tile(database, i * step + i % step, markup) for i in range(count)]
     sheet = np.vstack([np.hstack(tiles[r * columns : (r + 1) * columns]) for r in range(rows)])
+    if markup is None:
+        sheet = np.rint(sheet * ((GREYS - 1) / 255)).astype(np.uint8) * np.uint8(255 // (GREYS - 1))
     done, code = cv2.imencode(path.suffix or ".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError(f"{path}: not a picture format that can be written")
@@ -28,10 +31,10 @@ def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: 
 
 def _tile(database: Drawn, index: int, markup: str | None) -> np.ndarray:
     drawn = database.rendered(index)
-    size = TILE if markup is None else 2 * TILE
+    size = TILE if markup is None else 3 * TILE
     scale = size / max(drawn.image.shape)
     move = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])  # pixel centres at integers
-    tile = cv2.warpAffine(drawn.image, move, (size, size), flags=cv2.INTER_LINEAR)
+    tile = cv2.warpAffine(drawn.image, move, (size, size), flags=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     if markup is None:
         return np.asarray(tile)
     tile = cv2.cvtColor(tile, cv2.COLOR_GRAY2BGR)

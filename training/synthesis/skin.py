@@ -60,7 +60,7 @@ def noise(rng: np.random.Generator, kinds: slice | None = None) -> np.ndarray:
 
 def paint(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     """(SIZE, SIZE) float32 reflectance."""
-    blotches, grain = 0.03 + 0.07 * looks.age, rng.uniform(0.01, 0.05)
+    blotches, grain = 0.04 + 0.08 * looks.age, rng.uniform(0.015, 0.07)
     log = blotches * noise(rng, slice(0, 9)) + 0.03 * noise(rng, slice(9, 18)) + grain * noise(rng, slice(18, 24))
     log += _broad(looks, rng)
     log -= _wrinkles(looks, rng)
@@ -127,7 +127,7 @@ def _regions() -> dict[str, np.ndarray]:
 def _broad(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     r = _regions()
     return np.asarray(
-        -rng.uniform(0, 0.25) * r["sockets"] - rng.uniform(0, 0.2) * (0.5 + looks.age) * r["bags"]
+        -rng.uniform(0, 0.35) * r["sockets"] - rng.uniform(0, 0.2) * (0.5 + looks.age) * r["bags"]
         + rng.normal(0, 0.07) * r["cheeks"] + rng.normal(0, 0.05) * r["nose"] + rng.normal(0.03, 0.06) * r["forehead"]
         - looks.makeup * rng.uniform(0, 0.5) * r["sockets"]
     )  # fmt: skip

@@ -155,7 +155,7 @@ def test_command_line(folder: Path, tmp_path: Path) -> None:
     assert lacking.returncode == 2 and "ict_facekit.npz" in lacking.stderr and "Traceback" not in lacking.stderr
     done = run("--data-root", str(folder), "--size", "64", "--sheet", str(tmp_path / "s.png"), "--points", "2d98")
     assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(tmp_path / "s.png")).shape == (5 * 384, 8 * 384, 3)
+    assert cv2.imread(str(tmp_path / "s.png")).shape == (5 * 480, 8 * 480, 3)
 
 
 REAL = os.environ.get("ACDC_DATA_ROOT")
