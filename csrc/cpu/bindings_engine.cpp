@@ -106,6 +106,17 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
   return result;
 }
 
+Profile profile_engine(Engine& engine, const Floats& crop) {
+  require(crop.ndim() == 2 && crop.shape(0) == crop.shape(1) && crop.shape(0) % 8 == 0 && crop.shape(0) >= 32,
+          "crop must have shape (S, S), S a multiple of 8 from 32");
+  const int side = static_cast<int>(crop.shape(0)), maps = engine.spec().chain_maps + engine.spec().solid_maps;
+  std::vector<float> mean(maps * 2), covariance(maps * 3), mask(static_cast<size_t>(side) * side);
+  float pose[3];
+  const float* data = crop.data();
+  py::gil_scoped_release release;
+  return engine.profile(data, side, {mean.data(), covariance.data(), pose, mask.data(), false});
+}
+
 }  // namespace
 
 void bind_engine(py::module_& m) {
@@ -121,6 +132,7 @@ void bind_engine(py::module_& m) {
            py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
            py::arg("threads"), py::arg("isa") = "")
       .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"))
+      .def("profile", &profile_engine, py::arg("crop"), "Seconds of each step: [(name, seconds)]; see engine.h.")
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("weight_bytes", &Engine::weight_bytes)

@@ -1,8 +1,11 @@
 #include "engine.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -15,8 +18,8 @@ namespace acdc {
 namespace {
 
 constexpr int kRowsPerTask = 4;  // of the passes over H: fixed, so that sums do not depend on the threads
-constexpr int64_t kBlockBytes = 1 << 20;       // V and M of a block of tiles, beside the weights in L2
-constexpr int64_t kHeavyWeights = 4 << 20;     // weights that must not be read once per block of tiles
+constexpr int64_t kHeavyWeights = 4 << 20;  // bytes of weights that must not be read once per small block of tiles
+constexpr int kHeavyTiles = 64;              // of a block of such a layer
 constexpr int kSums = 6;
 
 // Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
@@ -49,9 +52,11 @@ struct Blocking {
 
 Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
   const int64_t weight_bytes = 36ll * conv.inputs * conv.out_blocks * lanes * 4;
-  if (threads > 1 && weight_bytes >= kHeavyWeights) return {true, std::min(tiles, 64)};
+  if (weight_bytes >= kHeavyWeights) return {true, std::min(tiles, kHeavyTiles)};
   const int64_t tile_bytes = 4ll * points_of(conv.kind) * (conv.in_blocks + conv.out_blocks) * lanes;
-  int count = static_cast<int>(std::max<int64_t>(8, kBlockBytes / tile_bytes));
+  // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for reading them.
+  const int64_t block_bytes = std::min<int64_t>(1 << 20, std::max<int64_t>(1 << 18, weight_bytes / 2));
+  int count = static_cast<int>(std::max<int64_t>(8, block_bytes / tile_bytes));
   int blocks = (tiles + count - 1) / count;
   blocks = (blocks + threads - 1) / threads * threads;
   count = std::max(1, (tiles + blocks - 1) / blocks);
@@ -61,14 +66,68 @@ Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
 }  // namespace
 
 Buffer::Buffer(int64_t floats) : floats_(floats) {
-  const size_t bytes = (static_cast<size_t>(floats) * sizeof(float) + 63) / 64 * 64;
-  void* p = std::aligned_alloc(64, std::max<size_t>(bytes, 64));
+  // Large ones in large pages where the system gives them: fewer walks through page tables while weights stream by.
+  constexpr size_t kLargePage = 2 << 20;
+  const size_t wanted = std::max<size_t>(static_cast<size_t>(floats) * sizeof(float), 64);
+  const size_t unit = wanted >= kLargePage ? kLargePage : 64, bytes = (wanted + unit - 1) / unit * unit;
+  void* p = std::aligned_alloc(unit, bytes);
   if (!p) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (unit == kLargePage) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
   std::memset(p, 0, bytes);
   data_.reset(static_cast<float*>(p));
 }
 
 void Buffer::Free::operator()(float* p) const { std::free(p); }
+
+namespace {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Takes the times of a profile.
+struct Clock {
+  explicit Clock(int threads) : parts(threads) {}
+
+  void step(const std::string& name) {
+    const double now = seconds_now();
+    if (!last_name.empty()) profile.emplace_back(last_name, now - last);
+    static const char* const names[3] = {"/input", "/product", "/output"};
+    for (int i = 0; i < 3 && !last_name.empty(); ++i) {
+      double sum = 0;
+      for (auto& slot : parts) sum += slot[i], slot[i] = 0;
+      if (sum > 0) profile.emplace_back(last_name + names[i], sum);
+    }
+    last_name = name;
+    last = seconds_now();
+  }
+
+  Profile profile;
+  std::vector<std::array<double, 3>> parts;  // of a convolution, by thread
+  std::string last_name;
+  double last = 0;
+};
+
+// Adds the time since the last call to a part of the current step; does nothing unless a profile is taken.
+class Lap {
+ public:
+  Lap(Clock* clock, int slot) : clock_(clock), slot_(slot), last_(clock ? seconds_now() : 0) {}
+  void end(int part) const {
+    if (!clock_) return;
+    const double now = seconds_now();
+    clock_->parts[slot_][part] += now - last_;
+    last_ = now;
+  }
+
+ private:
+  Clock* clock_;
+  int slot_;
+  mutable double last_;
+};
+
+}  // namespace
 
 // All memory of one run at one resolution: every activation in its own place (their frames of zeros stay zero for ever),
 // scratch for each thread, sums of the passes over H.
@@ -115,6 +174,7 @@ class Arena {
 
   const int side, threads;
   std::vector<double> sums;  // [task][kSums][maps]
+  Clock* clock = nullptr;    // set while a profile is taken
 
  private:
   const int64_t scratch_floats;
@@ -171,30 +231,43 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
       const int first = static_cast<int>(task) * cut.count, count = std::min(cut.count, tiles - first);
       float* v = arena.scratch(slot);
       const TileBlock block = {first, count, v, v + v_floats(conv, count, k.lanes)};
+      const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, block, 0, count);
+      lap.end(0);
       k.conv_product(conv, 0, 36, block);
+      lap.end(1);
       k.conv_output(conv, out, columns, block, 0, count);
+      lap.end(2);
     };
     return parallel_for((tiles + cut.count - 1) / cut.count, threads, body);
   }
   for (int first = 0; first < tiles; first += cut.count) {
     const int count = std::min(cut.count, tiles - first);
     const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes)};
-    auto inputs = [&](int64_t tile, int) {
+    auto inputs = [&](int64_t tile, int slot) {
+      const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);
+      lap.end(0);
     };
-    auto products = [&](int64_t task, int) {
+    auto products = [&](int64_t task, int slot) {
+      const Lap lap(arena.clock, slot);
       const int group = 35 - static_cast<int>(task);  // the largest groups of `down` first
       k.conv_product(conv, group, group + 1, whole);
+      lap.end(1);
     };
-    auto outputs = [&](int64_t tile, int) {
+    auto outputs = [&](int64_t tile, int slot) {
+      const Lap lap(arena.clock, slot);
       k.conv_output(conv, out, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);
+      lap.end(2);
     };
     parallel_for(count, threads, inputs);
     parallel_for(36, threads, products);
     parallel_for(count, threads, outputs);
   }
 }
+
+constexpr const char* kLayerNames[12] = {"encode1", "down1",   "encode2", "down2",   "encode3", "down3",
+                                         "up3",     "decode3", "up2",     "decode2", "up1",     "decode1"};
 
 void Engine::unet(Arena& a, const Stage& stage, int threads) const {
   static const struct {
@@ -203,7 +276,10 @@ void Engine::unet(Arena& a, const Stage& stage, int threads) const {
                 {Arena::kSkip2, Arena::kDown2}, {Arena::kDown2, Arena::kSkip3},   {Arena::kSkip3, Arena::kDown3},
                 {Arena::kDown3, Arena::kSkip3}, {Arena::kSkip3, Arena::kDecode3}, {Arena::kDecode3, Arena::kSkip2},
                 {Arena::kSkip2, Arena::kDecode2}, {Arena::kDecode2, Arena::kSkip1}, {Arena::kSkip1, Arena::kEmbedding}};
-  for (int i = 0; i < 12; ++i) convolve(a, stage.layers[i], a[plan[i].in], a[plan[i].out], threads);
+  for (int i = 0; i < 12; ++i) {
+    if (a.clock) a.clock->step(std::to_string(&stage - stages_.data()) + "." + kLayerNames[i]);
+    convolve(a, stage.layers[i], a[plan[i].in], a[plan[i].out], threads);
+  }
 }
 
 void Engine::landmarks(Arena& arena, int threads, bool want_mask, float* mean, float* covariance) const {
@@ -218,6 +294,7 @@ void Engine::landmarks(Arena& arena, int threads, bool want_mask, float* mean, f
     kernels_.landmark_extremes(net, row, row + kRowsPerTask, arena.scratch(slot), own, own + maps);
   };
   parallel_for(tasks, threads, extremes);
+  if (arena.clock) arena.clock->step("moments");
   std::memcpy(low, arena.extremes(), sizeof(float) * 2 * maps);
   for (int t = 1; t < tasks; ++t) {
     const float* own = arena.extremes() + static_cast<int64_t>(t) * 2 * maps;
@@ -300,12 +377,26 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
     const int64_t at = (out.all_stages ? s * batch : 0) + index;  // unless all are kept, later stages write over earlier ones
     float *mean = out.mean + at * maps * 2, *pose = out.pose ? out.pose + at * 3 : nullptr;
     unet(arena, stages_[s], threads);
+    if (arena.clock) arena.clock->step("extremes");
     const bool keep_mask = out.mask && (last || out.all_stages);
     landmarks(arena, threads, keep_mask || !last, mean, out.covariance + at * maps * 3);
     if (spec_.pose) head_pose(mean, pose);
     if (keep_mask) std::memcpy(out.mask + at * area, arena.mask(), area * sizeof(float));
+    if (arena.clock) arena.clock->step("stem");
     if (!last) fused_stem(arena, stages_[s + 1], crop, pose, threads);
   }
+}
+
+Profile Engine::profile(const float* crop, int side, const EngineOutput& out) {
+  ArenaHandle arena = take_arena(side, threads_);
+  Clock clock(threads_);
+  arena->clock = &clock;
+  clock.step("stem");
+  run_crop(*arena, crop, spec_.stages, threads_, 0, 1, out);
+  clock.step("");
+  arena->clock = nullptr;
+  give_back(std::move(arena));
+  return clock.profile;
 }
 
 void Engine::run(const float* crops, int batch, int side, int stages, const EngineOutput& out) {

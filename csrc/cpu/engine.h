@@ -47,6 +47,10 @@ struct EngineOutput {
   bool all_stages;    // false: only the last stage is written
 };
 
+// Seconds that each step of one crop took: "0.encode1", …, "0.extremes", "0.moments", "1.stem"; those of a convolution are
+// followed by "0.encode1/input", "/product", "/output": seconds of its parts, summed over threads.
+using Profile = std::vector<std::pair<std::string, double>>;
+
 class Arena;
 struct DeleteArena {
   void operator()(Arena* arena) const;
@@ -62,6 +66,9 @@ class Engine {
   // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of threads
   // may call it at once. Results do not depend on threads or on how crops are batched.
   void run(const float* crops, int batch, int side, int stages, const EngineOutput& out);
+
+  // As `run` on one crop, with all threads, timing its steps.
+  Profile profile(const float* crop, int side, const EngineOutput& out);
 
   const EngineSpec& spec() const { return spec_; }
   const char* isa() const { return kernels_.isa; }

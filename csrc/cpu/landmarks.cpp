@@ -59,6 +59,15 @@ void extremes_panel(const Landmarks& net, const float* d, int count, const float
 // Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
 constexpr int kSums = 6;
 
+// Columns of a strip, in pixels from its middle.
+struct Columns {
+  float x[kStrip], xx[kStrip];
+  constexpr Columns() : x(), xx() {
+    for (int p = 0; p < kStrip; ++p) x[p] = p + 0.5f * (1 - kStrip), xx[p] = x[p] * x[p];
+  }
+};
+constexpr Columns kColumns;
+
 template <int C>
 void moments_panel(const Landmarks& net, const float* d, int count, const float* right, const Levels& levels, int map,
                    float y, float* sums, int maps, float* level) {
@@ -71,20 +80,31 @@ void moments_panel(const Landmarks& net, const float* d, int count, const float*
       for (int j = 0; j < C; ++j) t.at[i][j].store(logits + ((p + i) * C + j) * kLanes);
     }
   }
-  for (int j = 0; j < C; ++j, map += kLanes) {
-    const Vec high = Vec::load(levels.high + map), scale = Vec::load(levels.scale + map);
-    const Vec shift = Vec::load(levels.shift + map);
-    Vec s = Vec::zero(), sx = Vec::zero(), sxx = Vec::zero();
-    for (int p = 0; p < count; ++p) {
-      const float x = p + 0.5f * (1 - kStrip);
-      const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high);
-      s = s + e;
-      sx = fma(Vec::broadcast(x), e, sx);
-      sxx = fma(Vec::broadcast(x * x), e, sxx);
-      max(Vec::load(level + p * kLanes), fma(e, scale, shift)).store(level + p * kLanes);
+  Vec high[C], scale[C], shift[C], s[C], sx[C], sxx[C];
+  for (int j = 0; j < C; ++j) {
+    const int at = map + j * kLanes;
+    high[j] = Vec::load(levels.high + at), scale[j] = Vec::load(levels.scale + at);
+    shift[j] = Vec::load(levels.shift + at);
+    s[j] = sx[j] = sxx[j] = Vec::zero();
+  }
+  for (int p = 0; p < count; ++p) {
+    const Vec x = Vec::broadcast(kColumns.x[p]), xx = Vec::broadcast(kColumns.xx[p]);
+    Vec top = Vec::load(level + p * kLanes);
+#pragma GCC unroll 3
+    for (int j = 0; j < C; ++j) {
+      const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high[j]);
+      s[j] = s[j] + e;
+      sx[j] = fma(x, e, sx[j]);
+      sxx[j] = fma(xx, e, sxx[j]);
+      top = max(top, fma(e, scale[j], shift[j]));
     }
-    const Vec row = Vec::broadcast(y), terms[kSums] = {s, sx, row * s, sxx, row * sx, row * row * s};
-    for (int i = 0; i < kSums; ++i) (Vec::load(sums + i * maps + map) + terms[i]).store(sums + i * maps + map);
+    top.store(level + p * kLanes);
+  }
+  const Vec row = Vec::broadcast(y);
+  for (int j = 0; j < C; ++j) {
+    const Vec terms[kSums] = {s[j], sx[j], row * s[j], sxx[j], row * sx[j], row * row * s[j]};
+    float* at = sums + map + j * kLanes;
+    for (int i = 0; i < kSums; ++i, at += maps) (Vec::load(at) + terms[i]).store(at);
   }
 }
 

@@ -4,7 +4,7 @@
 //   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n), Vec::broadcast(x),
 //   Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the second where one is
 //   NaN), less(a, b), equal(a, b) → Mask, select(mask, a, b) = mask ? a : b, round(v), scale2(v, n) = v·2ⁿ for integral n,
-//   add_exponent(v, t) = v·2ⁿ where the last bits of t's representation are n, reduce_add, reduce_min, reduce_max.
+//   add_exponent(v, t) = v·2ⁿ where the last bits of t are n (all but AVX-512), reduce_add, reduce_min, reduce_max.
 #pragma once
 
 #include "isa.h"
@@ -44,19 +44,31 @@ ACDC_INLINE Vec exp(Vec x) {
   return scale2(p, n);
 }
 
-// 2ˣ for x ≤ 0 to 2 ulp, at least 2⁻¹²⁶; 2⁰ is exactly 1. Cheaper than exp: rounding to n by a large constant whose last bits
-// are then n itself, a polynomial of degree 5 on |x − n| ≤ ½, n added to the exponent.
+// 2ˣ for x ≤ 0 to 3 ulp; 2⁰ is exactly 1, −∞ and what is too small give 0 or at most 2⁻¹²⁶. Polynomials of degree 5.
+#if defined(ACDC_ISA_AVX512)
+// The fraction by vreduce, 2^⌊x⌋ by vscalef: polynomial on [0, 1).
+ACDC_INLINE Vec exp2_of_negative(Vec x) {
+  const Vec r = fraction(x);
+  Vec p = fma(Vec::broadcast(1.867130292e-3f), r, Vec::broadcast(9.017029845e-3f));
+  p = fma(p, r, Vec::broadcast(5.579991345e-2f));
+  p = fma(p, r, Vec::broadcast(2.401644501e-1f));
+  p = fma(p, r, Vec::broadcast(6.931513118e-1f));
+  p = fma(p, r, Vec::broadcast(1.f));
+  return scale2(p, x);
+}
+#else
+// Rounded to n by a large constant whose last bits are then n itself; polynomial on |x − n| ≤ ½; n added to the exponent.
 ACDC_INLINE Vec exp2_of_negative(Vec x) {
   const Vec magic = Vec::broadcast(12582912.f);  // 1.5·2²³
   x = max(Vec::broadcast(-126.f), x);
   const Vec t = x + magic, r = x - (t - magic);
-  Vec p = Vec::broadcast(1.32647263e-3f);
-  p = fma(p, r, Vec::broadcast(9.67151301e-3f));
+  Vec p = fma(Vec::broadcast(1.32647263e-3f), r, Vec::broadcast(9.67151301e-3f));
   p = fma(p, r, Vec::broadcast(5.55073375e-2f));
   p = fma(p, r, Vec::broadcast(2.40222421e-1f));
   p = fma(p, r, Vec::broadcast(6.93146978e-1f));
   p = fma(p, r, Vec::broadcast(1.f));
   return add_exponent(p, t);
 }
+#endif
 
 }  // namespace acdc::ACDC_ISA_NS

@@ -37,10 +37,7 @@ ACDC_INLINE Mask equal(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP
 ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {_mm512_mask_blend_ps(m.m, b.v, a.v)}; }
 ACDC_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 ACDC_INLINE Vec scale2(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
-ACDC_INLINE Vec add_exponent(Vec a, Vec t) {
-  const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t.v), 23);
-  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), n))};
-}
+ACDC_INLINE Vec fraction(Vec a) { return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEG_INF)}; }
 ACDC_INLINE float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 ACDC_INLINE float reduce_min(Vec a) { return _mm512_reduce_min_ps(a.v); }
 ACDC_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
