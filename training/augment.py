@@ -1,7 +1,8 @@
 """Face → square grey crop with its labels, plain or augmented; every random choice comes from the generator given.
 
-The geometry (crop square, rotation, scale, shift, mirror) is one affine warp straight from the picture, with the labels
-moved exactly; the photometry (occluder, blur, low resolution, brightness, contrast, gamma, noise, JPEG) works on the crop.
+The geometry (crop square, rotation, scale, shift, mirror) is one affine warp straight from the picture, with the
+labels moved exactly; the photometry (occluder, blur, low resolution, brightness, contrast, gamma, noise, JPEG) works on
+the crop.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def _runs(*runs: tuple[int, int, int]) -> list[tuple[int, int]]:
 
 _MIRROR_68 = _table(
     68,
-    _runs((0, 16, 8), (17, 26, 5), (31, 35, 2), (36, 45, 4), (40, 47, 2), (48, 54, 3), (55, 59, 2), (60, 64, 2), (65, 67, 1)),
+    _runs((0, 16, 8), (17, 26, 5), (31, 35, 2), (36, 45, 4), (40, 47, 2), (48, 54, 3), (55, 59, 2), (60, 64, 2),
+          (65, 67, 1)),
 )  # fmt: skip
 #: Point k of a mirrored face is point MIRROR[markup][k] of the face, mirrored.
 MIRROR: dict[str, np.ndarray] = {
@@ -50,7 +52,9 @@ MIRROR: dict[str, np.ndarray] = {
     ),
     "2d68": _MIRROR_68,
     "3d68": _MIRROR_68,
-    "2d29": _table(29, [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)]),
+    "2d29": _table(
+        29, [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)]
+    ),
     "2d5": _table(5, [(0, 1), (3, 4)]),
 }  # fmt: skip
 
@@ -59,8 +63,8 @@ MIRROR: dict[str, np.ndarray] = {
 class Augmentation:
     """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
 
-    The defaults of ``scale`` and ``shift`` cover the scatter of the detector's boxes about the face (docs of
-    `acdc_fast.geometry`) with room to spare; the rest is ours.
+    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face (0.063 and
+    0.025 of the crop; `acdc_fast.geometry` states how it was measured); the rest is ours.
     """
 
     rotation: float = 20.0  # σ, degrees in the image plane
@@ -100,11 +104,13 @@ def face_square(face: Annotation) -> np.ndarray:
     """(4,) upright crop square: from the detector's box where there is one, else where it would be by the points."""
     if face.box is not None:
         return np.asarray(square_from_box(face.box[None])[0])
-    markup = min((m for m in face.landmarks), key=lambda m: -len(face.landmarks[m]))
-    return np.asarray(square_from_points(face.landmarks[markup][None])[0])
+    finest = max(face.landmarks.values(), key=len)
+    return np.asarray(square_from_points(finest[None])[0])
 
 
-def warp(image: np.ndarray, square: np.ndarray, size: int, border: int = cv2.BORDER_REPLICATE, fill: int = 0) -> np.ndarray:
+def warp(
+    image: np.ndarray, square: np.ndarray, size: int, border: int = cv2.BORDER_REPLICATE, fill: int = 0
+) -> np.ndarray:
     """(H, W) uint8 → (size, size) uint8 of the square, averaged over each crop pixel's area when it shrinks."""
     ratio = float(square[2]) / size
     step = max(1, round(ratio))
@@ -131,7 +137,9 @@ def _shrink(image: np.ndarray, square: np.ndarray, block: int) -> tuple[np.ndarr
     return small, np.array([*centre, side / block, float(square[3])])
 
 
-def crop_face(sample: Sample, size: int, rng: np.random.Generator | None = None, how: Augmentation | None = None) -> Crop:
+def crop_face(
+    sample: Sample, size: int, rng: np.random.Generator | None = None, how: Augmentation | None = None
+) -> Crop:
     """One face as the network sees it, augmented where a generator is given."""
     if size < 8:
         raise ValueError(f"a crop of {size} pixels is too small")
@@ -199,7 +207,7 @@ def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -
 
 
 def occlude(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An ellipse or a turned rectangle, up to half the crop across, of one grey, of noise or of another part of the crop."""
+    """An ellipse or a turned rectangle, up to half the crop across: one grey, noise or another part of the crop."""
     size = len(image)
     centre, axes = rng.uniform(0.05, 0.95, 2) * size, rng.uniform(0.08, 0.5, 2) * size
     mask = np.zeros_like(image)

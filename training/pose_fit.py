@@ -74,7 +74,7 @@ class Fit:
 
 
 def fit_pose(points: ArrayLike, model: FaceModel, solid: bool = False, block: int = 128) -> Fit:
-    """(N, 68, 2) image pixels, y down → Fit. ``solid``: the jaw points lie on the jaw line, not on the visible outline."""
+    """(N, 68, 2) image pixels, y down → Fit. ``solid``: points 0–16 lie on the jaw line, not on the visible outline."""
     given = np.asarray(points, np.float64)
     if given.ndim != 3 or given.shape[1:] != (68, 2):
         raise ValueError(f"points must have shape (N, 68, 2), not {given.shape}")

@@ -15,6 +15,6 @@ def open_aflw2000(root: Path, split: str = "test", skip_broken: bool = False) ->
     home = next((root / n for n in ("AFLW2000", "AFLW2000-3D") if (root / n).is_dir()), root)
     broken = Broken(skip_broken)
     files = list_faces(home, [home], broken)
-    if not files:
+    if not files and not broken.messages:
         raise InputError(f"{home}: holds no .mat files of AFLW2000-3D")
     return MatFaces("aflw2000", home, split, files, broken.messages)

@@ -1,8 +1,8 @@
 """300W-LP (Zhu et al., CVPR 2016): 300W's faces turned to large poses, with 68 projected points and pose.
 
 Folders AFW, HELEN, IBUG, LFPW and their mirror images in AFW_Flip, HELEN_Flip, … . A face is a test face when the
-picture of 300W that it was made from is one: IBUG, LFPW's ``image_test`` and HELEN's test set. HELEN's file names do not
-tell, so the splits "train" and "test" read the names in 300W's ``helen/testset``, which must lie under the same root.
+picture of 300W that it was made from is one: IBUG, LFPW's ``image_test`` and HELEN's test set. HELEN's file names do
+not tell, so the splits "train" and "test" read the names in 300W's ``helen/testset``, which must lie under the same root.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def open_300wlp(root: Path, split: str = "train", skip_broken: bool = False) -> 
     broken = Broken(skip_broken)
     folders = [home / name for name in FOLDERS if (home / name).is_dir()]
     files = list_faces(home, folders, broken)
-    if not files:
+    if not files and not broken.messages:
         raise InputError(f"{home}: holds no faces of 300W-LP (folders {', '.join(FOLDERS)})")
     if split != "all":
         tested = {p.stem for p in find_folder(root, "helen/testset").glob("*.pts")}
