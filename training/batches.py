@@ -20,7 +20,7 @@ from .augment import Crop, crop_face
 from .data import Database, open_database
 from .distributed import World
 from .losses import Targets
-from .schedule import Phase, phase_at
+from .schedule import phase_at
 from .settings import Settings, Source
 
 
@@ -105,19 +105,22 @@ class Batches(Dataset[Batch]):
             start += phase.updates
         return total
 
-    def __getitem__(self, step: int) -> Batch:
-        phase: Phase = phase_at(step, self.settings.phases)
+    def faces(self, step: int) -> list[tuple[int, int]]:
+        """Source and face of each place of the global batch of an update."""
         turns, seed = self.settings.turns, self.settings.seed
         which = turns[step % len(turns)]
-        database = self.sources[which]
-        first = self.faces_before(step, which)
-        crops = []
-        for place in range(phase.batch)[self.shares[phase.batch]]:
-            sweep, position = divmod(first + place, len(database))
-            index = _shuffled(seed, which, sweep, len(database))[position]
-            generator = np.random.default_rng((seed, step, place))
-            crops.append(crop_face(database[int(index)], phase.resolution, generator, self.settings.augment))
-        return collate(crops, database.name)
+        first, size = self.faces_before(step, which), len(self.sources[which])
+        places = (divmod(first + place, size) for place in range(phase_at(step, self.settings.phases).batch))
+        return [(which, int(_shuffled(seed, which, sweep, size)[position])) for sweep, position in places]
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, phase = self.settings, phase_at(step, self.settings.phases)
+        crops, name = [], ""
+        for place, (which, index) in list(enumerate(self.faces(step)))[self.shares[phase.batch]]:
+            generator = np.random.default_rng((settings.seed, step, place))
+            crops.append(crop_face(self.sources[which][index], phase.resolution, generator, settings.augment))
+            name = self.sources[which].name
+        return collate(crops, name)
 
     def loader(self, start: int) -> DataLoader[Batch]:
         """Batches from update ``start`` to the last."""

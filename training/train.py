@@ -30,6 +30,7 @@ from .averaging import Average
 from .batches import Batches, open_source
 from .checkpoint import NAME, load_checkpoint, random_states, restore_random_states, save_checkpoint
 from .distributed import World, join, spread
+from .growing import grow
 from .losses import Targets, cascade_loss
 from .progress import Journal, Meters, contact_sheet
 from .schedule import learning_rate, phase_at
@@ -119,8 +120,13 @@ class Run:
         restore_random_states(state["random"])
 
     def start_from(self, path: Path) -> None:
-        """Weights of a file made by ``acdc-fast train``; what does not fit (other markups) starts anew and is named."""
-        found = {name: torch.from_numpy(value) for name, value in load_weights(path).arrays.items()}
+        """Weights of a file made by ``acdc-fast train``; what does not fit (other markups) starts anew and is named.
+
+        Stages that the file lacks start as its last one (`growing`).
+        """
+        start = load_weights(path)
+        arrays = grow(start.arrays, start.config, self.settings.network)
+        found = {name: torch.from_numpy(value) for name, value in arrays.items()}
         known = self.network.state_dict()
         fits = {n: v for n, v in found.items() if n in known and known[n].shape == v.shape}
         self.network.load_state_dict(fits, strict=False)
@@ -157,29 +163,35 @@ def train(
         torch.set_num_threads(settings.threads)
     world = join(device)
     try:
-        sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
-        held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
-        run = Run(settings, world)
-        if init:
-            run.start_from(init)
-        if resume:
-            run.restore(load_checkpoint(out / NAME))
-        elif (out / NAME).exists():
-            raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-        _make_folder(out)
-        batches = Batches(settings, sources, world)
-        with stop_requests() as stops:
-            _loop(run, batches, held_out, out, stops)
-        if stops:
-            if world.leads:
-                print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
-            return 128 + stops[0]
-        if world.leads:
-            write_weights(run, out / "weights.safetensors")
-            print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
-        return 0
+        return _train(settings, data_root, out, resume, init, skip_broken, world)
     finally:
-        world.close()
+        world.close()  # after the network, because DDP waits for its group when it goes
+
+
+def _train(
+    settings: Settings, data_root: Path, out: Path, resume: bool, init: Path | None, skip_broken: bool, world: World
+) -> int:
+    sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
+    held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
+    run = Run(settings, world)
+    if init:
+        run.start_from(init)
+    if resume:
+        run.restore(load_checkpoint(out / NAME))
+    elif (out / NAME).exists():
+        raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    _make_folder(out)
+    batches = Batches(settings, sources, world)
+    with stop_requests() as stops:
+        _loop(run, batches, held_out, out, stops)
+    if stops:
+        if world.leads:
+            print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
+        return 128 + stops[0]
+    if world.leads:
+        write_weights(run, out / "weights.safetensors")
+        print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
+    return 0
 
 
 def _make_folder(out: Path) -> None:

@@ -1,0 +1,88 @@
+"""Settings are read strictly; schedule, turns and order of faces by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acdc_fast.errors import InputError
+from acdc_fast.training.schedule import Phase, learning_rate, phase_at
+from acdc_fast.training.settings import Settings, build, read_settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL: dict[str, Any] = {"databases": [{"name": "mtfl"}], "phases": [{"updates": 10}]}
+
+
+def test_paper_settings_are_the_papers() -> None:
+    paper = read_settings(CONFIGS / "paper.yaml")
+    assert (paper.network.width, paper.network.stages, paper.network.variant) == (64, 4, "ac-dc")
+    assert paper.network.markups == ("2d98", "2d68", "2d5", "3d68")
+    assert (paper.optimiser.rate, paper.optimiser.beta1, paper.optimiser.power) == (5e-4, 0.9, 0.9)
+    assert (paper.optimiser.warmup, paper.optimiser.clip, paper.optimiser.ema) == (0, None, None)
+    assert paper.phases == (Phase(400_000, 128, 8),)
+    assert {s.name for s in paper.databases} == {"300w", "300wlp", "celeba", "wflw"}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_settings_read(path: Path) -> None:
+    settings = read_settings(path)
+    assert build(Settings, settings.to_dict(), "again") == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sed": 1}, "unknown field 'sed'"),
+        ({"phases": None}, "phases must be a list"),
+        ({"phases": []}, "phases must name at least one"),
+        ({"phases": [{"updates": 10, "resolution": 60}]}, r"phases\[0\].resolution must be a multiple of 8"),
+        ({"phases": [{"updates": "many"}]}, r"phases\[0\]: updates must be of type int"),
+        ({"phases": [{"resolution": 64}]}, r"phases\[0\]: field 'updates' is missing"),
+        ({"bf16": 1}, "bf16 must be of type bool"),
+        ({"seed": True}, "seed must be of type int"),
+        ({"network": {"width": 10}}, "network: width must be a positive multiple of 4"),
+        ({"network": {"variant": "dc"}}, "network: variant must be one of 'ac', 'ac.pose', 'ac-dc'"),
+        ({"augment": {"mirror": 2}}, "augment: augmentation mirror"),
+        ({"loss": {"markups": {"2d29": 1}}}, "loss.markups names '2d29'"),
+        ({"optimiser": {"rate": "fast"}}, "optimiser: rate must be of type float"),
+        ({"workers": -1}, "workers must be 0 or more"),
+    ],
+)
+def test_errors_name_the_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        build(Settings, {**SMALL, **change}, "x.yaml")
+    assert str(error.value).startswith("x.yaml")
+
+
+def test_rates_without_a_point_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("databases: [{name: mtfl}]\nphases: [{updates: 1}]\noptimiser: {rate: 5e-4}\n")
+    assert read_settings(path).optimiser.rate == 5e-4
+    path.write_text("databases: [")
+    with pytest.raises(InputError, match="not YAML"):
+        read_settings(path)
+    with pytest.raises(InputError, match=r"no\.yaml: cannot be read"):
+        read_settings(tmp_path / "no.yaml")
+
+
+def test_learning_rate_by_hand() -> None:
+    assert learning_rate(0, 100, 2e-3) == 2e-3
+    assert learning_rate(50, 100, 2e-3) == pytest.approx(2e-3 * 0.5**0.9)
+    assert learning_rate(100, 100, 2e-3) == 0
+    assert learning_rate(0, 100, 1.0, power=1, warmup=10) == pytest.approx(0.1)
+    assert learning_rate(9, 100, 1.0, power=1, warmup=10) == pytest.approx(0.91)
+
+
+def test_phases_follow_each_other() -> None:
+    phases = (Phase(3, 64, 16), Phase(2, 128, 8))
+    assert [phase_at(s, phases).resolution for s in range(7)] == [64, 64, 64, 128, 128, 128, 128]
+
+
+def test_turns_spread_out() -> None:
+    databases = [{"name": "a", "turns": 2}, {"name": "b"}, {"name": "c", "turns": 3}]
+    turns = build(Settings, {**SMALL, "databases": databases}, "x").turns
+    assert sorted(turns) == [0, 0, 1, 2, 2, 2]
+    assert np.diff([i for i, t in enumerate(turns) if t == 2]).max() <= 3

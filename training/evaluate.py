@@ -1,0 +1,130 @@
+"""``acdc-fast evaluate``: the metrics of the paper on whichever databases are present, beside the published figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acdc_fast.config import ACDCConfig
+from acdc_fast.errors import InputError
+from acdc_fast.files import written_beside
+from acdc_fast.network import ACDC
+from acdc_fast.weights import bundled, load_weights
+
+from .batches import open_source
+from .calibration import calibrate
+from .data import REGISTRY, Database
+from .figures import draw_excitations, draw_masks
+from .observations import observe_align, observe_crops
+from .report import report
+from .settings import Source
+from .tables import SUBSETS, database_tables, paper_tables
+
+#: What is looked for where --databases names none; the first that is there with --detector is the test of the whole.
+WANTED = ("mtfl-dev", "frames68", "synthetic", "300w", "aflw2000", "celeba", *(f"wflw/{s}" for s in SUBSETS))
+#: Split of each database that is nobody's training data.
+TESTS = {"mtfl-dev": "dev"}
+
+
+def load_network(path: Path) -> tuple[ACDC, int]:
+    """The eager network and the resolution that its card names (128 where it names none)."""
+    weights = load_weights(path)
+    network = ACDC(weights.config)
+    state = {name: torch.from_numpy(value) for name, value in weights.arrays.items()}
+    network.load_state_dict(state, strict=False)  # all but the batch counters, as load_weights has checked
+    return network.eval(), int(weights.card.get("resolution", 128))
+
+
+def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
+    """Databases asked for by name (``mtfl-dev``, ``wflw/pose``, ``mtfl/train[:500]``), or all test splits present."""
+    found: dict[str, Database] = {}
+    for name in names or WANTED:
+        database, _, split = name.partition("/")
+        if database not in REGISTRY:
+            raise InputError(f"--databases: unknown {database!r}; known: {', '.join(REGISTRY)}")
+        try:
+            found[name] = open_source(Source(database, split or TESTS.get(database, "test")), root, skip_broken)
+        except InputError as error:
+            if names:
+                raise
+            print(f"{name}: left out: {error}", file=sys.stderr)
+    if not found:
+        raise InputError(f"--data-root {root}: none of {', '.join(WANTED)} found there")
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", metavar="WEIGHTS", help=f"weights file, or one of the package's: {', '.join(bundled())}")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--databases", nargs="+", metavar="NAME", help="such as mtfl-dev, wflw/pose or mtfl/train[:500]")
+    parser.add_argument("--detector", action="store_true", help="through Model.align: own detector, misses count as 1.0")
+    parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5 and 6 there")
+    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence on these databases, write weights")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
+    parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit must be at least 1, not {args.limit}")
+    if not args.data_root.is_dir():
+        raise InputError(f"--data-root {args.data_root}: no such folder")
+    path = bundled().get(str(args.weights), Path(args.weights))
+    network, own = load_network(path)
+    resolution = args.resolution or own
+    if resolution < 32 or resolution % 8:
+        raise InputError(f"--resolution must be a multiple of 8 from 32, not {resolution}")
+    device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
+    network.to(device)
+    databases = open_all(args.databases, args.data_root, args.skip_broken)
+    reports: dict[str, Any] = {}
+    seen = {}
+    for name, database in databases.items():
+        if args.detector:
+            seen[name] = observe_align(path, database, resolution, args.limit)
+        else:
+            seen[name] = observe_crops(network, database, resolution, device, args.limit)
+        reports[name] = report(seen[name])
+    if args.json:
+        print(json.dumps({"weights": str(path), "resolution": resolution, "detector": args.detector, "databases": reports}))
+    else:
+        for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
+            print(text, end="\n\n")
+    if args.figures:
+        draw_figures(network.cpu(), next(iter(databases.values())), resolution, args.figures)
+    if args.calibrate:
+        calibrate(path, list(seen.values()), args.calibrate)
+    return 0
+
+
+def draw_figures(network: ACDC, database: Database, resolution: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_beside(folder / "figure6-masks.png") as beside:
+        draw_masks(network, database, resolution, beside)
+    config: ACDCConfig = network.config
+    if config.has_excitation:
+        with written_beside(folder / "figure5-excitations.png") as beside:
+            draw_excitations(network, database, resolution, beside)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="acdc-fast evaluate", description=__doc__)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args())
+    except InputError as error:
+        print(f"acdc-fast evaluate: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What a network says of the faces of a database, in image pixels: on cropped labels, or through `Model.align`.
+
+The second way opens `acdc_fast.Model`, as a user would; nothing else in the training room touches an engine.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from acdc_fast.geometry import crop_to_image
+from acdc_fast.network import ACDC
+from acdc_fast.types import Faces
+
+from .data import Database
+from .data.sample import Annotation
+from .validation import predict
+
+
+@dataclass(frozen=True)
+class Observations:
+    """N faces of a database: labels, and what each stage said. Faces that the detector missed have NaN."""
+
+    annotations: list[Annotation]
+    points: list[dict[str, np.ndarray]]  # one per stage: markup -> (N, L, 2) image pixels
+    poses: list[np.ndarray]  # one per stage: (N, 3) degrees; empty without a pose head
+    spread: dict[str, np.ndarray]  # last stage: markup -> (N, L) crop units
+    side: np.ndarray  # (N,) side of the crop in pixels
+
+    @property
+    def missed(self) -> np.ndarray:
+        """(N,) whether the detector missed the face."""
+        return np.asarray(np.isnan(self.side))
+
+    def labelled(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
+        """(N', L, 2) labels and (N',) indices of the faces that have this markup."""
+        known = np.array([i for i, a in enumerate(self.annotations) if markup in a.landmarks], np.int64)
+        return np.array([self.annotations[i].landmarks[markup] for i in known], np.float64), known
+
+    def posed(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N', 3) poses and (N',) indices of the faces that have one."""
+        known = np.array([i for i, a in enumerate(self.annotations) if a.pose is not None], np.int64)
+        return np.array([self.annotations[i].pose for i in known], np.float64).reshape(-1, 3), known
+
+
+def chosen(database: Database, limit: int | None) -> list[int]:
+    """At most ``limit`` faces, spread evenly over the database."""
+    count = len(database) if limit is None else min(limit, len(database))
+    return [int(i) for i in np.linspace(0, len(database) - 1, count).round()]
+
+
+def observe_crops(
+    network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None
+) -> Observations:
+    """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points)."""
+    outcome = predict(network, database, resolution, device, limit)
+    squares = np.stack([c.square for c in outcome.crops])
+    return Observations(
+        [database.annotation(i) for i in chosen(database, limit)],
+        [{m: crop_to_image(p, squares) for m, p in stage.items()} for stage in outcome.predicted],
+        list(outcome.pose),
+        outcome.spread,
+        squares[:, 2],
+    )
+
+
+def observe_align(
+    weights: Path, database: Database, resolution: int | None, limit: int | None = None, backend: str = "auto"
+) -> Observations:
+    """Through `acdc_fast.Model.align` on the whole picture, its own detector first; earlier stages on the same boxes."""
+    from acdc_fast.geometry import square_from_box
+    from acdc_fast.model import Model
+
+    options = {} if resolution is None else {"resolution": resolution}
+    whole = Model(weights, backend=backend, **options)
+    early = [Model(weights, backend=backend, stages=k, **options) for k in range(1, whole.config.stages)]
+    indices = chosen(database, limit)
+    annotations = [database.annotation(i) for i in indices]
+    stages, count = [*early, whole], len(indices)
+    points = [{m: np.full((count, whole.config.points[m], 2), np.nan) for m in whole.markups} for _ in stages]
+    poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
+    spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
+    side = np.full(count, np.nan)
+    for n, (index, annotation) in enumerate(zip(tqdm(indices, desc=database.name, leave=False), annotations, strict=True)):
+        picture = Image.open(io.BytesIO(database.pictures.read(database._picture(index)))).convert("RGB")
+        faces = whole.align(picture)
+        k = matching_face(faces, annotation)
+        if k is None:
+            continue
+        found = [*(m.align(picture, boxes=faces.boxes[k : k + 1]) for m in early), faces[k]]
+        side[n] = square_from_box(faces.boxes[k : k + 1])[0, 2]
+        for s, face in enumerate(found):
+            for markup in whole.markups:
+                points[s][markup][n] = face.landmarks[markup][0]
+            if face.pose is not None:
+                poses[s][n] = face.pose.yaw[0], face.pose.pitch[0], face.pose.roll[0]
+        for markup in whole.markups:
+            spread[markup][n] = faces.spread[markup][k] / side[n]
+    return Observations(annotations, points, poses, spread, side)
+
+
+def matching_face(faces: Faces, annotation: Annotation) -> int | None:
+    """The face that the labels are of: its box holds the labels' centre; of several, the one whose centre is nearest
+    in box sizes. None: missed."""
+    finest = max(annotation.landmarks.values(), key=len)
+    centre = (finest.min(0) + finest.max(0)) / 2
+    low, high = faces.boxes[:, :2], faces.boxes[:, 2:]
+    inside = ((low <= centre) & (centre <= high)).all(1)
+    if not inside.any():
+        return None
+    distance = np.linalg.norm((low + high) / 2 - centre, axis=1) / np.sqrt((high - low).prod(1))
+    return int(np.argmin(np.where(inside, distance, np.inf)))
