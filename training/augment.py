@@ -161,7 +161,7 @@ def crop_face(
         image = image[:, ::-1]
         landmarks = {m: (p * (-1, 1) + (1, 0))[MIRROR[m]] for m, p in landmarks.items()}
         weights = {m: w[MIRROR[m]] for m, w in weights.items()}
-        pose = None if pose is None else pose * np.float32([-1, 1, -1])
+        pose = None if pose is None else pose * np.array([-1, 1, -1], np.float32)
     for markup, points in landmarks.items():
         weights[markup] *= ((points > 0) & (points < 1)).all(1)
     if rng is not None and how is not None:
@@ -202,7 +202,8 @@ def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -
         image = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < how.jpeg:
         quality = int(rng.integers(25, 90))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
     return image
 
 

@@ -115,9 +115,9 @@ def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
             slope[:, :, :17] = np.einsum("npij,nkpj->nkpi", across, slope[:, :, :17])
         far = np.linalg.norm(left, axis=2) / NOISE
         weight = np.minimum(1, HUBER / np.maximum(far, 1e-9)) / NOISE**2
-        slope = slope.reshape(count, 6 + offsets, 136)
-        weighted = slope * np.repeat(weight, 2, 1)[:, None]
-        normal = weighted @ slope.transpose(0, 2, 1)
+        rows = slope.reshape(count, 6 + offsets, 136)
+        weighted = rows * np.repeat(weight, 2, 1)[:, None]
+        normal = weighted @ rows.transpose(0, 2, 1)
         normal[:, range(6 + offsets), range(6 + offsets)] += prior + 1e-9
         pull = (weighted @ left.reshape(count, 136, 1))[..., 0]
         pull[:, 6:] -= prior[6:] * coefficients
@@ -167,7 +167,7 @@ def _share(flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(N, 85, 2), (N, 17, 2) → (N, 17, 1): how far between jaw and front the outline seen lies, 0 to 1."""
     way = flat[:, :17] - flat[:, 68:]
     along = ((seen - flat[:, 68:]) * way).sum(2, keepdims=True)
-    return np.clip(along / np.maximum((way**2).sum(2, keepdims=True), 1e-9), 0, 1)
+    return np.asarray(np.clip(along / np.maximum((way**2).sum(2, keepdims=True), 1e-9), 0, 1))
 
 
 def _turning(turned: np.ndarray) -> np.ndarray:
@@ -183,4 +183,4 @@ def _rotation(vector: np.ndarray) -> np.ndarray:
     x, y, z = (vector / np.maximum(angle[:, 0], 1e-12)).T
     o = np.zeros_like(x)
     cross = np.stack([o, -z, y, z, o, -x, -y, x, o], 1).reshape(-1, 3, 3)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)

@@ -6,12 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from acdc_fast.training.augment import (
+    MIRROR,
+    Augmentation,
+    crop_face,
+    face_square,
+    occlude,
+    photometry,
+    turned_pose,
+    warp,
+)
+from acdc_fast.training.data import Sample
 
 from acdc_fast.config import MARKUP_POINTS
 from acdc_fast.crops import crop_faces
 from acdc_fast.geometry import crop_to_image, euler_to_matrix, matrix_to_euler, square_from_box, square_from_points
-from acdc_fast.training.augment import MIRROR, Augmentation, crop_face, face_square, occlude, photometry, turned_pose, warp
-from acdc_fast.training.data import Sample
 
 RNG = np.random.default_rng(5)
 ONLY_GEOMETRY = Augmentation(occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0)
@@ -30,13 +39,14 @@ def test_mirror_twice_is_the_identity(markup: str) -> None:
     assert (table[table] == np.arange(len(table))).all() and (table != np.arange(len(table))).any()
 
 
-#: (left, right) of the image in WFLW's, iBUG's and CelebA's markups: jaw ends, outer brows, outer and inner eye corners,
+#: (left, right) of the image in WFLW's, iBUG's and CelebA's markups: jaw ends, brows, outer and inner eye corners,
 #: upper lids, nostrils, mouth corners, inner lips, pupils; and points on the middle line.
 PAIRS = {
-    "2d98": ([(0, 32), (15, 17), (33, 46), (37, 42), (38, 50), (41, 47), (55, 59), (60, 72), (64, 68), (61, 71), (67, 73),
-              (65, 75), (76, 82), (77, 81), (87, 83), (88, 92), (95, 93), (96, 97)], [16, 51, 54, 57, 79, 85, 90, 94]),
-    "2d68": ([(0, 16), (7, 9), (17, 26), (21, 22), (31, 35), (36, 45), (39, 42), (37, 44), (41, 46), (40, 47), (48, 54),
-              (49, 53), (59, 55), (60, 64), (61, 63), (67, 65)], [8, 27, 30, 33, 51, 57, 62, 66]),
+    "2d98": ([(0, 32), (15, 17), (33, 46), (37, 42), (38, 50), (41, 47), (55, 59), (60, 72), (64, 68), (61, 71),
+              (67, 73), (65, 75), (76, 82), (77, 81), (87, 83), (88, 92), (95, 93), (96, 97)],
+             [16, 51, 54, 57, 79, 85, 90, 94]),
+    "2d68": ([(0, 16), (7, 9), (17, 26), (21, 22), (31, 35), (36, 45), (39, 42), (37, 44), (41, 46), (40, 47),
+              (48, 54), (49, 53), (59, 55), (60, 64), (61, 63), (67, 65)], [8, 27, 30, 33, 51, 57, 62, 66]),
     "2d5": ([(0, 1), (3, 4)], [2]),
 }  # fmt: skip
 
@@ -137,7 +147,7 @@ def test_pose_turns_and_mirrors_with_the_picture(pose: tuple[float, float, float
     clockwise = flat @ np.array([[c, s], [-s, c]])  # x right, y down: (1, 0) → (cos, sin)
     turned = turned_pose(np.float32(pose), angle)
     assert np.allclose(seen(head, turned), clockwise, atol=1e-5)
-    assert pose == (0, 0, 0) or not np.allclose(turned, np.float32(pose) + (0, 0, angle), atol=1)  # not roll alone
+    assert pose == (0, 0, 0) or not np.allclose(turned, np.add(pose, (0, 0, angle)), atol=1)  # not roll alone
     mirrored = np.array(pose) * (-1, 1, -1)
     assert np.allclose(seen(head * (-1, 1, 1), mirrored), flat * (-1, 1), atol=1e-9)
 

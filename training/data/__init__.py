@@ -16,7 +16,7 @@ from typing import cast
 from acdc_fast.errors import InputError
 
 from .derived import FACE_MODEL, with_boxes, with_fit
-from .sample import Annotation, Chosen, Database, Extended, Sample
+from .sample import Annotation, Chosen, Database, Extended, Sample, readable
 
 #: name -> (module, function, splits); the first split is the one opened where none is named.
 REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -32,13 +32,14 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "mtfl-dev": ("mtfl", "open_mtfl", ("dev",)),
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
     "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test")),
+    "skinned": (".synthesis.dataset", "open_skinned", ("train", "test")),
+    "turned": (".synthesis.dataset", "open_turned", ("train", "test")),
 }  # fmt: skip
 
 __all__ = ["REGISTRY", "Annotation", "Chosen", "Database", "Extended", "Sample", "open_database"]
 
 
-#: Databases whose faces get the detector's boxes (the others have boxes of their own or would be read whole for it), and
-#: those whose pose is fitted to their 68 points.
+#: Databases whose faces get the detector's boxes, and those whose pose is fitted to their 68 points.
 BOXED = ("mtfl", "mtfl-dev", "frames68")
 FITTED = ("frames68",)
 
@@ -48,10 +49,11 @@ def open_database(
 ) -> Database:
     """A database under ``root`` (the folder that the database's own archive unpacks to, or that holds the packed tar).
 
-    ``skip_broken`` leaves out faces whose annotation is broken or whose picture is missing and lists them in
-    ``.skipped``; otherwise the first one raises. ``derived`` adds labels that the database does not bring (`derived`:
-    the detector's boxes; fitted poses where ``ict_facekit.npz`` lies in ``root`` too), made once and cached. Raises `InputError` for an unknown name or split, and for files that
-    are missing or broken, with file and line.
+    ``skip_broken`` leaves out faces whose annotation or picture is broken or missing and lists them in ``.skipped``
+    (every picture is then decoded once, which takes a while); otherwise a bad annotation raises here and a bad picture
+    when it is asked for. ``derived`` adds labels that the database does not bring, made once and cached
+    (`data.derived`): the detector's boxes, and fitted poses where ``ict_facekit.npz`` lies in ``root`` too. Raises
+    `InputError` for an unknown name or split, and for files that are missing or broken, with file and line.
     """
     if name not in REGISTRY:
         raise InputError(f"unknown database {name!r}; known: {', '.join(REGISTRY)}")
@@ -61,6 +63,8 @@ def open_database(
         raise InputError(f"{name} has splits {', '.join(splits)}, not {chosen!r}")
     opener = getattr(importlib.import_module(f".{module}", __name__), function)
     database = cast(Database, opener(Path(root), chosen, skip_broken))
+    if skip_broken:
+        database = readable(database)
     if derived and name in BOXED:
         database = with_boxes(database)
     if derived and name in FITTED:

@@ -1,9 +1,9 @@
 """CelebA (Liu, Luo, Wang, Tang, ICCV 2015): 5 points in text lists; official splits 162 770, 19 867 and 19 962.
 
 With the pictures in the wild (``img_celeba`` and ``list_landmarks_celeba.txt``) those are used and the rectangles of
-``list_bbox_celeba.txt`` (x, y, width, height) come as attribute ``rect`` (xyxy); they are no detector's boxes. Otherwise
-the aligned pictures (``img_align_celeba``, ``list_landmarks_align_celeba.txt``), to which the rectangles do not apply.
-Lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
+``list_bbox_celeba.txt`` (x, y, width, height) come as attribute ``rect`` (xyxy); they are no detector's boxes.
+Otherwise the aligned pictures (``img_align_celeba``, ``list_landmarks_align_celeba.txt``), to which the rectangles do
+not apply. Lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -130,8 +131,9 @@ def _cached(database: Database, kind: str, make: Callable[[], dict[str, np.ndarr
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             _note(f"{path}: broken ({error}); made anew")
     values = make()
+    save: Any = np.savez  # whose stubs differ from one numpy to the next
     with written_beside(path) as beside:
-        np.savez(beside, **values)
+        save(beside, **values)
     return values
 
 

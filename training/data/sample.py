@@ -101,6 +101,8 @@ class TarPictures:
 
 def decode_grey(data: bytes, where: str) -> np.ndarray:
     """An encoded picture as (H, W) uint8 grey, in the orientation of its stored pixels. Raises `InputError`."""
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[len(data) // 2 :]:  # decoders fill the rest with grey
+        raise InputError(f"{where}: a JPEG that ends too early")
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
@@ -203,6 +205,22 @@ class Chosen(Database):
 
     def annotation(self, index: int) -> Annotation:
         return self.base.annotation(int(self.indices[index]))
+
+
+def readable(database: Database) -> Database:
+    """The faces whose annotation and picture can be read; the others are added to ``.skipped``."""
+    good, bad = [], []
+    for index in range(len(database)):
+        try:
+            database[index]
+            good.append(index)
+        except InputError as error:
+            bad.append(str(error))
+    if not bad:
+        return database
+    chosen = Chosen(database, good)
+    chosen.skipped = (*database.skipped, *bad)
+    return chosen
 
 
 class Extended(Database):

@@ -2,7 +2,7 @@
 
 Folders AFW, HELEN, IBUG, LFPW and their mirror images in AFW_Flip, HELEN_Flip, … . A face is a test face when the
 picture of 300W that it was made from is one: IBUG, LFPW's ``image_test`` and HELEN's test set. HELEN's file names do
-not tell, so the splits "train" and "test" read the names in 300W's ``helen/testset``, which must lie under the same root.
+not tell, so "train" and "test" read the names in 300W's ``helen/testset``, which must lie under the same root.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from acdc_fast.training.data import derived
+from acdc_fast.training.data.sample import Extended, FolderPictures, Table
 
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import box_from_points
-from acdc_fast.training.data import derived
-from acdc_fast.training.data.sample import Extended, FolderPictures, Table
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
 
@@ -23,9 +23,9 @@ def table(count: int = 3, shift: float = 0.0) -> Table:
 
 def test_match_takes_the_box_of_the_face() -> None:
     expected = box_from_points(FIVE[None])[0]
-    near = expected + (3, -2, 5, 4)
-    beside = expected + (120, 0, 120, 0)
-    grown = expected + (-60, -60, 60, 60)
+    near = expected + np.array([3, -2, 5, 4])
+    beside = expected + np.array([120, 0, 120, 0])
+    grown = expected + np.array([-60, -60, 60, 60])
     assert np.allclose(derived.match(np.stack([beside, near, grown]), expected), near, atol=1e-4)
     assert np.isnan(derived.match(np.stack([beside, grown]), expected)).all()
     assert np.isnan(derived.match(np.empty((0, 4)), expected)).all()

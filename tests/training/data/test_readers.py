@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from scipy.io import savemat
-
-from acdc_fast.errors import InputError
 from acdc_fast.training.data import REGISTRY, open_database
 from acdc_fast.training.data.frames68 import is_held_out, person
 from acdc_fast.training.data.sample import Chosen
+from scipy.io import savemat
+
+from acdc_fast.errors import InputError
 
 
 def jpeg(width: int = 20, height: int = 16, level: int = 100) -> bytes:
@@ -87,6 +87,11 @@ def test_broken_picture_is_named(tmp_path: Path) -> None:
     path.write_bytes(data.replace(jpeg(), b"\0" * len(jpeg())))
     with pytest.raises(InputError, match=r"mtfl-train\.tar:a\.jpg: not a picture"):
         open_database("mtfl", tmp_path, derived=False)[0]
+    path.write_bytes(data.replace(jpeg()[-40:], b"\0" * 40))
+    with pytest.raises(InputError, match=r"mtfl-train\.tar:a\.jpg: a JPEG that ends too early"):
+        open_database("mtfl", tmp_path, derived=False)[0]
+    database = open_database("mtfl", tmp_path, skip_broken=True, derived=False)
+    assert len(database) == 0 and len(database.skipped) == 1 and "a.jpg" in database.skipped[0]
 
 
 def test_frames_are_split_by_person(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_wflw(tmp_path: Path) -> None:
 
 
 def celeba(root: Path, folder: str, landmarks: str) -> None:
-    columns = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    columns = " ".join(f"{p}_{a}" for p in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for a in "xy")
     rows = [f"00000{k}.jpg  {k}9  109  106  113   77  142   73  152  108  154" for k in (1, 2, 3)]
     write(root / "Anno" / landmarks, "\n".join(["3", columns, *rows]) + "\n")
     write(root / "Anno/list_bbox_celeba.txt", "3\nimage_id x_1 y_1 width height\n" + "".join(
