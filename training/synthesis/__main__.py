@@ -12,7 +12,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in paralle
 
 from acdc_fast.errors import AcdcError
 
-from .dataset import PEOPLE, SHOTS, SIZE, draw_many, synthetic, turned, write_drawn
+from .dataset import PEOPLE, SHOTS, SIZE, draw_many, skinned, synthetic, turned, write_drawn
+
+SOURCES = {"synthetic": synthetic, "skinned": skinned, "turned": turned}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
     parser.add_argument(
-        "--source", choices=["synthetic", "turned"], default="synthetic",
-        help="rendered people, or the real faces of the 68-point frames turned to new poses (default: synthetic)",
+        "--source", choices=sorted(SOURCES), default="synthetic",
+        help="rendered people (default), the same with real skin, or real faces turned to new poses",
     )  # fmt: skip
     parser.add_argument("--split", choices=sorted(PEOPLE), default="train", help="people to draw (default: train)")
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of a picture's side (default: {SIZE})")
@@ -47,11 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    database = (
-        turned(options.data_root, options.split)
-        if options.source == "turned"
-        else synthetic(options.data_root, options.split, length=10**9, size=options.size)
-    )
+    sized = {} if options.source == "turned" else {"length": 1_000_000, "size": options.size}
+    database = SOURCES[options.source](options.data_root, options.split, **sized)
     if options.sheet:
         from .sheet import contact_sheet
 

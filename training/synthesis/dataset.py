@@ -25,6 +25,7 @@ from ..data.frames68 import open_frames68
 from ..data.sample import Annotation, Database, Extended, Sample, Table, TarPictures
 from .mesh import FILE, FaceModel, load_model
 from .render import Person, Rendered, make_person, render
+from .realskin import take_skin
 from .turn import MARKUPS as TURNED_MARKUPS
 from .turn import Fitted, Turner, fit_face, further_pose
 
@@ -53,6 +54,24 @@ def _person(path: str, seed: int) -> Person:
 def _draw_person(root: str, split: str, size: int, index: int) -> Rendered:
     person = _person(root, PEOPLE[split] + index // SHOTS)
     return render(_model(root), person, index % SHOTS, size)
+
+
+@lru_cache(maxsize=8)
+def _skinned_person(root: str, split: str, base: Database, number: int) -> Person:
+    """The person of this number with the skin of one of the real faces."""
+    rng = np.random.default_rng([5, PEOPLE[split] + number])
+    for _ in range(8):  # faces seen from the side show too little
+        sample, fit = _fitted(root, base, int(rng.integers(len(base))))
+        if abs(fit.pose[0]) < 25:
+            break
+    tone = float(np.clip(rng.normal(0.42, 0.16), 0.07, 0.75))
+    skin = take_skin(_turner(root), sample.image, fit, sample.landmarks["2d68"], tone)
+    return make_person(_model(root), PEOPLE[split] + PEOPLE["test"] // 2 + number, skin)
+
+
+@lru_cache(maxsize=8)
+def _draw_skinned(root: str, split: str, size: int, base: Database, index: int) -> Rendered:
+    return render(_model(root), _skinned_person(root, split, base, index // SHOTS), index % SHOTS, size)
 
 
 @lru_cache(maxsize=2)
@@ -131,6 +150,12 @@ def turned(root: Path, split: str = "train") -> Drawn:
     return Drawn("turned", split, TURNED_MARKUPS, SHOTS * len(base), partial(_draw_turned, str(root), base))
 
 
+def skinned(root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> Drawn:
+    """Rendered people with skin taken from the 68-point frames under ``root``, drawn on the fly."""
+    base = synthetic(root, split) and open_frames68(root, split)
+    return Drawn("skinned", split, MARKUPS, length, partial(_draw_skinned, str(root), split, size, base))
+
+
 def open_synthetic(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
     """``synthetic-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly from the model there."""
     stored = root / f"synthetic-{split}.tar"
@@ -141,6 +166,12 @@ def open_turned(root: Path, split: str = "train", skip_broken: bool = False) -> 
     """``turned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
     stored = root / f"turned-{split}.tar"
     return open_drawn(stored, "turned", split) if stored.is_file() else turned(root, split)
+
+
+def open_skinned(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """``skinned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
+    stored = root / f"skinned-{split}.tar"
+    return open_drawn(stored, "skinned", split) if stored.is_file() else skinned(root, split)
 
 
 def open_drawn(path: Path, name: str = "synthetic", split: str = "train") -> Database:

@@ -48,6 +48,8 @@ def make_person(model: FaceModel, seed: int, texture: np.ndarray | None = None) 
     """The person of this seed. ``texture``: reflectance to use in place of the painted one."""
     rng = np.random.default_rng([1, seed])
     edges = brow_edges(rng.normal(0, 0.005), float(np.clip(rng.normal(1, 0.3), 0.45, 1.8)), rng.normal(0, 0.006))
+    if texture is not None:  # whose brows lie where the layout has them
+        edges = brow_edges(0.0, 1.0, 0.0)
     looks = sample_looks(rng, edges)
     vertices = sample_identity(model, rng)
     skin = paint(looks, rng) if texture is None else texture

@@ -16,9 +16,12 @@ from made_up import model, write
 from acdc_fast.errors import InputError
 from acdc_fast.training.data import open_database
 from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, open_drawn, synthetic, write_drawn
+from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
 from acdc_fast.training.synthesis.mesh import load_model
 from acdc_fast.training.synthesis.pose import head_to_camera
+from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
+from acdc_fast.training.synthesis.skin import SIZE
 from acdc_fast.training.synthesis.turn import Fitted, Turner, further_pose
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
@@ -133,6 +136,26 @@ def test_turned_face_carries_its_texture(folder: Path) -> None:
     assert checked > 25
     border = np.abs(result.image.astype(int) - image)[[0, -1]]
     assert border.mean() < 2  # the picture's edge stays
+
+
+def test_real_skin_lands_where_its_points_are(folder: Path) -> None:
+    """Dark spots on the picture's mouth corners and brow ends are dark spots there in the layout, though the fit misses them."""
+    turner = Turner(model(), folder / "ict_facekit.npz")
+    _, fit, flat = photograph((8, 0, 0))
+    fixed = turner.points.read(flat, 0.0)["2d68"][:, :2]
+    seen = fixed + [3.0, -2.0]  # the face in the picture lies beside the fit
+    image = np.full((180, 200), 160, np.uint8)
+    spots = (17, 26, 48, 54)
+    for k in spots:
+        cv2.circle(image, tuple(np.rint(seen[k] * 16).astype(int).tolist()), 3 * 16, 30, -1, cv2.LINE_AA, 4)
+    skin = take_skin(turner, image, fit, seen, tone=0.4)
+    assert skin.shape == (SIZE, SIZE) and np.isfinite(skin).all() and abs(float(np.median(skin)) - 0.4) < 0.1
+    places = surface_points((BROW_UPPER, BROW_LOWER))["2d68"]
+    for k in spots:
+        u, v = np.rint(places[k - 17] * SIZE - 0.5).astype(int)
+        window = skin[v - 15 : v + 16, u - 15 : u + 16]
+        rows, columns = np.nonzero(window < 0.5 * np.median(skin))
+        assert abs(rows.mean() - 15) < 4 and abs(columns.mean() - 15) < 4, k
 
 
 def test_faces_turn_further_away() -> None:
