@@ -72,7 +72,7 @@ def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.nd
 
 
 def calibrate(path: Path, seen: Sequence[Observations], out: Path) -> dict[str, tuple[float, float]]:
-    """Writes the weights with the confidence fitted to these observations; markups without labels keep what they had."""
+    """Writes the weights with the confidence fitted to these observations; markups without labels keep theirs."""
     weights = load_weights(path)
     found = dict(weights.calibration)
     for markup in weights.config.order:
@@ -83,7 +83,7 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path) -> dict[str, 
             error = expected_calibration_error(1 / (1 + np.exp(a * np.log(np.maximum(spread, 1e-6)) + b)), right)
             print(f"{markup}: a {a:.3f}, b {b:.3f}, {right.mean():.1%} of {len(right)} points right, ECE {error:.3f}")
     if not found:
-        raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup that the weights give")
+        raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
     save_weights(out, Weights(weights.config, weights.arrays, weights.markups, found, weights.card))
     print(json.dumps(found))
     return found

@@ -59,15 +59,17 @@ def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", metavar="WEIGHTS", help=f"weights file, or one of the package's: {', '.join(bundled())}")
+    parser.add_argument("weights", metavar="WEIGHTS", help=f"file, or a name: {', '.join(bundled())}")
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
-    parser.add_argument("--databases", nargs="+", metavar="NAME", help="such as mtfl-dev, wflw/pose or mtfl/train[:500]")
-    parser.add_argument("--detector", action="store_true", help="through Model.align: own detector, misses count as 1.0")
+    parser.add_argument(
+        "--databases", nargs="+", metavar="NAME", help="such as mtfl-dev, wflw/pose or mtfl/train[:500]"
+    )
+    parser.add_argument("--detector", action="store_true", help="through Model.align: misses count as 1.0")
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5 and 6 there")
-    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence on these databases, write weights")
+    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
     parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
@@ -95,7 +97,11 @@ def run(args: argparse.Namespace) -> int:
             seen[name] = observe_crops(network, database, resolution, device, args.limit)
         reports[name] = report(seen[name])
     if args.json:
-        print(json.dumps({"weights": str(path), "resolution": resolution, "detector": args.detector, "databases": reports}))
+        print(
+            json.dumps(
+                {"weights": str(path), "resolution": resolution, "detector": args.detector, "databases": reports}
+            )
+        )
     else:
         for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
             print(text, end="\n\n")

@@ -71,15 +71,14 @@ def observe_crops(
 
 
 def observe_align(
-    weights: Path, database: Database, resolution: int | None, limit: int | None = None, backend: str = "auto"
+    weights: Path, database: Database, resolution: int, limit: int | None = None, backend: str = "auto"
 ) -> Observations:
-    """Through `acdc_fast.Model.align` on the whole picture, its own detector first; earlier stages on the same boxes."""
+    """Through `acdc_fast.Model.align` on the whole picture, own detector; earlier stages on the same boxes."""
     from acdc_fast.geometry import square_from_box
     from acdc_fast.model import Model
 
-    options = {} if resolution is None else {"resolution": resolution}
-    whole = Model(weights, backend=backend, **options)
-    early = [Model(weights, backend=backend, stages=k, **options) for k in range(1, whole.config.stages)]
+    whole = Model(weights, backend=backend, resolution=resolution)
+    early = [Model(weights, backend=backend, stages=k, resolution=resolution) for k in range(1, whole.config.stages)]
     indices = chosen(database, limit)
     annotations = [database.annotation(i) for i in indices]
     stages, count = [*early, whole], len(indices)
@@ -87,7 +86,9 @@ def observe_align(
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
     side = np.full(count, np.nan)
-    for n, (index, annotation) in enumerate(zip(tqdm(indices, desc=database.name, leave=False), annotations, strict=True)):
+    for n, (index, annotation) in enumerate(
+        zip(tqdm(indices, desc=database.name, leave=False), annotations, strict=True)
+    ):
         picture = Image.open(io.BytesIO(database.pictures.read(database._picture(index)))).convert("RGB")
         faces = whole.align(picture)
         k = matching_face(faces, annotation)

@@ -15,7 +15,7 @@ PROFILES, FRONTAL = (1, 5), 3
 
 
 def report(seen: Observations) -> dict[str, Any]:
-    """Errors in %, angles in degrees. Misses count as error 100 % of the normaliser; poses of missed faces are left out."""
+    """Errors in %, angles in degrees. A miss counts as error 100 %; poses of missed faces are left out."""
     values: dict[str, Any] = {"faces": len(seen.annotations), "missed": int(seen.missed.sum()), "markups": {}}
     for markup in seen.points[-1]:
         target, known = seen.labelled(markup)

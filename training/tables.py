@@ -34,7 +34,9 @@ def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | 
     lines = [["", *heads], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads) + 1)]
     text = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     ]
     rule = "-" * len(text[0])

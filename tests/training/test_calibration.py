@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from acdc_fast.training.calibration import expected_calibration_error, fit_confidence
 
 

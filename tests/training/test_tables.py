@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.observations import Observations, matching_face
 from acdc_fast.training.report import report
 from acdc_fast.training.tables import SUBSETS, database_tables, paper_tables, table
+
 from acdc_fast.types import Faces
 
 FACE = np.array([[0, 0], [10, 0], [5, 6], [2, 10], [8, 10]], np.float32) + 20
@@ -17,7 +17,9 @@ FACE = np.array([[0, 0], [10, 0], [5, 6], [2, 10], [8, 10]], np.float32) + 20
 def observations() -> Observations:
     """Four faces; stage 1 is off by 2 of 10, stage 2 by 1, along the eyes; the last face is missed."""
     annotations = [
-        Annotation(source="x", name=str(i), landmarks={"2d5": FACE}, attributes={"pose": c}, pose=np.float32([10 * i, 0, 0]))
+        Annotation(
+            source="x", name=str(i), landmarks={"2d5": FACE}, attributes={"pose": c}, pose=np.float32([10 * i, 0, 0])
+        )
         for i, c in enumerate((3, 1, 3, 5))
     ]
     stages, poses = [], []
@@ -64,7 +66,7 @@ def test_paper_tables_hold_the_published_figures_and_ours() -> None:
     first, failures, areas, aflw, pose = paper_tables(reports)
     rows = {line.split("  ")[0]: line.split() for line in first.splitlines()}
     assert rows["AC-DC"] == ["AC-DC", "4.49", "7.76", "4.45", "4.35", "4.25", "5.57", "5.21"]
-    assert rows["ours"] == ["ours", *["5.12"] * 6, "–"]  # banker's rounding of 5.125; the subset that is absent is a dash
+    assert rows["ours"] == ["ours", *["5.12"] * 6, "–"]  # the subset that is absent is a dash
     assert "7.25" in failures and "17.30" in failures
     assert "40.50" in areas and "57.50" in areas
     assert aflw.splitlines()[-2].split() == ["ours", "3.00", "4.00", "5.00", "4.00"]

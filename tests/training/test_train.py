@@ -1,4 +1,4 @@
-"""The training loop: learns, resumes bit for bit, survives kill -9 while writing, stops on signals, runs on two processes."""
+"""The training loop: learns, resumes bit for bit after a kill -9, stops on signals, runs on two processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from faces import SETTINGS, write_faces
-
-from acdc_fast.errors import InputError
 from acdc_fast.training.batches import Batches, open_source
 from acdc_fast.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.distributed import World
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, build, read_settings
 from acdc_fast.training.train import train
+from faces import SETTINGS, write_faces
+
+from acdc_fast.errors import InputError
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,16 +69,22 @@ def test_a_run_writes_weights_history_and_a_checkpoint(root: Path, small: Settin
 
 
 def test_it_learns(root: Path, tmp_path: Path) -> None:
-    values = {"network": {"width": 8, "stages": 1, "variant": "ac", "markups": ["2d5"]}, "databases": [{"name": "mtfl"}],
-              "phases": [{"updates": 150, "resolution": 32, "batch": 4}], "optimiser": {"rate": 0.01, "clip": 1.0},
-              "augment": {"rotation": 0, "occluder": 0, "mirror": 0}, "workers": 0, "log_every": 10}  # fmt: skip
+    values = {
+        "network": {"width": 8, "stages": 1, "variant": "ac", "markups": ["2d5"]},
+        "databases": [{"name": "mtfl"}],
+        "phases": [{"updates": 150, "resolution": 32, "batch": 4}],
+        "optimiser": {"rate": 0.01, "clip": 1.0},
+        "augment": {"rotation": 0, "occluder": 0, "mirror": 0},
+        "workers": 0,
+        "log_every": 10,
+    }
     assert train(build(Settings, values, "here"), root, tmp_path, device="cpu") == 0
     curve = [loss for _, loss in losses(tmp_path)]
     assert curve[-1] < 0.5 * curve[0], curve
 
 
 def test_resume_is_exact_after_a_kill_while_writing(root: Path, small: Settings, tmp_path: Path) -> None:
-    """The process dies with half of its fourth checkpoint written; what it wrote before is whole and goes on bit for bit."""
+    """The process dies with half of its fourth checkpoint written; the third is whole and goes on bit for bit."""
     assert train(small, root, tmp_path / "whole", device="cpu") == 0
     script = f"""
 import io, os, signal, sys
@@ -113,7 +119,9 @@ train.main()
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "long.yaml").write_text(SETTINGS.replace("updates: 4", "updates: 4000").replace("minutes: 0", "minutes: 60"))
+    (tmp_path / "long.yaml").write_text(
+        SETTINGS.replace("updates: 4", "updates: 4000").replace("minutes: 0", "minutes: 60")
+    )
     arguments = command(root, tmp_path / "out")
     arguments[arguments.index("--config") + 1] = str(tmp_path / "long.yaml")
     process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
