@@ -1,0 +1,193 @@
+"""The native engine against the eager network in float64: values, variants, hostile weights, bad input."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nets import arrays, crops, lively
+
+from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.engines.native import NativeEngine
+from acdc_fast.errors import BackendUnavailable, InputError
+from acdc_fast.types import Prediction
+
+CROP_UNITS, DEGREES = 2e-5, 0.01  # the contract's
+MASK = 5e-4  # of values in [0, 1]: exponentials of logits that float32 holds to about 1e-5, divided by 1 − floor
+
+
+def errors(got: Prediction, truth: Prediction) -> dict[str, float]:
+    """Largest differences of one stage."""
+
+    def worst(a: Any, b: Any) -> float:
+        difference = np.abs(np.asarray(a, np.float64) - np.asarray(b))
+        assert not np.isnan(difference).any()
+        return float(difference.max())
+
+    return {
+        "landmarks": max(worst(got.landmarks[k], truth.landmarks[k]) for k in truth.landmarks),
+        "covariance": max(worst(got.covariance[k], truth.covariance[k]) for k in truth.landmarks),
+        "pose": 0.0 if truth.pose is None else worst(got.pose, truth.pose),
+        "mask": worst(got.mask, truth.mask),
+    }
+
+
+def eager(network: ACDC, x: np.ndarray, dtype: torch.dtype = torch.float64) -> tuple[Prediction, ...]:
+    with torch.no_grad():
+        return copy.deepcopy(network).to(dtype)(torch.from_numpy(x).to(dtype), all_stages=True).stages
+
+
+def check(network: ACDC, x: np.ndarray, **engine: Any) -> None:
+    got = NativeEngine(network.config, arrays(network), **engine)(x, all_stages=True)
+    truth = eager(network, x)
+    assert got.stages is not None and len(got.stages) == len(truth)
+    for ours, theirs in zip(got.stages, truth, strict=True):
+        assert (ours.pose is None) == (theirs.pose is None)
+        e = errors(ours, theirs)
+        assert e["landmarks"] <= CROP_UNITS and e["covariance"] <= CROP_UNITS and e["pose"] <= DEGREES, e
+        assert e["mask"] <= MASK, e
+
+
+@pytest.mark.parametrize(
+    ("width", "side"), [(4, 32), (8, 40), (12, 48), (16, 32), (16, 64), (16, 88), (20, 32), (32, 40), (48, 32), (64, 32)]
+)
+def test_agrees_with_float64(width: int, side: int) -> None:
+    check(lively(width=width), crops(2, side))
+
+
+def test_agrees_at_full_resolution() -> None:
+    check(lively(width=16), crops(1, 128))
+
+
+@pytest.mark.parametrize("variant", ["ac", "ac+pose", "ac-dc"])
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_variants(variant: str, stages: int) -> None:
+    check(lively(width=8, variant=variant, stages=stages), crops())
+
+
+@pytest.mark.parametrize(
+    "markups", [("2d98",), ("2d68", "2d5"), ("2d98", "2d68", "2d29", "2d5"), ("3d68",), ("2d5", "3d68")]
+)
+def test_markups(markups: tuple[str, ...]) -> None:
+    variant = "ac-dc" if "3d68" in markups else "ac"
+    check(lively(width=16, variant=variant, markups=markups, stages=2), crops())
+
+
+@pytest.mark.parametrize("masked", [("2d5",), ("3d68",), ("2d98", "3d68")])
+def test_mask_of_some_markups(masked: tuple[str, ...]) -> None:
+    check(lively(width=8, mask_markups=masked), crops())
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+def test_stream_fraction(fraction: float) -> None:
+    check(lively(width=16, stream_fraction=fraction, stages=2), crops())
+
+
+def test_fewer_stages_and_no_mask() -> None:
+    network, x = lively(width=8, stages=4), crops()
+    engine = NativeEngine(network.config, arrays(network))
+    all_of_them, two = engine(x, all_stages=True), engine(x, stages=2, mask=False)
+    assert two.mask is None and two.stages is None and all_of_them.stages is not None
+    for name, points in two.landmarks.items():
+        np.testing.assert_array_equal(points, all_of_them.stages[1].landmarks[name])
+    np.testing.assert_array_equal(engine(x).mask, all_of_them.mask)
+
+
+def test_an_empty_batch() -> None:
+    network = lively(width=8)
+    p = NativeEngine(network.config, arrays(network))(crops(0))
+    assert p.landmarks["2d98"].shape == (0, 98, 2) and p.pose.shape == (0, 3) and p.mask.shape == (0, 1, 32, 32)
+
+
+HOSTILE = {
+    "large logits": lambda n: [t.mul_(30) for t in n.gtn.transfer.values()],
+    "near one-hot": lambda n: [n.gtn.transfer[m].mul_(3000) for m in ("2d98", "3d68")],
+    "some maps constant": lambda n: [t[::3].zero_() for t in n.gtn.transfer.values()],
+    "all maps constant": lambda n: [t.zero_() for t in n.gtn.transfer.values()],
+    "denormal weights": lambda n: [m.weight.mul_(1e-39) for m in n.modules() if isinstance(m, torch.nn.Conv2d)],
+    "denormal logits": lambda n: [t.mul_(1e-39) for t in n.gtn.transfer.values()],
+    "dead channels": lambda n: [m.bias.sub_(3) for m in n.modules() if isinstance(m, torch.nn.BatchNorm2d)],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_weights(kind: str) -> None:
+    """Such weights can be worse conditioned than float32 is able to answer: eager float32 shows by how much."""
+    network, x = lively(width=16, stages=2), crops(4)
+    with torch.no_grad():
+        HOSTILE[kind](network)
+    got = NativeEngine(network.config, arrays(network))(x, all_stages=True).stages
+    truth, plain = eager(network, x), eager(network, x, torch.float32)
+    assert got is not None
+    for ours, single, exact in zip(got, plain, truth, strict=True):
+        mine, theirs = errors(ours, exact), errors(single, exact)
+        for name, tolerance in (("landmarks", CROP_UNITS), ("covariance", CROP_UNITS), ("pose", DEGREES), ("mask", MASK)):
+            assert mine[name] <= max(tolerance, 2 * theirs[name]), (kind, name, mine, theirs)
+
+
+def test_constant_maps_give_the_middle_and_no_mask() -> None:
+    network = lively(width=8, stages=1)
+    with torch.no_grad():
+        HOSTILE["all maps constant"](network)
+    p = NativeEngine(network.config, arrays(network))(crops())
+    np.testing.assert_allclose(p.landmarks["2d68"], 0.5, atol=1e-6)
+    assert (p.mask == 0).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_bad_pixels_name_their_crop(value: float) -> None:
+    network, x = lively(width=8), crops(5)
+    x[3, 0, 31, 31] = value
+    with pytest.raises(InputError, match="crop 3 "):
+        NativeEngine(network.config, arrays(network))(x)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 3, 32, 32), (1, 1, 32, 40), (1, 1, 36, 36), (1, 1, 24, 24)])
+def test_bad_shapes(shape: tuple[int, ...]) -> None:
+    network = lively(width=8)
+    engine = NativeEngine(network.config, arrays(network))
+    with pytest.raises(InputError, match="crops must"):
+        engine(np.zeros(shape, np.float32))
+    with pytest.raises(InputError, match="floating"):
+        engine(np.zeros((1, 1, 32, 32), np.uint8))
+    with pytest.raises(InputError, match="stages"):
+        engine(crops(), stages=5)
+
+
+def test_inputs_of_other_layouts() -> None:
+    network, x = lively(width=8, stages=1), crops(4)
+    engine = NativeEngine(network.config, arrays(network))
+    expected = engine(x).landmarks["2d98"]
+    np.testing.assert_array_equal(engine(np.asfortranarray(x)).landmarks["2d98"], expected)
+    np.testing.assert_array_equal(engine(x.astype(np.float64)).landmarks["2d98"], expected)
+    np.testing.assert_array_equal(engine(x[::2]).landmarks["2d98"], expected[::2])
+
+
+def test_what_cannot_be_served() -> None:
+    network = lively(width=8)
+    for dtype in ("bfloat16", "float16", "int8"):
+        with pytest.raises(BackendUnavailable, match=dtype):
+            NativeEngine(network.config, arrays(network), dtype=dtype)
+    with pytest.raises(BackendUnavailable, match="unknown instruction set"):
+        NativeEngine(network.config, arrays(network), isa="sse9")
+    with pytest.raises(InputError, match="threads"):
+        NativeEngine(network.config, arrays(network), threads=0)
+
+
+def test_the_door_checks_weights() -> None:
+    from acdc_fast.engines.native import folded_weights, native_library
+
+    config = ACDCConfig(width=8, stages=2)
+    folded = folded_weights(config, arrays(ACDC(config)))
+    common = dict(
+        width=8, stages=2, stream_inputs=6, chain_maps=171, solid_maps=68, masked=[True] * 239, pose=True, excitation=True,
+        threads=1,
+    )  # fmt: skip
+    for name in ("0.encode1.weight", "1.stem.weight", "transfer", "pose.weight", "0.excite.bias", "depthwise.1"):
+        with pytest.raises(InputError, match=f"{name} is missing"):
+            native_library().Engine(weights={k: v for k, v in folded.items() if k != name}, **common)
+        with pytest.raises(InputError, match=f"{name} has"):
+            native_library().Engine(weights={**folded, name: folded[name].ravel()[:-1]}, **common)
