@@ -34,8 +34,8 @@ CUDA_ARCHS, CUDA_WHEEL_ARCHS = "75;80;90", "75;80;86;89;90;100"
 def find_nvcc(install: bool) -> tuple[str | None, str]:
     """Path of nvcc where the CUDA kernels are to be built, else why not.
 
-    ACDC_CUDA: 0, 1 or auto, which is "if nvcc is found" for an install or a wheel, and no for a bare `build_ext --inplace`,
-    which should stay quick.
+    ACDC_CUDA: 0, 1 or auto, which is "if nvcc is found" for an install or a wheel, and no for a bare
+    `build_ext --inplace`, which should stay quick.
     """
     wanted = os.environ.get("ACDC_CUDA", "auto")
     if wanted not in ("auto", "0", "1"):
@@ -47,7 +47,8 @@ def find_nvcc(install: bool) -> tuple[str | None, str]:
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(os.environ.get("CUDA_HOME", ""), "bin"))
     if nvcc is None and wanted == "1":
         raise SystemExit("ACDC_CUDA=1, but nvcc was not found: put the CUDA toolkit's bin on PATH or set CUDA_HOME")
-    return nvcc, "" if nvcc else "CUDA kernels not built ahead: nvcc not found (a GPU build needs the CUDA toolkit on PATH)"
+    missing = "CUDA kernels not built ahead: nvcc not found (a GPU build needs the CUDA toolkit on PATH)"
+    return nvcc, "" if nvcc else missing
 
 
 class CMakeBuild(build_ext):
@@ -69,7 +70,8 @@ class CMakeBuild(build_ext):
         configure.append(f"-DACDC_CUDA={'ON' if nvcc else 'OFF'}")
         if nvcc:
             archs = os.environ.get("ACDC_CUDA_ARCHS") or (CUDA_ARCHS if self.inplace else CUDA_WHEEL_ARCHS)
-            configure += [f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_HOST_COMPILER={compiler}", f"-DACDC_CUDA_ARCHS={archs}"]
+            configure += [f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_HOST_COMPILER={compiler}"]
+            configure.append(f"-DACDC_CUDA_ARCHS={archs}")
         else:
             (target / "_cuda.so").unlink(missing_ok=True)  # an earlier build's: it must not get into a CPU wheel
         if shutil.which("ninja") and not (build / "Makefile").exists():

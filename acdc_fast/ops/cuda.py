@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import cuda_launch
-from .allocate import empty, empty_image
+from .allocate import empty
 from .cuda_fusion import dual_fusion as dual_fusion
 from .cuda_fusion import dual_fusion_conv1x1 as dual_fusion_conv1x1
 from .cuda_geometry import cascade_transition as cascade_transition

@@ -9,15 +9,28 @@ from torch import Tensor
 
 from .allocate import empty, empty_image
 from .cuda_launch import launch
-from .cuda_plan import cdiv, column_stride, image as dense_image, layout, limits, pack_fragments, restored, round16, taken, vector, wide  # fmt: skip
+from .cuda_plan import (
+    cdiv,
+    column_stride,
+    dense_image,
+    layout,
+    limits,
+    pack_fragments,
+    restored,
+    round16,
+    taken,
+    vector,
+    wide,
+)
 
 
 class StemShape(ctypes.Structure):
     _fields_ = [("outputs", ctypes.c_int), ("channels", ctypes.c_int), ("tile", ctypes.c_int)]
 
 
-def staged(s: StemShape) -> int:
-    return round16(s.outputs) * (s.tile + 8) + s.tile * 8
+def staged(outputs: int, tile: int) -> int:
+    """Values of one tile's result, in either layout."""
+    return round16(outputs) * (tile + 8) + tile * 8
 
 
 def stem_bytes(s: StemShape, size: int) -> list[int]:
@@ -70,16 +83,19 @@ class dual_fusion:
 
 
 class dual_fusion_conv1x1:
-    """The fusion and the next stem in one, csrc/cuda/dual_fusion_conv1x1.cuh; where the weights do not fit a block's shared
+    """The fusion and the next stem in one, csrc/cuda/dual_fusion_conv1x1.cuh; where the weights do not fit a block's
+    shared
     memory, the fused features are stored and a plain matrix product follows."""
 
     @staticmethod
-    def forward(image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor:
         embedding = dense_image(embedding)
         (b, c, h, w), o, size = embedding.shape, weight.shape[0], embedding.element_size()
         for tile in (64, 32, 16):
             s = StemShape(o, c, tile)
-            shared = taken(*stem_bytes(s, size), tile * column_stride(c) * size, staged(s) * size, 2 * tile * 4)
+            shared = taken(*stem_bytes(s, size), tile * column_stride(c) * size, staged(o, tile) * size, 2 * tile * 4)
             if shared <= limits(embedding)[0]:
                 break
         else:
@@ -97,10 +113,12 @@ class dual_fusion_conv1x1:
 
     @staticmethod
     def backward(
-        grad_out: Tensor, image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, image_grad: bool
-    ) -> tuple[Tensor, ...]:
+        grad_out: Tensor, image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor,
+        image_grad: bool,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         embedding, grad_out = dense_image(embedding), dense_image(grad_out.to(embedding.dtype))
-        (b, c, h, w), o, size, pixels = embedding.shape, weight.shape[0], embedding.element_size(), embedding[0, 0].numel()
+        (b, c, h, w), o, size = embedding.shape, weight.shape[0], embedding.element_size()
+        pixels = h * w
         image, mask, excitation = _flat(image), _flat(mask), _flat(excitation)
         for tile in (64, 32, 16):
             s = StemShape(o, c, tile)
@@ -116,13 +134,15 @@ class dual_fusion_conv1x1:
         packed = torch.stack([pack_fragments(m.T, embedding.dtype) for m in (weight[:, 2 : 2 + c], weight[:, 2 + c :])])
         places = [layout(t, pixels) for t in (grad_out, embedding)]
         launch(
-            "dual_fusion_conv1x1_backward", embedding.dtype, [blocks, b], shared, grad_out, image, embedding, mask, excitation,
+            "dual_fusion_conv1x1_backward", embedding.dtype, [blocks, b], shared, grad_out, image, embedding, mask,
+            excitation,
             packed, terms, grad_image, grad_embedding, grad_mask, s, *places, layout(grad_embedding, pixels), pixels,
         )  # fmt: skip
         parts = empty((b, blocks, o, 2 * c + 3), embedding, torch.float32)
         launch(
             "dual_fusion_conv1x1_weights", embedding.dtype, [blocks, cdiv(o, 64) * cdiv(c, 64), b],
-            taken(*2 * [tile * column_stride(64) * size], 2 * tile * 4), grad_out, image, embedding, mask, parts, s, *places,
+            taken(*2 * [tile * column_stride(64) * size], 2 * tile * 4), grad_out, image, embedding, mask, parts, s,
+            *places,
             pixels,
         )  # fmt: skip
         sums = parts.sum(1)  # (B, O, 2C + 3): H, H⊙Φ, image, masked image, 1
@@ -139,8 +159,9 @@ def _parts(embedding: Tensor, tile: int) -> int:
 
 
 def _stored_backward(
-    grad_out: Tensor, image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, image_grad: bool
-) -> tuple[Tensor, ...]:
+    grad_out: Tensor, image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor,
+    image_grad: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
     grad = grad_out.float()
     fused = dual_fusion.forward(image, embedding, mask, excitation).float()
     grad_fused = torch.einsum("bohw,ok->bkhw", grad, weight)

@@ -1,4 +1,4 @@
-"""`geometry_transfer` of backend `cuda`, and `cascade_transition`: the pass from one stage to the next for inference."""
+"""`geometry_transfer` of backend `cuda`, and `cascade_transition`: from one stage to the next, for inference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import reference
 from .allocate import empty, empty_image
 from .cuda_fusion import StemShape, _flat, dual_fusion_conv1x1, pack_stem, staged, stem_bytes
 from .cuda_launch import launch
-from .cuda_plan import Layout, cdiv, column_stride, image as dense_image, layout, limits, pack_fragments, round16, taken  # fmt: skip
+from .cuda_plan import Layout, cdiv, column_stride, dense_image, layout, limits, pack_fragments, round16, taken
 
 #: Most rows of a strip: 64 read 1.06 × H with their halo; fewer where the processors would idle.
 MOST_ROWS, LEAST_ROWS = 64, 8
@@ -38,7 +38,8 @@ def row_tiles(maps: int, split: int) -> int:
 
 
 def plan(embedding: Tensor, depthwise: Tensor, maps: int, split: int, extra: str = "", outputs: int = 0) -> Plan | None:
-    """Strips and shared memory of a kernel that walks them; None where no strip fits. ``extra``: "mask", "stem", "gradient"
+    """Strips and shared memory of a kernel that walks them; None where no strip fits. ``extra``: "mask", "stem",
+    "gradient"
     or "" for the statistics."""
     (b, c, h, w), size, k, streams = embedding.shape, embedding.element_size(), depthwise.shape[1], depthwise.shape[0]
     limit, processors = limits(embedding)
@@ -46,9 +47,10 @@ def plan(embedding: Tensor, depthwise: Tensor, maps: int, split: int, extra: str
     fits: list[tuple[int, int]] = []
     for tile in (64, 32) if size == 2 else (64, 32, 16):
         stem = StemShape(outputs, c, tile)
-        depth = max(streams * tile * column_stride(k), staged(stem) if extra == "stem" else 0)
+        depth = max(streams * tile * column_stride(k), staged(outputs, tile) if extra == "stem" else 0)
         here = min(tiles, MOST_TILES) if not extra else tiles
-        parts = [4 * (tile + 2) * column_stride(c) * size, depth * size, here * round16(k) * 16 * size, streams * k * 36]
+        parts = [4 * (tile + 2) * column_stride(c) * size, depth * size, here * round16(k) * 16 * size,
+        streams * k * 36]
         if extra == "gradient":
             parts += [tile * (16 * tiles + 8) * size, 16 * tiles * 64, 2 * tile * 4, tile * 4]
         if extra == "stem":
@@ -80,7 +82,8 @@ def _place(x: Tensor) -> Layout:
 
 
 class geometry_transfer:
-    """csrc/cuda/geometry_transfer.cuh; where no strip fits a block's shared memory, logits are stored and the two ops that
+    """csrc/cuda/geometry_transfer.cuh; where no strip fits a block's shared memory, logits are stored and the two ops
+    that
     read them follow."""
 
     @staticmethod
@@ -96,12 +99,14 @@ class geometry_transfer:
         grid = [p.strips, cdiv(p.tiles, MOST_TILES), b]
         place = _place(embedding)
         launch(
-            "geometry_transfer_statistics", embedding.dtype, grid, p.shared, embedding, _flat(depthwise), packed, parts, p.s, place
+            "geometry_transfer_statistics", embedding.dtype, grid, p.shared, embedding, _flat(depthwise), packed,
+            parts, p.s, place
         )
         out = [empty(s, embedding, torch.float32) for s in ((b, maps, 2), (b, maps, 3), *3 * ((b, maps),))]
         out += [empty((b, maps), embedding, torch.int32) for _ in range(2)]
         launch(
-            "geometry_transfer_combine", torch.float32, [cdiv(b * maps, 128)], 0, parts, out, maps, p.strips, p.s.height,
+            "geometry_transfer_combine", torch.float32, [cdiv(b * maps, 128)], 0, parts, out, maps, p.strips,
+            p.s.height,
             p.s.width, ctypes.c_longlong(b * maps), block=128,
         )  # fmt: skip
         return out
@@ -128,7 +133,8 @@ class geometry_transfer:
     @staticmethod
     def backward(
         grad_mean: Tensor, grad_covariance: Tensor, grad_peak: Tensor, grad_mask: Tensor,
-        embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, mean: Tensor, covariance: Tensor, peak: Tensor,
+        embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, mean: Tensor, covariance: Tensor,
+        peak: Tensor,
         mask: Tensor, high: Tensor, low: Tensor, argmax: Tensor, argmin: Tensor, winner: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         embedding = dense_image(embedding)
@@ -143,7 +149,8 @@ class geometry_transfer:
             )
         extremes = empty((b, maps, 2), embedding, torch.float32)
         launch(
-            "attention_mask_extremes", torch.float32, [maps, b], 32 * 4, grad_mask, mask, saved[3], saved[4], winner, extremes, h * w
+            "attention_mask_extremes", torch.float32, [maps, b], 32 * 4, grad_mask, mask, saved[3], saved[4], winner,
+            extremes, h * w
         )
         taps, packed = _flat(depthwise), pack_transfer(transfer, split, embedding.dtype)
         halves = [part for part in (transfer[:split], transfer[split:]) if len(part)]
@@ -159,7 +166,8 @@ class geometry_transfer:
         grad_transfer = torch.cat([slots[:split], slots[first : first + maps - split]])
         grad_embedding, dense = empty_image(embedding, c), embedding.contiguous()
         launch(
-            "depthwise_backward_input", embedding.dtype, [cdiv(h * w, 256), c, b], 0, grad_depth, taps, grad_embedding, p.s,
+            "depthwise_backward_input", embedding.dtype, [cdiv(h * w, 256), c, b], 0, grad_depth, taps,
+            grad_embedding, p.s,
             _place(grad_embedding),
         )  # fmt: skip
         tap_parts = empty((b, streams, k, 3, 3), embedding, torch.float32)
@@ -191,9 +199,10 @@ def _stored_backward(
     mean, covariance, peak, high, low, argmax, argmin = saved
     inputs = [t.detach().float().requires_grad_() for t in (embedding, depthwise, transfer)]
     with torch.enable_grad():
-        logits = reference.geometry_logits(*inputs, split)
+        logits = reference.geometry_logits(inputs[0], inputs[1], inputs[2], split)
     values = logits.detach().contiguous()
-    grad = spatial_softmax.backward(*grads, values, mean, covariance, peak, high, argmax)
+    g_mean, g_covariance, g_peak = grads
+    grad = spatial_softmax.backward(g_mean, g_covariance, g_peak, values, mean, covariance, peak, high, argmax)
     grad = grad + attention_mask.backward(grad_mask, values, mask, high, low, argmax, argmin, winner)
     of_embedding, of_depthwise, of_transfer = torch.autograd.grad(logits, inputs, grad)
     return empty_image(embedding, embedding.shape[1]).copy_(of_embedding), of_depthwise, of_transfer
@@ -204,10 +213,12 @@ class cascade_transition:
 
     @staticmethod
     def forward(
-        embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, masked: Sequence[bool], high: Tensor, low: Tensor,
+        embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, masked: Sequence[bool], high: Tensor,
+        low: Tensor,
         image: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """The next stem's output (B, O, H, W) and the mask (B, 1, H, W), from what `geometry_transfer.statistics` gave."""
+        """The next stem's output (B, O, H, W) and the mask (B, 1, H, W), from what `geometry_transfer.statistics`
+        gave."""
         embedding = dense_image(embedding)
         (b, _, h, w), o = embedding.shape, weight.shape[0]
         p = plan(embedding, depthwise, transfer.shape[0], split, "stem", o)
@@ -217,9 +228,12 @@ class cascade_transition:
         mask, out = empty((b, 1, h, w), embedding, torch.float32), empty_image(embedding, o)
         stem, terms = pack_stem(weight, bias, embedding.dtype)
         launch(
-            "geometry_transfer_stem", embedding.dtype, [p.strips, 1, b], p.shared, _flat(image), embedding, _flat(depthwise),
-            pack_transfer(transfer, split, embedding.dtype), high, low, flags(tuple(map(bool, masked)), embedding.device),
-            _flat(excitation), stem, terms, mask, out, p.s, StemShape(o, embedding.shape[1], p.s.tile), _place(embedding),
+            "geometry_transfer_stem", embedding.dtype, [p.strips, 1, b], p.shared, _flat(image), embedding,
+            _flat(depthwise),
+            pack_transfer(transfer, split, embedding.dtype), high, low, flags(tuple(map(bool, masked)),
+            embedding.device),
+            _flat(excitation), stem, terms, mask, out, p.s, StemShape(o, embedding.shape[1], p.s.tile),
+            _place(embedding),
             _place(out),
         )  # fmt: skip
         return out, mask

@@ -1,6 +1,7 @@
 """Gets CUDA kernels to run: from the library that nvcc built, or else compiled at first use by NVRTC through CuPy.
 
-Both hold the same kernels under the same names; `Compiled` also opens the emulator's library, which runs them on the CPU.
+Both hold the same kernels under the same names; `Compiled` also opens the emulator's library, which runs them on the
+CPU.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -90,7 +92,7 @@ def inlined(path: Path, seen: set[Path] | None = None) -> str:
 
 def nvrtc_compile(text: str, name: str, architecture: int) -> tuple[bytes, str]:
     """Cubin for compute capability ``architecture`` and the mangled name of kernel ``name``; needs no driver."""
-    from cupy_backends.cuda.libs import nvrtc
+    from cupy_backends.cuda.libs import nvrtc  # type: ignore[import-untyped]
 
     program = nvrtc.createProgram(text, "kernels.cu", [], [])
     try:
@@ -101,9 +103,16 @@ def nvrtc_compile(text: str, name: str, architecture: int) -> tuple[bytes, str]:
             raise BackendUnavailable(f"NVRTC cannot compile {name}: {nvrtc.getProgramLog(program)}") from error
         lowered = nvrtc.getLoweredName(program, name)
         mangled = lowered.decode() if isinstance(lowered, bytes) else lowered
-        return bytes(nvrtc.getCUBIN(program)) + b"\0", mangled  # CuPy takes the last byte for a terminator
+        return _whole(bytes(nvrtc.getCUBIN(program))), mangled
     finally:
         nvrtc.destroyProgram(program)
+
+
+def _whole(cubin: bytes) -> bytes:
+    """CuPy takes a cubin's last byte for a terminator and drops it; the ELF header tells how long it must be."""
+    offsets, sizes = struct.unpack_from("<QQ", cubin, 32), struct.unpack_from("<HHHH", cubin, 54)
+    end = max(offsets[0] + sizes[0] * sizes[1], offsets[1] + sizes[2] * sizes[3])  # program and section headers
+    return cubin.ljust(end, b"\0")
 
 
 class Nvrtc:
@@ -123,8 +132,8 @@ class Nvrtc:
         cache = Path(os.environ.get("ACDC_CACHE") or Path.home() / ".cache" / "acdc_fast")
         kept = cache / f"{key}.cubin"
         if kept.exists():
-            mangled, _, cubin = kept.read_bytes().partition(b"\0")
-            return cubin, mangled.decode()
+            head, _, cubin = kept.read_bytes().partition(b"\0")
+            return cubin, head.decode()
         cubin, mangled = nvrtc_compile(text, name, architecture)
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -138,7 +147,7 @@ class Nvrtc:
     def launch(self, name: str, grid: tuple[int, int, int], block: int, shared: int, device: int, stream: int,
                arguments: list[Any]) -> None:  # fmt: skip
         from cupy.cuda.function import Module
-        from cupy_backends.cuda.api import driver
+        from cupy_backends.cuda.api import driver  # type: ignore[import-untyped]
 
         with torch.cuda.device(device):
             if (name, device) not in self._functions:
@@ -176,7 +185,8 @@ def find() -> Launcher | str:
             nvrtc.getVersion()
             return Nvrtc(folder)
         except Exception as error:  # CuPy raises what its loader raises: ImportError, RuntimeError, OSError
-            reasons.append(f"CuPy's NVRTC cannot compile them instead ({type(error).__name__}: {error}): pip install {package}")
+            reason = f"{type(error).__name__}: {error}"
+            reasons.append(f"CuPy's NVRTC cannot compile them instead ({reason}): pip install {package}")
     return "; ".join(reasons)
 
 
@@ -193,10 +203,13 @@ def current() -> Launcher | str:
     return _chosen or find()
 
 
-def launch(kernel: str, dtype: torch.dtype, grid: Sequence[int], shared: int, *arguments: Argument, block: int = 256) -> None:
+def launch(
+    kernel: str, dtype: torch.dtype, grid: Sequence[int], shared: int, *arguments: Argument, block: int = 256
+) -> None:
     """Run ``kernel`` for storage ``dtype`` on the device and the current stream of its tensors.
 
-    Raises `BackendUnavailable` where nothing can run it, ``RuntimeError`` with the driver's reason where a launch fails.
+    Raises `BackendUnavailable` where nothing can run it, ``RuntimeError`` with the driver's reason where a launch
+    fails.
     """
     launcher = current()
     if isinstance(launcher, str):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from .allocate import empty_image
 
-#: Most shared memory of a block and number of processors that plans for tensors of the CPU (the emulator) assume: an H100's.
+#: Most shared memory of a block and number of processors that plans for tensors of the CPU (the emulator) assume: an
+#: H100's.
 EMULATED_SHARED, EMULATED_PROCESSORS = 227 << 10, 1
 
 
@@ -41,14 +42,14 @@ def wide(x: Tensor, run: int) -> int:
     return int(x.data_ptr() % 16 == 0 and run % vector(x) == 0)
 
 
-def image(x: Tensor) -> Tensor:
+def dense_image(x: Tensor) -> Tensor:
     """``x`` if it lies in memory as NCHW or channels-last, else a copy."""
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
     return x if dense else x.contiguous()
 
 
 def layout(x: Tensor, run: int) -> Layout:
-    """Of an `image`; ``run``: pixels that the kernel reads together from an NCHW image."""
+    """Of a `dense_image`; ``run``: pixels that the kernel reads together from an NCHW image."""
     _, channels, h, w = x.shape
     last = x.is_contiguous(memory_format=torch.channels_last)
     return Layout(1 if last else h * w, channels if last else 1, channels, wide(x, channels if last else run))
@@ -65,10 +66,11 @@ def taken(*parts: int) -> int:
     return sum(round16(p) for p in parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _properties(device: torch.device) -> tuple[int, int]:
     properties = torch.cuda.get_device_properties(device)
-    return properties.shared_memory_per_block_optin, properties.multi_processor_count
+    shared: int = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]
+    return shared, properties.multi_processor_count
 
 
 def limits(x: Tensor) -> tuple[int, int]:

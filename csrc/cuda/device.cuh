@@ -87,7 +87,7 @@ struct Shared {
 };
 #endif
 
-constexpr float kInfinity = __builtin_huge_valf();
+__device__ __forceinline__ float infinity() { return bits_float(0x7f800000u); }
 constexpr u32 kAllLanes = 0xffffffffu;
 
 __device__ __forceinline__ float to_float(float x) { return x; }

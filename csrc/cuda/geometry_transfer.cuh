@@ -23,6 +23,8 @@ struct Geometry {
   __device__ int strips() const { return (width + tile - 1) / tile * ((height + rows - 1) / rows); }
 };
 
+constexpr int kGroup = 16;  // row tiles of a block of the statistics kernel, two a warp
+
 template <class T>
 struct Strip {
   static constexpr int kColumns = sizeof(T) == 2 ? 4 : 2;  // column tiles of 8 pixels that a warp computes together
@@ -33,6 +35,7 @@ struct Strip {
   T *ring, *depth, *fragments;
   float* taps;
 
+  // depth_values: least room of `depth`, where it serves twice
   __device__ Strip(const Geometry& s, const Layout& at, In<T> embedding, int depth_values, int m0, int m1, Shared& shared)
       : s(s), at(at), face(embedding + i64(blockIdx.z) * s.height * s.width * at.channels), m0(m0), m1(m1) {
     int across = (s.width + s.tile - 1) / s.tile;
@@ -43,7 +46,7 @@ struct Strip {
     depth_stride = column_stride(s.k);
     ring = shared.take<T>(4 * (s.tile + 2) * stride);
     depth = shared.take<T>(depth_values > s.streams * s.tile * depth_stride ? depth_values : s.streams * s.tile * depth_stride);
-    fragments = shared.take<T>((m1 - m0) * s.steps() * 256);
+    fragments = shared.take<T>((m0 ? kGroup : m1) * s.steps() * 256);
     taps = shared.take<float>(s.streams * s.k * 9);
   }
   __device__ T* row(int y) const { return ring + (y & 3) * (s.tile + 2) * stride; }
@@ -120,10 +123,10 @@ constexpr int kPartWords = 12;
 
 // Statistics of each strip: parts (batch, strips, maps, 12). grid: (strips, groups of 16 row tiles, batch), two row tiles a warp.
 template <class T>
-__global__ __launch_bounds__(256, 2) void geometry_transfer_statistics(In<T> embedding, In<float> depthwise, In<T> packed,
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_statistics(In<T> embedding, In<float> depthwise, In<T> packed,
                                                                     Out<float> parts, Geometry s, Layout at) {
   constexpr int N = Strip<T>::kColumns;
-  int m0 = blockIdx.y * 16, m1 = m0 + 16 < s.tiles() ? m0 + 16 : s.tiles(), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  int m0 = blockIdx.y * kGroup, m1 = m0 + kGroup < s.tiles() ? m0 + kGroup : s.tiles(), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   Shared shared;
   Strip<T> strip(s, at, embedding, 0, m0, m1, shared);
   strip.begin(depthwise, packed);
@@ -150,7 +153,7 @@ __global__ __launch_bounds__(256, 2) void geometry_transfer_statistics(In<T> emb
               map.see_low(x, y * s.width + q);
               if (x > high) high = x, best = q;
             } else {
-              x = -kInfinity;
+              x = -infinity();
             }
           }
           if (best >= 0) map.move_origin(high, best, y, y * s.width + best);
@@ -244,7 +247,7 @@ __device__ inline void begin_levels(Pack<float>* levels, In<float> high, In<floa
 
 // grid: (strips, 1, batch). Mask and winners, for training.
 template <class T>
-__global__ __launch_bounds__(256, 2) void geometry_transfer_mask(In<T> embedding, In<float> depthwise, In<T> packed, In<float> high,
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_mask(In<T> embedding, In<float> depthwise, In<T> packed, In<float> high,
                                                               In<float> low, In<int> masked, Out<float> mask, Out<int> winner,
                                                               Geometry s, Layout at) {
   Shared shared;
@@ -268,7 +271,7 @@ __global__ __launch_bounds__(256, 2) void geometry_transfer_mask(In<T> embedding
 
 // grid: (strips, 1, batch). One pass from H, the image, statistics and excitation to the next stem's output (and the mask).
 template <class T>
-__global__ __launch_bounds__(256, 2) void geometry_transfer_stem(In<float> image, In<T> embedding, In<float> depthwise, In<T> packed,
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_stem(In<float> image, In<T> embedding, In<float> depthwise, In<T> packed,
                                                               In<float> high, In<float> low, In<int> masked, In<float> excitation,
                                                               In<T> stem_packed, In<float> stem_terms, Out<float> mask, Out<T> out,
                                                               Geometry s, StemShape stem_shape, Layout at, Layout out_at) {

@@ -5,11 +5,11 @@
 // An online softmax with its moments. Sums are of exp(g − high) and that times powers of the pixel distance to the highest
 // pixel: the origin follows the maximum, so narrow maps lose no digits.
 struct Running {
-  float high = -kInfinity, low = kInfinity, sum = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+  float high = -infinity(), low = infinity(), sum = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
   int argmax = 0x7fffffff, argmin = 0x7fffffff, column = 0, row = 0;  // column and row of argmax
 
   __device__ __forceinline__ void move_origin(float to_high, int to_column, int to_row, int pixel) {
-    float scale = high == -kInfinity ? 0.f : fast_exp(high - to_high);
+    float scale = high == -infinity() ? 0.f : fast_exp(high - to_high);
     float dx = float(column - to_column), dy = float(row - to_row);
     xx = scale * (xx + dx * (2 * x + dx * sum));
     xy = scale * (xy + dx * y + dy * x + dx * dy * sum);
@@ -30,7 +30,7 @@ struct Running {
     }
   }
   __device__ __forceinline__ void add(float g, int to_column, int to_row) {
-    float e = g == -kInfinity ? 0.f : fast_exp(g - high);
+    float e = g == -infinity() ? 0.f : fast_exp(g - high);
     float dx = float(to_column - column), dy = float(to_row - row), ex = e * dx, ey = e * dy;
     sum += e;
     x += ex;

@@ -1,0 +1,58 @@
+// Runs launches that were recorded in a file, each on buffers of exactly the recorded size: what the sanitizers watch.
+//
+// File: launches of {name\0, u32 grid[3], block, shared, arguments}; an argument is {u32 pointers, u32 size} and then, where
+// pointers = 0, `size` bytes, else for each pointer {u64 size} and its bytes.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+extern "C" int acdc_launch(const char*, const unsigned*, unsigned, unsigned, int, void*, void**, const std::size_t*, int, char*, std::size_t);
+
+static std::FILE* file;
+template <class T>
+static T read() {
+  T value;
+  if (std::fread(&value, sizeof(T), 1, file) != 1) std::exit(2);
+  return value;
+}
+static void* read_block(std::size_t size) {  // from malloc, so that both ends are guarded
+  void* p = std::malloc(size);
+  if (size && std::fread(p, size, 1, file) != 1) std::exit(2);
+  return p;
+}
+
+int main(int count, char** paths) {
+  if (count != 2 || !(file = std::fopen(paths[1], "rb"))) return 2;
+  for (int c; (c = std::fgetc(file)) != EOF;) {
+    std::string name;
+    for (; c; c = std::fgetc(file)) name.push_back(char(c));
+    unsigned grid[3] = {read<unsigned>(), read<unsigned>(), read<unsigned>()}, block = read<unsigned>(), shared = read<unsigned>();
+    unsigned arguments = read<unsigned>();
+    std::vector<void*> values, blocks;
+    std::vector<std::size_t> sizes;
+    for (unsigned i = 0; i < arguments; ++i) {
+      unsigned pointers = read<unsigned>(), size = read<unsigned>();
+      sizes.push_back(size);
+      if (!pointers) {
+        values.push_back(read_block(size));
+        continue;
+      }
+      void** list = static_cast<void**>(std::malloc(size));
+      for (unsigned j = 0; j < pointers; ++j) blocks.push_back(list[j] = read_block(read<std::uint64_t>()));
+      values.push_back(list);
+    }
+    char error[1024] = "";
+    int failed = acdc_launch(name.c_str(), grid, block, shared, 0, nullptr, values.data(), sizes.data(), int(arguments), error, sizeof error);
+    if (failed) {
+      std::fprintf(stderr, "%s\n", error);
+      return 1;
+    }
+    for (void* p : values) std::free(p);
+    for (void* p : blocks) std::free(p);
+  }
+  std::puts("all launches ran");
+  return 0;
+}
