@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +25,8 @@ from acdc_fast.errors import InputError
 from ..data.frames68 import open_frames68
 from ..data.sample import Annotation, Database, Extended, Sample, Table, TarPictures
 from .mesh import FILE, FaceModel, load_model
-from .render import Person, Rendered, make_person, render
 from .realskin import take_skin
+from .render import Person, Rendered, make_person, render
 from .turn import MARKUPS as TURNED_MARKUPS
 from .turn import Fitted, Turner, fit_face, further_pose
 
@@ -226,6 +227,7 @@ def write_drawn(path: Path, database: Drawn, indices: Sequence[int], workers: in
                 labels[markup].append(drawn.landmarks[markup])
                 labels[f"visible-{markup}"].append(drawn.visible[markup])
         buffer = io.BytesIO()
-        np.savez(buffer, **{key: np.asarray(values) for key, values in labels.items()})
+        arrays: dict[str, Any] = {key: np.asarray(values) for key, values in labels.items()}
+        np.savez(buffer, **arrays)
         add(LABELS, buffer.getvalue())
     partial_path.replace(path)

@@ -11,6 +11,8 @@ third of the eyes' distance higher; labellers put the nose's tip lower than wher
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .mesh import FaceModel
@@ -102,7 +104,7 @@ def _both(points: np.ndarray, order: list[int]) -> np.ndarray:
 
 
 def surface_points(brow: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Layout positions of what lies fixed on the face: 33–95 of "2d98", 17–67 of "2d68", 0–67 of "3d68", the nose's tip."""
+    """Layout positions of what lies fixed on the face: "2d98" from 33 to 95, "2d68" from 17, "3d68", the nose's tip."""
     upper, lower = brow
     nostrils = np.concatenate([_NOSTRILS, mirror(_NOSTRILS[1::-1])])
     lips_out = np.concatenate(
@@ -130,9 +132,19 @@ def eye_centres(points98: np.ndarray) -> np.ndarray:
 
 
 def eye_centres_68(points68: np.ndarray) -> np.ndarray:
-    """The same from the 68 points, whose six do not weigh the outline evenly: corners count once, lids half as much more."""
+    """The same from the 68 points, whose six leave out the lids' middle: lids count half as much again as corners."""
     weights = np.array([1, 1.5, 1.5, 1, 1.5, 1.5])[:, None] / 8
     return np.stack([(points68[36:42] * weights).sum(0), (points68[42:48] * weights).sum(0)])
+
+
+Located = tuple[np.ndarray, np.ndarray]  # vertices (n, 3) and their weights (n, 3)
+
+
+@lru_cache(maxsize=2)
+def _contours(model: FaceModel) -> dict[str, tuple[Located, np.ndarray]]:
+    """Tracks and outward directions of each markup's contour on a model."""
+    tracks = {"2d98": contour_tracks(_AT98), "2d68": contour_tracks(_AT68)}
+    return {name: (model.locate(at.reshape(-1, 2)), outward) for name, (at, outward) in tracks.items()}
 
 
 class Points:
@@ -141,10 +153,7 @@ class Points:
     def __init__(self, model: FaceModel, brow: tuple[np.ndarray, np.ndarray]) -> None:
         self.model = model
         self.fixed = {name: model.locate(uv) for name, uv in surface_points(brow).items()}
-        if "_contours" not in model.__dict__:
-            tracks = {"2d98": contour_tracks(_AT98), "2d68": contour_tracks(_AT68)}
-            model.__dict__["_contours"] = {n: (model.locate(t.reshape(-1, 2)), o) for n, (t, o) in tracks.items()}
-        self.contours = model.__dict__["_contours"]
+        self.contours = _contours(model)
 
     def read(self, vertices: np.ndarray, roll: float) -> dict[str, np.ndarray]:
         """Positions (L, 3) of "2d98", "2d68", "2d5", "3d68" from projected vertices (V, 3): x right, y down, depth.
@@ -168,6 +177,6 @@ class Points:
         return np.asarray(np.take_along_axis(tracks, reach.argmax(1)[:, None, None], 1)[:, 0])
 
 
-def _blend(vertices: np.ndarray, at: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _blend(vertices: np.ndarray, at: Located) -> np.ndarray:
     corners, weights = at
     return np.asarray((vertices[corners] * weights[..., None]).sum(1))

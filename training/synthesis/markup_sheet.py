@@ -44,7 +44,9 @@ def genuine(folder: Path) -> list[np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
-    parser.add_argument("--wflw", type=Path, help="folder with test_wflw.json and its pictures, for a row of genuine faces")
+    parser.add_argument(
+        "--wflw", type=Path, help="folder with test_wflw.json and its pictures, for a row of genuine faces"
+    )
     parser.add_argument("--faces", type=int, nargs="*", default=[3, 18, 7, 25], help="people to draw")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -54,7 +56,9 @@ def main() -> None:
     if options.wflw:
         rows.insert(0, genuine(options.wflw))
     wide = min(len(row) for row in rows)
-    cv2.imwrite(str(options.output), np.vstack([np.hstack(row[:wide]) for row in rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(
+        str(options.output), np.vstack([np.hstack(row[:wide]) for row in rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    )
 
 
 if __name__ == "__main__":

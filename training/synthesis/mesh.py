@@ -16,7 +16,7 @@ from acdc_fast.errors import InputError
 
 FILE = "ict_facekit.npz"
 
-#: Parts of the model and their vertex ranges in the file. Lashes and eye fluids (24591…) are left out: lashes are painted.
+#: The parts' vertex ranges in the file. Lashes and eye fluids (24591…) are left out; lashes are painted.
 PARTS = {
     "face": (0, 9409),
     "head": (9409, 11248),
@@ -33,9 +33,9 @@ IRISES = ((22221, 23021), (23791, 24591))  # vertices of the two irises; the low
 COMPONENTS = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceModel:
-    """Vertices V, triangles T. Everything that does not depend on the person drawn."""
+    """Vertices V, triangles T: everything that does not depend on the person drawn. Compared by identity."""
 
     neutral: np.ndarray  # (V, 3) float32
     identity: np.ndarray  # (K, V * 3) float32 offsets, one standard deviation each
@@ -48,7 +48,7 @@ class FaceModel:
     @cached_property
     def face_triangles(self) -> np.ndarray:
         """Triangles of the face's skin alone: the part that the texture layout covers."""
-        return self.triangles[(self.part[self.triangles] == PART["face"]).all(1)]
+        return np.asarray(self.triangles[(self.part[self.triangles] == PART["face"]).all(1)])
 
     @cached_property
     def eye_vertices(self) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def take_skin(turner: Turner, image: np.ndarray, fit: Fitted, seen: np.ndarray, 
 
 
 def _face_mask(shape: tuple[int, ...], seen: np.ndarray) -> np.ndarray:
-    """(H, W) 1 within the 68 points' hull, raised over the brows by a quarter of the face: neither background nor hair."""
+    """(H, W) 1 within the 68 points' hull, raised over the brows by a quarter of the face, less its rim."""
     up = (seen[17:27].mean(0) - seen[8]) * 0.25
     hull = cv2.convexHull(np.concatenate([seen, seen[17:27] + up]).astype(np.float32))
     mask = cv2.fillConvexPoly(np.zeros(shape, np.uint8), np.rint(hull).astype(np.int32), 1)

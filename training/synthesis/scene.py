@@ -83,8 +83,8 @@ def occlude(rng: Rng, picture: np.ndarray, points: np.ndarray, skin: float) -> t
     else:
         for _ in range(int(rng.integers(8, 40))):
             start = target + rng.normal(0, 0.08, 2) * side + [0, -0.9 * side]
-            bend = start + [rng.normal(0, 0.15) * side, 0.8 * side]
-            end = bend + [rng.normal(0, 0.2) * side, rng.uniform(0.2, 1.2) * side]
+            bend = start + np.array([rng.normal(0, 0.15), 0.8]) * side
+            end = bend + np.array([rng.normal(0, 0.2), rng.uniform(0.2, 1.2)]) * side
             t = np.linspace(0, 1, 12)[:, None]
             curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
             cv2.polylines(cover, [np.rint(curve * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)

@@ -74,8 +74,8 @@ def paint(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(np.clip(skin * (1 - lashes) + 0.02 * lashes, 0.005, 1), np.float32)
 
 
-def _pixels(uv: np.ndarray) -> np.ndarray:
-    return np.rint((np.asarray(uv) * SIZE - 0.5) * 2**_SHIFT).astype(np.int32)
+def _pixels(uv: np.ndarray | list[float]) -> np.ndarray:
+    return np.asarray(np.rint((np.asarray(uv) * SIZE - 0.5) * 2**_SHIFT), np.int32)
 
 
 def _lines(canvas: np.ndarray, uv: np.ndarray, value: float, thickness: int = 1) -> None:
@@ -94,7 +94,7 @@ def _blob(u: float, v: float, wide: float, high: float) -> np.ndarray:
 
 
 def _both(canvas: np.ndarray) -> np.ndarray:
-    return np.maximum(canvas, canvas[:, ::-1])
+    return np.asarray(np.maximum(canvas, canvas[:, ::-1]))
 
 
 @lru_cache(maxsize=1)
@@ -180,7 +180,7 @@ def _wrinkles(looks: Looks, rng: np.random.Generator) -> np.ndarray:
         0.1 + 0.35 * deep * rng.random(),
         2,
     )
-    crease = _EYE98[:5] + [[-0.004, -0.004], [0, -0.012], [0, -0.014], [0, -0.012], [0, -0.006]]
+    crease = _EYE98[:5] + np.array([[-0.004, -0.004], [0, -0.012], [0, -0.014], [0, -0.012], [0, -0.006]])
     _pair(canvas, crease, rng.uniform(0.1, 0.7), 1)
     if deep > 0.15:
         for v in np.linspace(0.06, 0.16, rng.integers(2, 6)):
@@ -233,7 +233,7 @@ def _lashes(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     canvas = np.zeros((SIZE, SIZE), np.float32)
     upper, lower = _EYE98[:5], np.concatenate([_EYE98[4:], _EYE98[:1]])
     strength = rng.uniform(0.5, 0.9) + 0.3 * looks.makeup
-    _lines(canvas, upper + [0, 0.001], min(strength, 1), 2 if looks.makeup < 0.5 else 3)
+    _lines(canvas, upper + np.array([0, 0.001]), min(strength, 1), 2 if looks.makeup < 0.5 else 3)
     _lines(canvas, lower, 0.45 * strength, 1)
     for t in np.linspace(0, 1, 14):
         x = np.array([np.interp(t, np.arange(5) / 4, upper[:, k]) for k in (0, 1)])
@@ -250,6 +250,7 @@ def sample_looks(rng: np.random.Generator, brow_edges: tuple[np.ndarray, np.ndar
         hair = float(rng.uniform(0.3, 0.7))  # grey
     return Looks(
         tone=tone, age=age, beard=float(rng.choice([0, 0, 0, rng.uniform(0.05, 0.3), rng.uniform(0.3, 1)])),
-        brow=brow_edges, brow_dark=float(rng.uniform(0.7, 1.2)), hair=hair, makeup=float(rng.choice([0, 0, rng.random()])),
+        brow=brow_edges, brow_dark=float(rng.uniform(0.7, 1.2)), hair=hair,
+        makeup=float(rng.choice([0, 0, rng.random()])),
         iris=float(np.exp(rng.uniform(np.log(0.02), np.log(0.35)))), pupil=float(rng.uniform(0.25, 0.55)),
     )  # fmt: skip

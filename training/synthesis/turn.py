@@ -27,8 +27,10 @@ from .render import Rendered, visible_points
 MARKUPS = ("2d68", "2d5", "3d68")
 # Edge of the face's patch in the texture layout, image-left half, from the forehead down to under the chin.
 _EDGE = np.array(
-    [[0.5, 0.07], [0.40, 0.07], [0.30, 0.075], [0.21, 0.09], [0.15, 0.13], [0.115, 0.19], [0.108, 0.25], [0.106, 0.31], [0.106, 0.364],
-     [0.110, 0.442], [0.110, 0.526], [0.120, 0.615], [0.155, 0.685], [0.210, 0.722], [0.303, 0.748], [0.402, 0.752], [0.500, 0.750]]
+    [[0.5, 0.07], [0.40, 0.07], [0.30, 0.075], [0.21, 0.09], [0.15, 0.13], [0.115, 0.19], [0.108, 0.25], [0.106, 0.31],
+     [0.106, 0.364],
+     [0.110, 0.442], [0.110, 0.526], [0.120, 0.615], [0.155, 0.685], [0.210, 0.722], [0.303, 0.748],
+     [0.402, 0.752], [0.500, 0.750]]
 )  # fmt: skip
 # Rings round the patch: how far out, and how much they turn with the head.
 _RINGS = ((1.0, 1.0), (1.2, 0.9), (1.5, 0.55), (2.0, 0.2))
@@ -165,7 +167,7 @@ class Turner:
 
 
 def further_pose(pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A pose turned further the way the head turns already (any way where it looks ahead): little that was hidden shows."""
+    """A pose turned further the way the head turns already (either way where it looks ahead): little hidden shows."""
     yaw, pitch, roll = (float(a) for a in pose)
     way = np.sign(yaw) if abs(yaw) > 8 else rng.choice([-1.0, 1.0])
     new = yaw + way * rng.uniform(8, 65)

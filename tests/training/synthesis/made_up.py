@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
 from acdc_fast.training.synthesis.mesh import FaceModel, build
 
@@ -15,7 +14,7 @@ COUNT = 24591
 
 
 def surface(uv: np.ndarray) -> np.ndarray:
-    """The neutral face at layout positions (n, 2), v downwards: (n, 3) cm. Eyes, mouth and chin lie where a head has them."""
+    """The neutral face at layout positions (n, 2), v downwards: (n, 3) cm. Eyes and mouth lie where a head has them."""
     u, v = np.asarray(uv, np.float64).T
     angle = (u - 0.5) * 3.6
     y = 3.4 - (v - 0.2856) * 24.8

@@ -1,4 +1,4 @@
-"""Whole pictures: determinism, splits, tar, turned faces, command line; on a made-up head, and on the real one if given."""
+"""Whole pictures: determinism, splits, tar, turned faces, command line; on a made-up head, on the real one if given."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_up import model, write
-
-from acdc_fast.errors import InputError
 from acdc_fast.training.data import open_database
 from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, open_drawn, synthetic, write_drawn
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
@@ -23,6 +20,9 @@ from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
 from acdc_fast.training.synthesis.skin import SIZE
 from acdc_fast.training.synthesis.turn import Fitted, Turner, further_pose
+from made_up import model, write
+
+from acdc_fast.errors import InputError
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 
@@ -91,7 +91,7 @@ def test_tar_holds_the_same_faces(folder: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(kept.landmarks[markup], drawn.landmarks[markup])
             np.testing.assert_array_equal(kept.attributes[f"visible-{markup}"], drawn.attributes[f"visible-{markup}"])
     path.write_bytes(b"no tar")
-    with pytest.raises(InputError, match="synthetic-test.tar"):
+    with pytest.raises(InputError, match=r"synthetic-test\.tar"):
         open_drawn(path)
 
 
@@ -139,11 +139,11 @@ def test_turned_face_carries_its_texture(folder: Path) -> None:
 
 
 def test_real_skin_lands_where_its_points_are(folder: Path) -> None:
-    """Dark spots on the picture's mouth corners and brow ends are dark spots there in the layout, though the fit misses them."""
+    """Dark spots on the picture's mouth corners and brow ends are so in the layout, though the fit misses them."""
     turner = Turner(model(), folder / "ict_facekit.npz")
     _, fit, flat = photograph((8, 0, 0))
     fixed = turner.points.read(flat, 0.0)["2d68"][:, :2]
-    seen = fixed + [3.0, -2.0]  # the face in the picture lies beside the fit
+    seen = fixed + np.array([3.0, -2.0])  # the face in the picture lies beside the fit
     image = np.full((180, 200), 160, np.uint8)
     spots = (17, 26, 48, 54)
     for k in spots:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import model, surface
-
-from acdc_fast import _native
 from acdc_fast.training.synthesis.markup import (
     _AT68,
     _AT98,
@@ -19,15 +16,18 @@ from acdc_fast.training.synthesis.markup import (
 )
 from acdc_fast.training.synthesis.pose import MIDDLE, Camera, head_to_camera, pose_of, sample_pose
 from acdc_fast.training.synthesis.render import visible_points
+from made_up import model, surface
+
+from acdc_fast import _native
 
 BROW = (BROW_UPPER, BROW_LOWER)
 POSES = [(0, 0, 0), (35, 10, -20), (-60, -15, 5), (88, 0, 30)]
 # Mirror images of WFLW's 98 points and of the 68 points.
-FLIP98 = [*range(32, -1, -1), *range(46, 41, -1), *range(50, 46, -1), *range(37, 32, -1), *range(41, 37, -1), 51, 52, 53, 54,
-          59, 58, 57, 56, 55, 72, 71, 70, 69, 68, 75, 74, 73, 64, 63, 62, 61, 60, 67, 66, 65, 82, 81, 80, 79, 78, 77, 76, 87,
-          86, 85, 84, 83, 92, 91, 90, 89, 88, 95, 94, 93, 97, 96]  # fmt: skip
-FLIP68 = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-          41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]  # fmt: skip
+FLIP98 = [*range(32, -1, -1), *range(46, 41, -1), *range(50, 46, -1), *range(37, 32, -1), *range(41, 37, -1), 51, 52,
+          53, 54, 59, 58, 57, 56, 55, 72, 71, 70, 69, 68, 75, 74, 73, 64, 63, 62, 61, 60, 67, 66, 65, 82, 81, 80, 79, 78, 77,
+          76, 87, 86, 85, 84, 83, 92, 91, 90, 89, 88, 95, 94, 93, 97, 96]  # fmt: skip
+FLIP68 = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38,
+          37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]  # fmt: skip
 FLIPS = {"2d98": FLIP98, "2d68": FLIP68, "3d68": FLIP68, "2d5": [1, 0, 2, 4, 3]}
 
 
@@ -114,7 +114,7 @@ def test_pose_round_trip_and_signs() -> None:
 
 
 def test_pose_is_found_again_from_3d_points() -> None:
-    """A rigid fit of the neutral head's points to their projections (weak perspective) gives the pose they were drawn in."""
+    """A rigid fit of the neutral head's points to their projections (weak perspective) gives their pose."""
     points = Points(model(), BROW)
     rest = points.read(model().neutral.astype(np.float64) * [1, -1, 1], 0.0)["3d68"] * [1, -1, 1]
     for pose in POSES:
