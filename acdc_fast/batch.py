@@ -159,7 +159,7 @@ def _row(model: Model, name: str, image: ImageLike, note: Callable[[str], None])
 
 
 def _columns(faces: Faces) -> dict[str, Any]:
-    row: dict[str, Any] = {"boxes": faces.boxes.reshape(len(faces), -1).tolist(), "scores": faces.scores.tolist()}
+    row: dict[str, Any] = {"boxes": faces.boxes.tolist(), "scores": faces.scores.tolist()}
     for angle in ("yaw", "pitch", "roll"):
         row[angle] = [] if faces.pose is None else getattr(faces.pose, angle).tolist()
     for markup, points in faces.landmarks.items():

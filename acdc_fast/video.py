@@ -58,7 +58,7 @@ class _Frames:
         self.broken: str | None = None
         try:
             self.container = av.open(source)
-        except (OSError, ValueError) as error:  # av's errors are OSErrors or ValueErrors
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{source}: is not a video that can be read ({_line(error)})") from error
         if not self.container.streams.video:
             raise InputError(f"{source}: holds no video")
@@ -74,9 +74,7 @@ class _Frames:
                     rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
                     yield rgb, frame.time, frame.pts
                     count += 1
-            except (OSError, ValueError) as error:
-                if not isinstance(error, self.av.FFmpegError):
-                    raise
+            except self.av.FFmpegError as error:
                 self.broken = f"{self.source}: breaks off after {count} frames ({_line(error)})"
         if not count:
             raise InputError(self.broken or f"{self.source}: holds no frames")
