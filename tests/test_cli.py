@@ -14,11 +14,11 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
 
-from small import small_weights  # noqa: E402
-from test_images import zoo  # noqa: E402
+from small import small_weights
+from test_images import zoo
 
-from acdc_fast import cli  # noqa: E402
-from acdc_fast.weights import save_weights  # noqa: E402
+from acdc_fast import cli
+from acdc_fast.weights import save_weights
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 

@@ -76,7 +76,7 @@ def imported(name: str, text: str) -> list[tuple[int, str]]:
 
 def room(name: str) -> str:
     first = name.split(".")[0]
-    return "" if first.startswith("__") and first != "__main__" or first and first[0].isupper() else first
+    return "" if (first.startswith("__") and first != "__main__") or (first and first[0].isupper()) else first
 
 
 @pytest.mark.parametrize(("name", "path"), sources(), ids=[name for name, _ in sources()])
@@ -98,14 +98,15 @@ def test_kernels_and_csrc_know_no_package() -> None:
 def test_nothing_imports_tests_or_bench() -> None:
     for _, path in sources():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            module = getattr(node, "module", "") or ""
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [module]
             assert not {"tests", "bench", "conftest"} & {n.split(".")[0] for n in names}, path
 
 
 def test_the_reader_of_imports_reads_every_form() -> None:
     text = "\n".join([
-        "from . import ops", "from ..model import Model", "import acdc_fast.engines.native", "from acdc_fast import draw",
-        "import importlib", "def f():\n    from .reference import x", "importlib.import_module('acdc_fast.env')",
+        "from . import ops", "from ..model import Model", "import acdc_fast.engines.native",
+        "from acdc_fast import draw", "import importlib", "def f():\n    from .reference import x", "importlib.import_module('acdc_fast.env')",
     ])  # fmt: skip
     seen = {target for _, target in imported("ops.spatial", text)}
     assert seen == {"ops", "model", "engines.native", "draw", "ops.reference", "env"}

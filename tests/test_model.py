@@ -69,7 +69,9 @@ def test_agrees_with_the_network(backend: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("fields", [{"variant": "ac", "markups": ("2d98", "2d68")}, {"variant": "ac+pose"}, {"stages": 1}])
+@pytest.mark.parametrize(
+    "fields", [{"variant": "ac", "markups": ("2d98", "2d68")}, {"variant": "ac+pose"}, {"stages": 1}]
+)
 def test_variants(backend: str, fields: dict) -> None:
     network = small_network(**fields)
     crops = torch.rand(1, 1, 40, 40)

@@ -40,8 +40,8 @@ class PerfectModel:
         return Faces(boxes, np.ones(len(boxes), np.float32), points, flat, flat, None)
 
 
-def frames(count: int = 12, shift: int = 6) -> list[np.ndarray]:
-    picture = Image.open(PHOTO).resize((256, 256))
+def frames(count: int = 12, shift: int = 3) -> list[np.ndarray]:
+    picture = Image.open(PHOTO).resize((128, 128))
     return [np.roll(np.asarray(picture), shift * i, axis=1) for i in range(count)]
 
 
@@ -72,7 +72,7 @@ def test_detector_runs_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lost_and_found_again_under_a_new_number() -> None:
     tracker = tracking.Tracker(PerfectModel(), every=2)
-    portrait, nothing = frames(1)[0], np.zeros((256, 256, 3), np.uint8)
+    portrait, nothing = frames(1)[0], np.zeros((128, 128, 3), np.uint8)
     names = []
     for picture in [portrait] * 3 + [nothing] * 8 + [portrait] * 3:
         tracker.step(picture)
@@ -84,21 +84,21 @@ def test_lost_and_found_again_under_a_new_number() -> None:
 def test_two_faces_keep_their_numbers() -> None:
     tracker = tracking.Tracker(PerfectModel(), every=1)
     for i in range(6):
-        two = np.concatenate([frames(1)[0], np.roll(frames(1)[0], 4 * i, axis=0)], axis=1)
+        two = np.concatenate([frames(1)[0], np.roll(frames(1)[0], 2 * i, axis=0)], axis=1)
         faces = tracker.step(two)
         left = dict(zip(tracker.names, faces.boxes[:, 0], strict=True))
         if i == 0:
             first = left
         assert sorted(left) == [0, 1]
-        assert all(abs(left[name] - first[name]) < 30 for name in left)
+        assert all(abs(left[name] - first[name]) < 20 for name in left)
 
 
 def test_face_that_leaves_the_picture_ends() -> None:
     model = PerfectModel()
     tracker = tracking.Tracker(model, every=100)
     tracker.step(frames(1)[0])
-    model.motion = np.array([100.0, 0.0])
-    counts = [len(tracker.step(np.zeros((256, 256, 3), np.uint8))) for _ in range(4)]
+    model.motion = np.array([50.0, 0.0])
+    counts = [len(tracker.step(np.zeros((128, 128, 3), np.uint8))) for _ in range(4)]
     assert counts[-1] == 0
 
 
@@ -140,7 +140,7 @@ def test_odd_sizes(tmp_path: Path, model: PerfectModel) -> None:
 
 
 def test_broken_films(tmp_path: Path, model: PerfectModel, capsys: pytest.CaptureFixture[str]) -> None:
-    source = film(tmp_path / "in.mkv", [np.random.default_rng(i).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    source = film(tmp_path / "in.mkv", [np.random.default_rng(i).integers(0, 256, (64, 64, 3)).astype(np.uint8)
                                         for i in range(20)])  # fmt: skip
     whole = source.read_bytes()
     (tmp_path / "empty.mp4").write_bytes(b"")
