@@ -85,7 +85,7 @@ class CMakeBuild(build_ext):
 setup(
     packages=[
         "acdc_fast", "acdc_fast.ops", "acdc_fast.engines", "acdc_fast.kernels",
-        "acdc_fast.training", "acdc_fast.training.data", "acdc_fast.csrc_cuda",
+        "acdc_fast.training", "acdc_fast.training.data", "acdc_fast.training.synthesis", "acdc_fast.csrc_cuda",
     ],
     package_dir={
         "acdc_fast": "acdc_fast", "acdc_fast.kernels": "kernels", "acdc_fast.training": "training",
