@@ -112,7 +112,7 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="float32")
     group.add_argument("--threads", type=_positive)
     group.add_argument("--stages", type=_positive, help="run only the first stages")
-    group.add_argument("--resolution", type=_positive, default=128, help="side of the crops (%(default)s)")
+    group.add_argument("--resolution", type=_positive, help="side of the crops, unless told otherwise the weights' own")
 
 
 def _positive(text: str) -> int:
@@ -265,7 +265,8 @@ def _export(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from .compare import compare
 
-    print(compare(_model(options).weights, options.batch, options.rounds, options.resolution, options.threads))
+    model = _model(options)
+    print(compare(model.weights, options.batch, options.rounds, model.resolution, options.threads))
 
 
 def _env(options: argparse.Namespace) -> None:

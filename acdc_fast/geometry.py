@@ -24,10 +24,11 @@ Floats = NDArray[np.floating[Any]]
 BOX_SHIFT = (0.0, 0.12)
 BOX_SCALE = 1.4
 
-#: Where the detector's box lies about the eyes, nose and mouth: measured on 9 999 MTFL faces and the 3 129 frames, all
-#: of which it finds. With u² = |eye to eye|² + |eyes to mouth|², the box has √(w·h) = 1.73·u (scatter σ 6 %), is 1.31
-#: times as high as wide (σ 6 %), its centre lies 0.097·√(w·h) above the mean of the five points (σ 0.034) and, where the
-#: nose points to one side, by as much to the other side of the middle of eyes and mouth (σ 0.034; 0.09 without this).
+#: Where the detector's box lies about the eyes, nose and mouth: measured on 9 999 MTFL faces and the 3 129 frames,
+#: all of which it finds. With u² = |eye to eye|² + |eyes to mouth|², the box has √(w·h) = 1.73·u (scatter σ 6 %), is
+#: 1.31 times as high as wide (σ 6 %), its centre lies 0.097·√(w·h) above the mean of the five points (σ 0.034) and,
+#: where the nose points to one side, by as much to the other side of the middle of eyes and mouth (σ 0.034; 0.09
+#: without this).
 FACE_SCALE = 1.73
 FACE_ASPECT = 1.31
 FACE_LIFT = 0.097
@@ -42,7 +43,7 @@ def square_from_box(boxes: ArrayLike) -> Floats:
 
 
 def box_from_square(squares: ArrayLike) -> Floats:
-    """(N, 4) squares → (N, 4) xyxy: the box of the detector's proportions that gives this square, whatever its angle."""
+    """(N, 4) squares → (N, 4) xyxy: the box of the detector's proportions that gives this square."""
     cx, cy, side = np.asarray(squares, np.float64).reshape(-1, 4).T[:3]
     w, h = side / BOX_SCALE / np.sqrt(FACE_ASPECT), side / BOX_SCALE * np.sqrt(FACE_ASPECT)
     cx, cy = cx - BOX_SHIFT[0] * w, cy - BOX_SHIFT[1] * h

@@ -44,18 +44,21 @@ class Model:
         dtype: str = "float32",
         threads: int | None = None,
         stages: int | None = None,
-        resolution: int = 128,
+        resolution: int | None = None,
     ) -> None:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
         ``backend`` "auto", "native" (C++ on the CPU), "eager" (torch) or "gpu"; ``device`` "auto", "cpu", "cuda" or
-        "cuda:N"; ``stages`` runs only the first ones; ``resolution``: side of the crops that `align` cuts.
+        "cuda:N"; ``stages`` runs only the first ones; ``resolution``: side of the crops that
+        `align` cuts, None for that which the weights were trained at (128 where their card does not say).
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = _weights(source)
         self.stages = check_stages(stages, self.config.stages)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be a positive number, not {threads!r}")
+        if resolution is None:
+            resolution = int(self.weights.card.get("resolution", 128))
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
             raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
         self.resolution, self.dtype = resolution, dtype

@@ -2,7 +2,7 @@
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
 to users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units)
-and ``card`` (JSON of facts: data, licence, command, commit, results).
+and ``card`` (JSON of facts: data, licence, command, commit, results, ``resolution`` of the crops trained on).
 """
 
 from __future__ import annotations

@@ -242,6 +242,12 @@ def test_save_and_exposed_markups(tmp_path: Path) -> None:
     assert np.array_equal(Model(tmp_path / "b.safetensors")(crops).landmarks["2d5"], prediction.landmarks["2d5"])
 
 
+def test_crops_as_large_as_in_training() -> None:
+    small = replace(small_weights(), card={"resolution": "64"})
+    assert Model(small).resolution == 64 and Model(small, resolution=96).resolution == 96
+    assert Model(small_weights()).resolution == 128
+
+
 def test_warmup_and_threads() -> None:
     model = Model(small_network(), threads=1, resolution=32)
     model.warmup()
