@@ -122,11 +122,11 @@ class Batches(Dataset[Batch]):
             name = self.sources[which].name
         return collate(crops, name)
 
-    def loader(self, start: int) -> DataLoader[Batch]:
-        """Batches from update ``start`` to the last."""
-        workers = self.settings.workers
+    def loader(self, start: int, end: int | None = None) -> DataLoader[Batch]:
+        """Batches of the updates from ``start`` to ``end`` (None: the last)."""
+        workers, end = self.settings.workers, len(self) if end is None else end
         return DataLoader(
-            self, batch_size=None, sampler=range(start, len(self)), num_workers=workers, worker_init_fn=_start_worker,
+            self, batch_size=None, sampler=range(start, end), num_workers=workers, worker_init_fn=_start_worker,
             prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 

@@ -88,8 +88,10 @@ def _by_class(seen: Observations) -> dict[str, Any]:
     return values
 
 
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's: correlation of the ranks, ties share theirs."""
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Spearman's: correlation of the ranks, ties share theirs; None where either is constant."""
     from scipy.stats import spearmanr
 
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
     return float(spearmanr(a, b).statistic)

@@ -70,6 +70,7 @@ class Settings:
     checkpoint_minutes: float = 10.0
     log_every: int = 50  # updates
     validate_every: int = 2000  # updates; pictures and validation errors
+    card: dict[str, str] = field(default_factory=dict)  # facts that the weights carry: licence, data, …
 
     def __post_init__(self) -> None:
         for name in ("databases", "phases"):

@@ -151,9 +151,9 @@ def stop_requests() -> Iterator[list[int]]:
 
 def train(
     settings: Settings, data_root: Path, out: Path, *, resume: bool = False, init: Path | None = None,
-    device: str = "auto", skip_broken: bool = False,
+    until: int | None = None, device: str = "auto", skip_broken: bool = False,
 ) -> int:  # fmt: skip
-    """Trains to the last update of the settings, or to a stop signal; returns the exit code.
+    """Trains to the last update of the settings, to ``until``, or to a stop signal; returns the exit code.
 
     Raises `InputError` for what the person who started the run can mend.
     """
@@ -163,14 +163,15 @@ def train(
         torch.set_num_threads(settings.threads)
     world = join(device)
     try:
-        return _train(settings, data_root, out, resume, init, skip_broken, world)
+        return _train(settings, data_root, out, resume, init, until, skip_broken, world)
     finally:
         world.close()  # after the network, because DDP waits for its group when it goes
 
 
 def _train(
-    settings: Settings, data_root: Path, out: Path, resume: bool, init: Path | None, skip_broken: bool, world: World
-) -> int:
+    settings: Settings, data_root: Path, out: Path, resume: bool, init: Path | None, until: int | None,
+    skip_broken: bool, world: World,
+) -> int:  # fmt: skip
     sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
     held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
     run = Run(settings, world)
@@ -183,11 +184,11 @@ def _train(
     _make_folder(out)
     batches = Batches(settings, sources, world)
     with stop_requests() as stops:
-        _loop(run, batches, held_out, out, stops)
-    if stops:
+        stopped = _loop(run, batches, held_out, out, min(until or settings.updates, settings.updates), stops)
+    if stopped:
         if world.leads:
             print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
-        return 128 + stops[0]
+        return 128 + (stops[0] if stops else signal.SIGTERM)
     if world.leads:
         write_weights(run, out / "weights.safetensors")
         print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
@@ -201,12 +202,13 @@ def _make_folder(out: Path) -> None:
         raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
-def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, stops: list[int]) -> None:
+def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: list[int]) -> bool:
+    """Updates up to ``last``; whether it stopped before, because it was asked to."""
     settings, world = run.settings, run.world
     journal = Journal(out, run.step) if world.leads else None
-    bar = tqdm(total=settings.updates, initial=run.step, unit="update", disable=not world.leads, dynamic_ncols=True)
-    saved = time.monotonic()
-    for batch in batches.loader(run.step):
+    bar = tqdm(total=last, initial=run.step, unit="update", disable=not world.leads, dynamic_ncols=True)
+    saved, stopping = time.monotonic(), False
+    for batch in batches.loader(run.step, last):
         image, targets = batch.to(world.device, settings.channels_last)
         run.update(image, targets, batch.source)
         bar.update()
@@ -215,7 +217,7 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, stops: lis
             if journal:
                 journal.write(run.step, means)
                 bar.set_postfix({k.split("/")[0]: f"{v:.4f}" for k, v in means.items() if k.endswith("/loss")})
-        if journal and (run.step % settings.validate_every == 0 or run.step == settings.updates):
+        if journal and (run.step % settings.validate_every == 0 or run.step == last):
             resolution = phase_at(run.step - 1, settings.phases).resolution
             for database in held_out:
                 values, sheet = validate(run.best_network, database, resolution, world.device)
@@ -223,21 +225,25 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, stops: lis
                 journal.picture(run.step, database.name, contact_sheet(*sheet))
         stopping = world.any(bool(stops))
         due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-        if world.leads and (due or stopping or run.step == settings.updates):
+        if world.leads and (due or stopping or run.step == last):
             save_checkpoint(out / NAME, run.state())
             saved = time.monotonic()
+        stopping = stopping and run.step < last
         if stopping:
             break
     bar.close()
     if journal:
         journal.close()
+    return stopping
 
 
 def write_weights(run: Run, path: Path) -> None:
     """The (averaged) weights with the architecture and how they were made."""
     arrays = {n: v.cpu().numpy() for n, v in run.best_network.state_dict().items() if v.is_floating_point()}
-    card = {"updates": str(run.step), "settings": json.dumps(run.settings.to_dict())}
-    save_weights(path, Weights(run.settings.network, arrays, card=card))
+    settings = run.settings
+    card = {"resolution": str(phase_at(run.step - 1, settings.phases).resolution), "updates": str(run.step)}
+    card |= {"settings": json.dumps(settings.to_dict()), **settings.card}
+    save_weights(path, Weights(settings.network, arrays, card=card))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -246,6 +252,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
+    parser.add_argument("--until", type=int, metavar="N", help="end after update N as if it were the last")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
     parser.epilog = (
@@ -256,8 +263,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     return train(
-        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=args.init, device=args.device,
-        skip_broken=args.skip_broken,
+        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=args.init, until=args.until,
+        device=args.device, skip_broken=args.skip_broken,
     )  # fmt: skip
 
 

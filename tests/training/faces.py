@@ -45,4 +45,5 @@ workers: 0
 log_every: 1
 validate_every: 4
 checkpoint_minutes: 0
+card: {licence: none}
 """

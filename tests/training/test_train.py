@@ -58,6 +58,7 @@ def test_a_run_writes_weights_history_and_a_checkpoint(root: Path, small: Settin
     found = load_weights(tmp_path / "a" / "weights.safetensors")
     assert found.config == small.network
     assert json.loads(found.card["settings"]) == small.to_dict()
+    assert (found.card["resolution"], found.card["updates"], found.card["licence"]) == ("40", "8", "none")
     average = load_checkpoint(tmp_path / "a" / NAME)["average"]
     name = "unets.1.up1.0.weight"
     assert torch.equal(average[name], torch.from_numpy(found.arrays[name]))
@@ -66,6 +67,14 @@ def test_a_run_writes_weights_history_and_a_checkpoint(root: Path, small: Settin
     assert [line["step"] for line in validated] == [4, 8]
     with pytest.raises(InputError, match="--resume"):
         train(small, root, tmp_path / "a", device="cpu")
+
+
+def test_a_run_can_end_early_and_go_on(root: Path, small: Settings, tmp_path: Path) -> None:
+    assert train(small, root, tmp_path / "a", until=3, device="cpu") == 0
+    assert load_weights(tmp_path / "a" / "weights.safetensors").card["updates"] == "3"
+    assert train(small, root, tmp_path / "a", resume=True, device="cpu") == 0
+    assert train(small, root, tmp_path / "whole", device="cpu") == 0
+    assert losses(tmp_path / "a") == losses(tmp_path / "whole")
 
 
 def test_it_learns(root: Path, tmp_path: Path) -> None:
