@@ -25,7 +25,8 @@ def attention_mask(logits: Tensor, backend: str | None = None) -> Tensor:
     if name == "reference":
         with torch.autocast(logits.device.type, enabled=False):
             return reference.attention_mask(logits.to(compute_dtype(logits.dtype)))
-    return _forward(logits, name)[0]
+    mask: Tensor = _forward(logits, name)[0]
+    return mask
 
 
 @torch.library.custom_op("acdc_fast::attention_mask", mutates_args=())

@@ -39,6 +39,7 @@ def batch_norm_relu(
     if name == "reference":
         return reference.batch_norm_relu(x, running_mean, running_var, weight, bias, momentum, eps)
     compute = compute_dtype(x.dtype)
+    y: Tensor
     y, mean, variance = _forward(x, weight.to(compute), bias.to(compute), eps, name)
     n = x.numel() // x.shape[1]
     with torch.no_grad():

@@ -28,7 +28,8 @@ def dual_fusion(
     if name == "reference":
         with torch.autocast(embedding.device.type, enabled=False):
             return reference.dual_fusion(image, embedding.to(compute), mask, excitation).to(embedding.dtype)
-    return _forward(image, embedding, mask, excitation, name)
+    fused: Tensor = _forward(image, embedding, mask, excitation, name)
+    return fused
 
 
 def check_fusion(op: str, image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor) -> None:

@@ -40,9 +40,10 @@ def dual_fusion_conv1x1(
     weight, bias = weight.to(compute), bias.to(compute)
     if name == "reference":
         with torch.autocast(embedding.device.type, enabled=False):
-            out = reference.dual_fusion_conv1x1(image, embedding.to(compute), mask, excitation, weight, bias)
-            return out.to(embedding.dtype)
-    return _forward(image, embedding, mask, excitation, weight, bias, name)
+            result = reference.dual_fusion_conv1x1(image, embedding.to(compute), mask, excitation, weight, bias)
+            return result.to(embedding.dtype)
+    out: Tensor = _forward(image, embedding, mask, excitation, weight, bias, name)
+    return out
 
 
 @torch.library.custom_op("acdc_fast::dual_fusion_conv1x1", mutates_args=())
