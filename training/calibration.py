@@ -24,25 +24,28 @@ NEAR = 0.05 / BOX_SCALE
 ENOUGH = 100
 
 
-def fit_confidence(spread: np.ndarray, right: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """(N,) spreads and (N,) flags → (a, b): logistic regression on log(spread) by Newton's method, slightly damped.
+def fit_confidence(spread: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """(N,) spreads and (N,) flags → (a, b) of the largest likelihood: logistic regression on log(spread).
 
-    The slope is kept from going below 0, so that more doubt never means more confidence.
+    Where less spread would mean less confidence, a is 0 and all points get the base rate.
     """
-    x = np.stack([np.log(np.maximum(spread, 1e-6)), np.ones(len(spread))], 1)
-    w = np.array([1.0, 3.0])
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(np.clip(x @ w, -50, 50)))
-        gradient = x.T @ (p - right) + 1e-3 * w * (-1)  # of the log-likelihood, with a weak pull to 0
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        w = w + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
-            break
-    if w[0] < 0:  # nothing to learn from the spread: the base rate for all
-        share = np.clip(right.mean(), 1e-3, 1 - 1e-3)
-        w = np.array([0.0, np.log(1 / share - 1)])
-    return float(w[0]), float(w[1])
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    x = np.log(np.maximum(spread, 1e-6))
+    centre = float(x.mean())
+
+    def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean negative log-likelihood with a weak pull to 0, and its gradient; centred for conditioning."""
+        z = w[0] * (x - centre) + w[1]
+        excess = right - expit(-z)
+        value = np.logaddexp(0, np.where(right, z, -z)).mean() + 5e-7 * w @ w
+        return value, np.array([(excess * (x - centre)).mean(), excess.mean()]) + 1e-6 * w
+
+    share = np.clip(right.mean(), 1e-4, 1 - 1e-4)
+    base = float(np.log(1 / share - 1))
+    a, b = minimize(cost, np.array([0.0, base]), jac=True, method="BFGS").x
+    return (float(a), float(b - a * centre)) if a > 0 else (0.0, base)
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
