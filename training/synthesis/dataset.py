@@ -7,15 +7,9 @@ people of the 68-point frames' splits apart.
 
 from __future__ import annotations
 
-import io
-import multiprocessing
-import os
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +17,11 @@ import numpy as np
 from acdc_fast.errors import InputError
 
 from ..data.frames68 import open_frames68
-from ..data.sample import Annotation, Database, Extended, Sample, Table, TarPictures
+from ..data.sample import Annotation, Database, Sample
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin
 from .render import Person, Rendered, make_person, render
+from .stored import Draw, open_drawn
 from .turn import MARKUPS as TURNED_MARKUPS
 from .turn import Fitted, Turner, fit_face, further_pose
 
@@ -35,8 +30,6 @@ MARKUPS = ("2d98", "2d68", "2d5", "3d68")
 PEOPLE = {"train": 0, "test": 1_000_000}
 SHOTS = 4  # of each person; of each real face
 SIZE = 192  # pixels of a picture's side
-LABELS = "annotations.npz"
-Draw = Callable[[int], Rendered]
 
 
 @lru_cache(maxsize=2)
@@ -173,61 +166,3 @@ def open_skinned(root: Path, split: str = "train", skip_broken: bool = False) ->
     """``skinned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
     stored = root / f"skinned-{split}.tar"
     return open_drawn(stored, "skinned", split) if stored.is_file() else skinned(root, split)
-
-
-def open_drawn(path: Path, name: str = "synthetic", split: str = "train") -> Database:
-    """The faces of a tar that `write_drawn` wrote."""
-    pictures = TarPictures(path)
-    if not pictures.has(LABELS):
-        raise InputError(f"{path}: holds no {LABELS}; was it written by the synthesiser?")
-    with np.load(io.BytesIO(pictures.read(LABELS)), allow_pickle=False) as labels:
-        data = {key: labels[key] for key in labels.files}
-    files = [f"{i:07d}.jpg" for i in data["index"]]
-    markups = [m for m in MARKUPS if m in data]
-    visible = {f"visible-{m}": data[f"visible-{m}"] for m in markups}
-    table = Table(name, split, pictures, files, files, {m: data[m] for m in markups}, attributes=visible)
-    return Extended(table, poses=data["pose"])
-
-
-def _encoded(draw: Draw, index: int) -> tuple[int, bytes, Rendered]:
-    cv2.setNumThreads(1)
-    drawn = draw(index)
-    _, code = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    return index, code.tobytes(), drawn
-
-
-def draw_many(database: Drawn, indices: Sequence[int], workers: int) -> Iterator[tuple[int, bytes, Rendered]]:
-    """JPEG and labels of each face, in order."""
-    job = partial(_encoded, database.rendered)
-    if workers <= 1:
-        yield from map(job, indices)
-        return
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(job, indices, chunksize=4 * SHOTS)
-
-
-def write_drawn(path: Path, database: Drawn, indices: Sequence[int], workers: int = 2) -> None:
-    """Draw faces into a tar, written beside and renamed when complete."""
-    partial_path = path.with_name(path.name + ".partial")
-    keys = ("index", "pose", *database.markups, *(f"visible-{m}" for m in database.markups))
-    labels: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-    with tarfile.open(partial_path, "w") as tar:
-
-        def add(name: str, data: bytes) -> None:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-
-        for index, code, drawn in draw_many(database, indices, workers):
-            add(f"{index:07d}.jpg", code)
-            labels["index"].append(np.asarray(index))
-            labels["pose"].append(drawn.pose)
-            for markup in database.markups:
-                labels[markup].append(drawn.landmarks[markup])
-                labels[f"visible-{markup}"].append(drawn.visible[markup])
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {key: np.asarray(values) for key, values in labels.items()}
-        np.savez(buffer, **arrays)
-        add(LABELS, buffer.getvalue())
-    partial_path.replace(path)

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from acdc_fast.files import written_beside
+
 from .dataset import SHOTS, Drawn
 
 TILE = 160
@@ -24,9 +26,8 @@ def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: 
     done, code = cv2.imencode(path.suffix or ".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError(f"{path}: not a picture format that can be written")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(code.tobytes())
-    partial.replace(path)
+    with written_beside(path) as beside:
+        beside.write_bytes(code.tobytes())
 
 
 def _tile(database: Drawn, index: int, markup: str | None) -> np.ndarray:

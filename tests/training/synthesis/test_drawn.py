@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from acdc_fast.training.data import open_database
-from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, open_drawn, synthetic, write_drawn
+from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, synthetic
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
 from acdc_fast.training.synthesis.mesh import load_model
 from acdc_fast.training.synthesis.pose import head_to_camera
 from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
 from acdc_fast.training.synthesis.skin import SIZE
+from acdc_fast.training.synthesis.stored import detected_box, open_drawn, write_drawn
 from acdc_fast.training.synthesis.turn import Fitted, Turner, further_pose
 from made_up import model, write
 
@@ -80,19 +81,21 @@ def test_people_of_the_splits_differ(folder: Path) -> None:
 def test_tar_holds_the_same_faces(folder: Path, tmp_path: Path) -> None:
     faces = synthetic(folder, "test", size=96)
     path = tmp_path / "synthetic-test.tar"
-    write_drawn(path, faces, range(4, 7), workers=1)
-    stored = open_drawn(path, split="test")
-    assert len(stored) == 3 and not list(tmp_path.glob("*.partial"))
+    write_drawn(path, faces.rendered, faces.markups, range(4, 7), workers=1)
+    stored = open_drawn(path, "synthetic", "test")
+    assert len(stored) == 3 and list(tmp_path.iterdir()) == [path]
     for i in range(3):
         kept, drawn = stored[i], faces[4 + i]
         np.testing.assert_array_equal(kept.pose, drawn.pose)
         assert np.abs(kept.image.astype(int) - drawn.image).mean() < 6  # JPEG of quality 92 on a noisy picture
         for markup in MARKUPS:
             np.testing.assert_array_equal(kept.landmarks[markup], drawn.landmarks[markup])
+            found = detected_box(faces.rendered(4 + i))
+            assert kept.box is None if np.isnan(found).any() else (kept.box == found).all()
             np.testing.assert_array_equal(kept.attributes[f"visible-{markup}"], drawn.attributes[f"visible-{markup}"])
     path.write_bytes(b"no tar")
     with pytest.raises(InputError, match=r"synthetic-test\.tar"):
-        open_drawn(path)
+        open_drawn(path, "synthetic", "test")
 
 
 def photograph(pose: tuple[float, float, float]) -> tuple[np.ndarray, Fitted, np.ndarray]:
