@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc_fast.errors import BackendUnavailable
+
 HISTORY = "history.jsonl"
 
 
@@ -39,8 +41,11 @@ class Journal:
     """One line of JSON per report in ``history.jsonl``, and the same numbers in TensorBoard."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            reason = f"training logs to TensorBoard ({error}): pip install 'acdc-fast[train]'"
+            raise BackendUnavailable(reason) from error
         self.path = folder / HISTORY
         kept = [line for line in read_history(folder) if line["step"] <= step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))

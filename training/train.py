@@ -164,6 +164,9 @@ def train(
     world = join(device)
     try:
         return _train(settings, data_root, out, resume, init, until, skip_broken, world)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        told = f"{error.filename or out}: {error.strerror or error}"
+        raise InputError(f"{told}; --resume goes on from the last checkpoint") from error
     finally:
         world.close()  # after the network, because DDP waits for its group when it goes
 

@@ -215,6 +215,22 @@ def test_what_is_wrong_is_said(root: Path, small: Settings, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr and "small.yaml: cannot be read" in done.stderr
 
 
+def test_bf16_follows_float32(root: Path, small: Settings, tmp_path: Path) -> None:
+    """Autocast of the convolutions: 8 bits of mantissa through 26 layers, so the first loss agrees to a few percent."""
+    low = build(Settings, {**small.to_dict(), "bf16": True}, "x")
+    assert train(small, root, tmp_path / "high", until=1, device="cpu") == 0
+    assert train(low, root, tmp_path / "low", until=1, device="cpu") == 0
+    (_, high_loss), (_, low_loss) = losses(tmp_path / "high")[0], losses(tmp_path / "low")[0]
+    assert high_loss != low_loss
+    assert low_loss == pytest.approx(high_loss, rel=0.03)
+
+
+def test_a_folder_that_cannot_be_written_is_said(root: Path, small: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out: cannot be made: Not a directory"):
+        train(small, root, tmp_path / "file" / "out", device="cpu")
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / NAME, {"step": 1})
 
