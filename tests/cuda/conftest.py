@@ -14,7 +14,7 @@ import torch
 from acdc_fast.ops import cuda_launch
 
 SOURCES = Path(__file__).resolve().parents[2] / "csrc" / "cuda"
-FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-DACDC_EMULATOR"]
+FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-clobbered", "-DACDC_EMULATOR"]
 
 
 def compile_objects(folder: Path, sources: Path, flags: list[str], plain: list[str], names: list[str]) -> list[str]:

@@ -1,4 +1,5 @@
-"""What is not there is said when it is asked for, with its remedy; and the library's door lets nothing wrong through."""
+"""What is not there is said when it is asked for, with its remedy; and the library's door lets nothing wrong
+through."""
 
 from __future__ import annotations
 
@@ -61,21 +62,22 @@ def test_cpu_tensors_and_other_types(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment},
+        timeout=120
     )
 
 
 def test_without_torch() -> None:
     """The package imports; what needs torch says so."""
-    block = "import sys; sys.modules['torch'] = None\nimport acdc_fast\nprint('imported')\nacdc_fast.ops.spatial_softmax"
-    result = run(block)
+    result = run("import sys; sys.modules['torch'] = None\nimport acdc_fast\nprint('imported')\nacdc_fast.ops")
     assert "imported" in result.stdout and result.returncode != 0
     assert "torch" in result.stderr.strip().splitlines()[-1]
 
 
 def test_without_triton() -> None:
     code = (
-        "import importlib.util as u, torch; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'triton' else f(n, *a)\n"
+        "import importlib.util as u, torch; f = u.find_spec\n"
+        "u.find_spec = lambda n, *a: None if n == 'triton' else f(n, *a)\n"
         "from acdc_fast import kernels; print(kernels.why_not('cuda', torch.float32))"
     )
     result = run(code)
@@ -85,7 +87,8 @@ def test_without_triton() -> None:
 def test_the_door(emulator_library: Compiled) -> None:
     """Names, numbers and sizes of arguments, null pointers, grids: refused before anything is launched."""
 
-    def launch(name: str, grid: tuple[int, int, int], arguments: list[object], block: int = 256, shared: int = 128) -> None:
+    def launch(name: str, grid: tuple[int, int, int], arguments: list[object], block: int = 256,
+    shared: int = 128) -> None:
         emulator_library.launch(name, grid, block, shared, 0, 0, arguments)
 
     x = torch.zeros(64)

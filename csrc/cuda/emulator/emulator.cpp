@@ -235,10 +235,12 @@ void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::ui
     shared_base = memory.data() + (16 - reinterpret_cast<std::uintptr_t>(memory.data()) % 16) % 16;
     place.block = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
 #if defined(EMULATOR_TSAN)
-    __tsan_acquire(&end_sync);
     __tsan_release(&start_sync);
 #endif
     run_block(threads);
+#if defined(EMULATOR_TSAN)
+    __tsan_acquire(&end_sync);
+#endif
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(memory.data(), memory.size());
 #endif
