@@ -91,6 +91,10 @@ class NativeEngine:
             None if result["mask"] is None else result["mask"][stage],
         )
 
+    def profile(self, crop: np.ndarray) -> list[tuple[str, float]]:
+        """Seconds of each step on one crop (S, S): "0.encode1", "0.encode1/product" (summed over threads), "moments", …"""
+        return list(self._engine.profile(np.ascontiguousarray(crop, np.float32)))
+
     @property
     def isa(self) -> str:
         """Instruction set in use."""

@@ -36,6 +36,19 @@ PYBIND11_MODULE(_native, m) {
   m.def("available_isas", &available_isas);
   m.def("available_threads", &available_threads, "CPUs that this process may run on.");
   m.def("vec_exp", &vec_exp, py::arg("x"), py::arg("isa") = "");
+  m.def(
+      "fma_rounds",
+      [](int64_t rounds, const std::string& isa) {
+        const Kernels& k = kernels(isa);
+        py::gil_scoped_release release;
+        volatile float sink;
+        float result;
+        k.fma_rounds(rounds, &result);
+        sink = result;
+        (void)sink;
+        return 2.0 * 12 * k.lanes * static_cast<double>(rounds);
+      },
+      py::arg("rounds"), py::arg("isa") = "", "Runs multiply-adds on registers; gives their number times two (FLOP).");
   bind_engine(m);
   bind_rasterize(m);
   bind_ops(m);

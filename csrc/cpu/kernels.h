@@ -32,6 +32,8 @@
                                     float* grad_x, float* grad_weight, float* grad_bias)) \
   KERNEL(geometry_transfer_forward, (const GeometryForward& a))         \
   KERNEL(geometry_transfer_backward, (const GeometryBackward& a))               \
+  /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */ \
+  KERNEL(fma_rounds, (int64_t rounds, float* result)) \
   /* The engine's layers, each on a part of its work: engine_types.h */ \
   KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to)) \
   KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block)) \

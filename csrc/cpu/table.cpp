@@ -16,6 +16,19 @@ void vec_exp(const float* x, float* y, int64_t n) {
   }
 }
 
+void fma_rounds(int64_t rounds, float* result) {
+  constexpr int kChains = 12;  // latency 4 on two ports needs 8; twelve fit the smallest register file
+  Vec sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = Vec::broadcast(static_cast<float>(i));
+  const Vec a = Vec::broadcast(0.999f), b = Vec::broadcast(0.1f);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = fma(sum[i], a, b);
+  }
+  for (int i = 1; i < kChains; ++i) sum[0] += sum[i];
+  *result = reduce_add(sum[0]);
+}
+
 #define ACDC_TEXT_(x) #x
 #define ACDC_TEXT(x) ACDC_TEXT_(x)
 #define ACDC_ENTRY(name, arguments) name,

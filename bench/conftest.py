@@ -1,0 +1,32 @@
+"""`pytest bench/ --benchmark` runs the benchmarks; without the flag they are skipped, so that no test run waits for them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--benchmark", action="store_true", help="run the benchmarks of bench/")
+    parser.addoption("--bench-out", default="runs/bench", help="folder for their tables and plots")
+    parser.addoption("--bench-rounds", type=int, default=0, help="interleaved rounds; 0: chosen by width and batch")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--benchmark"):
+        return
+    for item in items:
+        if Path(__file__).parent in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.skip(reason="a benchmark: asked for by --benchmark"))
+
+
+@pytest.fixture(scope="session")
+def out(request: pytest.FixtureRequest) -> Path:
+    """Folder that tables and plots are written to."""
+    folder = Path(request.config.getoption("--bench-out"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,167 @@
+"""The runtimes that are compared on the CPU: each takes the same network and gives a call on crops.
+
+A contestant is made by a function of `Subject`; it raises ImportError (or `Unavailable`) where it is not installed or
+cannot serve, and the table says so. Calls take (B, 1, S, S) float32 numpy and give {output name: array}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from acdc_fast import ACDC
+from acdc_fast.engines.native import NativeEngine
+from acdc_fast.export import onnx_outputs
+
+os.environ["ACDC_BACKEND"] = "reference"  # eager and what is compiled or exported from it: plain torch, not our fused ops
+
+Call = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class Unavailable(Exception):
+    """The runtime is there but cannot run this; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    network: ACDC
+    onnx: Path
+    batch: int
+    threads: int
+
+    @property
+    def outputs(self) -> list[str]:
+        return onnx_outputs(self.network.config.order, self.network.config.has_pose)
+
+
+def named(prediction: Any) -> dict[str, np.ndarray]:
+    """A Prediction's parts by the names that the ONNX model gives its outputs."""
+    out = {f"landmarks_{k}": np.asarray(v) for k, v in prediction.landmarks.items()}
+    out.update({f"covariance_{k}": np.asarray(v) for k, v in prediction.covariance.items()})
+    if prediction.pose is not None:
+        out["pose"] = np.asarray(prediction.pose)
+    return {**out, "mask": np.asarray(prediction.mask)}
+
+
+def ours(s: Subject) -> Call:
+    arrays = {name: tensor.numpy() for name, tensor in s.network.state_dict().items()}
+    engine = NativeEngine(s.network.config, arrays, threads=s.threads)
+    return lambda x: named(engine(x))
+
+
+def ours_avx2(s: Subject) -> Call:
+    arrays = {name: tensor.numpy() for name, tensor in s.network.state_dict().items()}
+    engine = NativeEngine(s.network.config, arrays, threads=s.threads, isa="avx2")
+    return lambda x: named(engine(x))
+
+
+def eager(s: Subject, layout: torch.memory_format = torch.contiguous_format) -> Call:
+    network = ACDC(s.network.config).eval()
+    network.load_state_dict(s.network.state_dict())
+    network = network.to(memory_format=layout)
+
+    def call(x: np.ndarray) -> dict[str, np.ndarray]:
+        torch.set_num_threads(s.threads)
+        with torch.inference_mode():
+            return named(network(torch.from_numpy(x).to(memory_format=layout)))
+
+    return call
+
+
+def eager_channels_last(s: Subject) -> Call:
+    return eager(s, torch.channels_last)
+
+
+def compiled(s: Subject) -> Call:
+    torch.set_num_threads(s.threads)
+    torch._dynamo.reset()
+    torch._inductor.config.freezing = True
+    network = torch.compile(s.network, dynamic=False)
+
+    def call(x: np.ndarray) -> dict[str, np.ndarray]:
+        torch.set_num_threads(s.threads)
+        with torch.no_grad():
+            return named(network(torch.from_numpy(x)))
+
+    return call
+
+
+def onnxruntime(s: Subject) -> Call:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = s.threads, 1
+    session = ort.InferenceSession(str(s.onnx), options, providers=["CPUExecutionProvider"])
+    return lambda x: dict(zip(s.outputs, session.run(s.outputs, {"crops": x}), strict=True))
+
+
+def openvino(s: Subject, precision: str = "f32") -> Call:
+    import openvino as ov
+
+    core = ov.Core()
+    model = core.read_model(str(s.onnx))
+    side = 128
+    model.reshape({0: [s.batch, 1, side, side]})
+    settings = {"INFERENCE_NUM_THREADS": s.threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def call(x: np.ndarray) -> dict[str, np.ndarray]:
+        results = request.infer([x], share_inputs=True, share_outputs=True)
+        return {name: results[name] for name in s.outputs}
+
+    return call
+
+
+def openvino_bf16(s: Subject) -> Call:
+    return openvino(s, "bf16")
+
+
+def mnn(s: Subject) -> Call:
+    import subprocess
+    import sys
+
+    import MNN
+
+    path = s.onnx.with_suffix(".mnn")
+    if not path.exists():
+        command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", str(s.onnx)]
+        command += ["--MNNModel", str(path), "--bizCode", "acdc"]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if not path.exists():
+            raise Unavailable(f"its converter failed: {(run.stderr or run.stdout).strip()[-200:]}")
+    runtime = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": s.threads},))
+    module = MNN.nn.load_module_from_file(str(path), ["crops"], s.outputs, runtime_manager=runtime, shape_mutable=False)
+
+    def call(x: np.ndarray) -> dict[str, np.ndarray]:
+        value = MNN.expr.const(x, list(x.shape), MNN.expr.NCHW)
+        results = module.forward([MNN.expr.convert(value, MNN.expr.NC4HW4)])
+        return {name: MNN.expr.convert(r, MNN.expr.NCHW).read() for name, r in zip(s.outputs, results, strict=True)}
+
+    return call
+
+
+def ncnn(s: Subject) -> Call:
+    import ncnn  # noqa: F401
+
+    raise Unavailable("its Python wheel has no converter from ONNX, and pnnx cannot express the softmax over two axes")
+
+
+#: Table row → maker and the error allowed to its landmarks (crop units): float32's by contract; bfloat16 has 8 bits.
+CONTESTANTS: dict[str, tuple[Callable[[Subject], Call], float]] = {
+    "ours (float32)": (ours, 2e-5),
+    "ours, forced to AVX2": (ours_avx2, 2e-5),
+    "eager": (eager, 2e-5),
+    "eager, channels last": (eager_channels_last, 2e-5),
+    "torch.compile, freezing": (compiled, 2e-5),
+    "ONNX Runtime": (onnxruntime, 2e-5),
+    "OpenVINO f32": (openvino, 2e-5),
+    "OpenVINO bf16": (openvino_bf16, 2e-2),
+    "MNN": (mnn, 1e-4),
+    "ncnn": (ncnn, 2e-5),
+}
