@@ -43,18 +43,21 @@ def load_network(path: Path) -> tuple[ACDC, int]:
 def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
     """Databases asked for by name (``mtfl-dev``, ``wflw/pose``, ``mtfl/train[:500]``), or all test splits present."""
     found: dict[str, Database] = {}
+    absent: list[str] = []
     for name in names or WANTED:
         database, _, split = name.partition("/")
         if database not in REGISTRY:
             raise InputError(f"--databases: unknown {database!r}; known: {', '.join(REGISTRY)}")
         try:
             found[name] = open_source(Source(database, split or TESTS.get(database, "test")), root, skip_broken)
-        except InputError as error:
+        except InputError:
             if names:
                 raise
-            print(f"{name}: left out: {error}", file=sys.stderr)
+            absent.append(name)
     if not found:
         raise InputError(f"--data-root {root}: none of {', '.join(WANTED)} found there")
+    if absent:
+        print(f"not read: {', '.join(absent)}; name one with --databases for the reason", file=sys.stderr)
     return found
 
 
