@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--speed", type=int, metavar="N", help="render N faces and print how many a second")
     parser.add_argument("-o", "--output", type=Path, help="tar for --render")
     parser.add_argument("--points", choices=["2d98", "2d68", "2d5", "3d68"], help="draw these points on the sheet")
+    parser.add_argument("--rows", type=int, default=5, help="of the sheet (default: 5)")
+    parser.add_argument("--columns", type=int, default=8, help="of the sheet (default: 8)")
     options = parser.parse_args(arguments)
     if options.render is not None and options.output is None:
         parser.error("--render needs -o FILE.tar")
@@ -55,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.sheet:
         from .sheet import contact_sheet
 
-        contact_sheet(database, options.sheet, options.points)
+        contact_sheet(database, options.sheet, options.points, options.rows, options.columns)
         print(f"wrote {options.sheet}")
         return 0
     start = time.perf_counter()

@@ -179,9 +179,22 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_command_line(folder: Path, tmp_path: Path) -> None:
     lacking = run("--data-root", str(tmp_path), "--sheet", str(tmp_path / "s.png"))
     assert lacking.returncode == 2 and "ict_facekit.npz" in lacking.stderr and "Traceback" not in lacking.stderr
-    done = run("--data-root", str(folder), "--size", "64", "--sheet", str(tmp_path / "s.png"), "--points", "2d98")
+    done = run(
+        "--data-root",
+        str(folder),
+        "--size",
+        "64",
+        "--sheet",
+        str(tmp_path / "s.png"),
+        "--points",
+        "2d98",
+        "--rows",
+        "1",
+        "--columns",
+        "2",
+    )
     assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(tmp_path / "s.png")).shape == (5 * 480, 8 * 480, 3)
+    assert cv2.imread(str(tmp_path / "s.png")).shape == (480, 2 * 480, 3)
 
 
 REAL = os.environ.get("ACDC_DATA_ROOT")
