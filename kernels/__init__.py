@@ -16,11 +16,11 @@ def interpreted() -> bool:
 def why_not(device: str, dtype: torch.dtype) -> str | None:
     """Why these kernels cannot serve tensors of this device and dtype, with the remedy; None if they can."""
     if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed: pip install 'acdc-fast[torch]' with a torch build that brings it (Linux, CUDA or ROCm)"
+        return "Triton is not installed: install a CUDA or ROCm build of torch, which brings it (or pip install triton)"
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f"the Triton kernels serve float32, float16 and bfloat16, not {dtype}: use backend='reference'"
     if interpreted():
-        return None if device == "cpu" else "TRITON_INTERPRET=1 runs kernels on CPU tensors alone: unset it to use the GPU"
+        return None if device == "cpu" else "TRITON_INTERPRET=1 runs kernels on the CPU alone: unset it to use the GPU"
     if device != "cuda":
         return f"Triton needs a GPU or TRITON_INTERPRET=1, not {device} tensors: use backend='native'"
     if not torch.cuda.is_available():

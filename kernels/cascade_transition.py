@@ -1,7 +1,7 @@
 """One pass over the embedding from a stage to the next: mask, fusion, excitation and the next U-Net's stem.
 
-Logits are computed again from the embedding, as in the statistics pass; neither they nor the mask nor the fused features
-are stored unless asked for.
+Logits are computed again from the embedding, as in the statistics pass; they and the fused features are never stored,
+the mask where it is asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .launch import cdiv, config, dot_dtype, on, power, precision, strip_rows
 @triton.jit
 def transition_kernel(
     embedding, depthwise, transfer, high, low, image, excitation, weight, bias, mask, winner, out,
-    C, O, H, W, rows, s_b, s_c, s_h, s_w, i_sb, i_sh, i_sw, t_b, t_c, t_h, t_w,
+    C, OC, H, W, rows, s_b, s_c, s_h, s_w, i_sb, i_sh, i_sw, t_b, t_c, t_h, t_w,
     L: tl.constexpr, SPLIT: tl.constexpr, MASK: tl.constexpr, WINNER: tl.constexpr, STEM: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
     BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr, BO: tl.constexpr,
@@ -29,14 +29,14 @@ def transition_kernel(
     """Program (strip of rows, face)."""
     i_s, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)  # 64-bit rows and offsets
     o_c, o_o = tl.arange(0, BC), tl.arange(0, BO)
-    m_c, m_o = o_c < C, o_o < O
+    m_c, m_o = o_c < C, o_o < OC
     p_face = embedding + i_b * s_b
     if STEM:
         p_f = excitation + i_b * (2 + 2 * C)
-        b_w = excited(weight, p_f, 2 + o_c, m_c, o_o, O, embedding.dtype.element_ty, DOT)  # [BC, BO]
-        b_wm = excited(weight, p_f, 2 + C + o_c, m_c, o_o, O, embedding.dtype.element_ty, DOT)  # [BC, BO]
+        b_w = excited(weight, p_f, 2 + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)  # [BC, BO]
+        b_wm = excited(weight, p_f, 2 + C + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)  # [BC, BO]
         b_wi = tl.load(weight + o_o, mask=m_o, other=0) * tl.load(p_f)  # [BO], as both below
-        b_wim = tl.load(weight + O + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
+        b_wim = tl.load(weight + OC + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
         b_bias = tl.load(bias + o_o, mask=m_o, other=0)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
         for i_x in tl.range(0, W, BW, disable_licm=True):

@@ -19,15 +19,15 @@ TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: t
 
 
 @triton.jit
-def excited(weight, excitation, o_f, m_f, o_o, O, STORAGE: tl.constexpr, DOT: tl.constexpr):
+def excited(weight, excitation, o_f, m_f, o_o, OC, STORAGE: tl.constexpr, DOT: tl.constexpr):
     """Rows o_f of the stem's weight (2 + 2C, O), each times its excitation: [BC, BO]."""
-    b_w = tl.load(weight + o_f[:, None] * O + o_o[None, :], mask=m_f[:, None] & (o_o < O)[None, :], other=0)
+    b_w = tl.load(weight + o_f[:, None] * OC + o_o[None, :], mask=m_f[:, None] & (o_o < OC)[None, :], other=0)
     return (b_w * tl.load(excitation + o_f, mask=m_f, other=0)[:, None]).to(STORAGE).to(DOT)
 
 
 @triton.jit
 def stem(b_h, b_image, b_mask, b_w, b_wm, b_wi, b_wim, b_bias, PRECISION: tl.constexpr):
-    """Next stem's output [BP, BO] of features b_h [BP, BC], image and mask [BP], by excited weights [BC, BO] and [BO]."""
+    """Next stem's output [BP, BO] of features b_h [BP, BC], image, mask [BP] by excited weights [BC, BO] and [BO]."""
     b_y = tl.dot(b_h, b_wm, input_precision=PRECISION) + b_image[:, None] * b_wim[None, :]
     b_y = b_y * b_mask[:, None] + b_image[:, None] * b_wi[None, :] + b_bias[None, :]
     return b_y + tl.dot(b_h, b_w, input_precision=PRECISION)
@@ -35,19 +35,19 @@ def stem(b_h, b_image, b_mask, b_w, b_wm, b_wi, b_wim, b_bias, PRECISION: tl.con
 
 @triton.jit
 def stem_kernel(
-    image, embedding, mask, excitation, weight, bias, out, C, O, H, W, span,
+    image, embedding, mask, excitation, weight, bias, out, C, OC, H, W, span,
     s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w,
     DOT: tl.constexpr, PRECISION: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BO: tl.constexpr,
 ):  # fmt: skip
     """Program (span of pixels, output block, face)."""
     i_s, i_o, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_c, o_o = tl.arange(0, BC), i_o * BO + tl.arange(0, BO)
-    m_c, m_o = o_c < C, o_o < O
+    m_c, m_o = o_c < C, o_o < OC
     p_f = excitation + i_b * (2 + 2 * C)
-    b_w = excited(weight, p_f, 2 + o_c, m_c, o_o, O, embedding.dtype.element_ty, DOT)
-    b_wm = excited(weight, p_f, 2 + C + o_c, m_c, o_o, O, embedding.dtype.element_ty, DOT)
+    b_w = excited(weight, p_f, 2 + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)
+    b_wm = excited(weight, p_f, 2 + C + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)
     b_wi = tl.load(weight + o_o, mask=m_o, other=0) * tl.load(p_f)  # [BO], as both below
-    b_wim = tl.load(weight + O + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
+    b_wim = tl.load(weight + OC + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
     b_bias = tl.load(bias + o_o, mask=m_o, other=0)
     end = tl.minimum((i_s + 1) * span, H * W)
     for i_p in range(i_s * span, end, BP):
@@ -65,23 +65,23 @@ def stem_kernel(
 
 @triton.jit
 def gradient_kernel(
-    grad, image, embedding, mask, excitation, weight, grad_image, grad_embedding, grad_mask, z, C, O, H, W, span,
+    grad, image, embedding, mask, excitation, weight, grad_image, grad_embedding, grad_mask, z, C, OC, H, W, span,
     g_b, g_o, g_h, g_w, s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w,
     DOT: tl.constexpr, PRECISION: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BO: tl.constexpr,
 ):  # fmt: skip
     """Program (span of pixels, channel block, face); channel block 0 does the image's and the bias's part too."""
     i_s, i_c, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_c, o_o = i_c * BC + tl.arange(0, BC), tl.arange(0, BO)
-    m_c, m_o = o_c < C, o_o < O
+    m_c, m_o = o_c < C, o_o < OC
     m_w = m_c[:, None] & m_o[None, :]
     p_f = excitation + i_b * (2 + 2 * C)
     b_f = tl.load(p_f + 2 + o_c, mask=m_c, other=0)  # [BC], as below
     b_fm = tl.load(p_f + 2 + C + o_c, mask=m_c, other=0)
-    p_w = weight + (2 + o_c)[:, None] * O + o_o[None, :]
+    p_w = weight + (2 + o_c)[:, None] * OC + o_o[None, :]
     b_w = tl.load(p_w, mask=m_w, other=0).to(embedding.dtype.element_ty).to(DOT)  # [BC, BO], as below
-    b_wm = tl.load(p_w + C * O, mask=m_w, other=0).to(embedding.dtype.element_ty).to(DOT)
+    b_wm = tl.load(p_w + C * OC, mask=m_w, other=0).to(embedding.dtype.element_ty).to(DOT)
     b_wi = tl.load(weight + o_o, mask=m_o, other=0)  # [BO], as below
-    b_wim = tl.load(weight + O + o_o, mask=m_o, other=0)
+    b_wim = tl.load(weight + OC + o_o, mask=m_o, other=0)
     b_z, b_zm = tl.zeros([BC, BO], tl.float32), tl.zeros([BC, BO], tl.float32)
     b_zi, b_zim, b_bias = tl.zeros([BO], tl.float32), tl.zeros([BO], tl.float32), tl.zeros([BO], tl.float32)
     end = tl.minimum((i_s + 1) * span, H * W)
@@ -115,13 +115,13 @@ def gradient_kernel(
             b_zim += tl.sum(b_dy32 * (b_image * b_mask)[:, None], 0)
             b_bias += tl.sum(b_dy32, 0)
         tl.store(grad_mask + (i_b * tl.num_programs(1) + i_c) * H * W + o_p, b_dmask, mask=m_p)
-    p_z = z + (i_b * tl.num_programs(0) + i_s) * (3 + 2 * C) * O + o_o  # rows: as weight's, then the bias
-    tl.store(p_z[None, :] + (2 + o_c)[:, None] * O, b_z, mask=m_w)
-    tl.store(p_z[None, :] + (2 + C + o_c)[:, None] * O, b_zm, mask=m_w)
+    p_z = z + (i_b * tl.num_programs(0) + i_s) * (3 + 2 * C) * OC + o_o  # rows: as weight's, then the bias
+    tl.store(p_z[None, :] + (2 + o_c)[:, None] * OC, b_z, mask=m_w)
+    tl.store(p_z[None, :] + (2 + C + o_c)[:, None] * OC, b_zm, mask=m_w)
     if i_c == 0:
         tl.store(p_z, b_zi, mask=m_o)
-        tl.store(p_z + O, b_zim, mask=m_o)
-        tl.store(p_z + (2 + 2 * C) * O, b_bias, mask=m_o)
+        tl.store(p_z + OC, b_zim, mask=m_o)
+        tl.store(p_z + (2 + 2 * C) * OC, b_bias, mask=m_o)
 
 
 def _span(x: Tensor, block: int) -> int:
@@ -153,14 +153,14 @@ def backward(
     """Gradients of image, embedding, mask, excitation, weight and bias."""
     (b, c, h, w), o = embedding.shape, weight.shape[0]
     cfg = config("dual_fusion_conv1x1.backward", embedding)
-    bc, span = min(64, power(c)), _span(embedding, cfg.pixels)
+    bc, span = min(cfg.maps, power(c)), _span(embedding, cfg.pixels)
     splits, channel_blocks = cdiv(h * w, span), cdiv(c, bc)
     grad_image, grad_embedding = empty((b, 1, h, w), embedding), empty_image(embedding, c)
     masks, z = empty((b, channel_blocks, h, w), embedding), empty((b, splits, 3 + 2 * c, o), embedding)
     with on(embedding):
         gradient_kernel[splits, channel_blocks, b](
-            grad_out, image.contiguous(), embedding, mask.contiguous(), excitation.contiguous(), weight.t().contiguous(),
-            grad_image, grad_embedding, masks, z, c, o, h, w, span,
+            grad_out, image.contiguous(), embedding, mask.contiguous(), excitation.contiguous(),
+            weight.t().contiguous(), grad_image, grad_embedding, masks, z, c, o, h, w, span,
             *grad_out.stride(), *embedding.stride(), *grad_embedding.stride(),
             DOT=TYPES[dot_dtype(embedding)], PRECISION=precision(embedding), BP=cfg.pixels, BC=bc, BO=power(o),
             num_warps=cfg.warps, num_stages=cfg.stages,

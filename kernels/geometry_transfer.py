@@ -1,6 +1,6 @@
 """Geometry transfer network (eq. 1 to 4) without logits or attention maps in memory.
 
-Both passes recompute a block of logits from a row of the embedding: depthwise 3×3 in float32, then tl.dot with the
+Both passes compute a block of logits from a row of the embedding: depthwise 3×3 in float32, then tl.dot with
 transfer layers. The first leaves statistics of every map, the second, `cascade_transition`, the mask and the next stem's
 output. The embedding is best channels last: a pixel's channels are then one run of memory at any tap.
 """
@@ -79,7 +79,7 @@ def logits_of(b_t, b_s, b_u, b_v, i_l, SPLIT: tl.constexpr, L: tl.constexpr, PRE
     b_g = tl.zeros([b_t.shape[0], b_u.shape[0]], tl.float32)
     if i_l < SPLIT:
         b_g = tl.dot(b_t, tl.trans(b_u), b_g, input_precision=PRECISION)
-    if SPLIT < L:
+    if SPLIT < L:  # noqa: SIM102 (known when compiled, unlike the next)
         if i_l + b_t.shape[0] > SPLIT:
             b_g = tl.dot(b_s, tl.trans(b_v), b_g, input_precision=PRECISION)
     return b_g
@@ -105,8 +105,9 @@ def statistics_kernel(
             o_x = i_x + tl.arange(0, BW)
             x = o_x - 0.5 * (W - 1)
             m_x = (o_x < W)[None, :]
+            p_face = embedding + i_b * s_b
             b_u, b_v = streams(
-                embedding + i_b * s_b, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
+                p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
             )
             b_g = logits_of(b_t, b_s, b_u, b_v, I_L, SPLIT, L, PRECISION)  # [BL, BW]
             b_rise, b_fall = tl.where(m_x, b_g, LOWEST), tl.where(m_x, b_g, -LOWEST)
@@ -190,11 +191,11 @@ def stream_gradient_kernel(
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_u, _ = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
             b_du = tl.zeros([BW, BC], tl.float32)
             for i_l in tl.range(0, L, BL, disable_licm=True):
                 o_l = i_l + tl.arange(0, BL)
-                b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
+                b_t, _ = transfer_rows(transfer, o_l, o_c, L, C, L)
                 b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
                 b_dg = map_gradient(
                     b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,
@@ -216,13 +217,13 @@ def transfer_gradient_kernel(
     """Program (strip of rows, map block, face): gradient of one stream's transfer layers, (B, strips, L, C)."""
     i_s, i_l, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_l, o_c = i_l * BL + tl.arange(0, BL), tl.arange(0, BC)
-    b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
+    b_t, _ = transfer_rows(transfer, o_l, o_c, L, C, L)
     b_dt = tl.zeros([BL, BC], tl.float32)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_u, _ = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
             b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
             b_dg = map_gradient(
                 b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,
@@ -299,12 +300,9 @@ def backward(
         channels = slice(first, first + k)
         *moments, low_, argmin_ = (t[:, l0:l1].contiguous() for t in of_maps)
         image = (grad_mask, mask, winner - l0, sums[:, :, l0:l1].contiguous())
-        grads.append(
-            _stream_backward(
-                embedding[:, channels], depthwise[len(grads)], transfer[l0:l1], [*moments, *image, low_, argmin_],
-                grad_embedding[:, channels], add=k < c or bool(grads),
-            )  # fmt: skip
-        )
+        saved = [*moments, *image, low_, argmin_]
+        layers, out = (depthwise[len(grads)], transfer[l0:l1]), grad_embedding[:, channels]
+        grads.append(_stream_backward(embedding[:, channels], *layers, saved, out, add=k < c or bool(grads)))
     return grad_embedding, torch.stack([g[0] for g in grads]), torch.cat([g[1] for g in grads])
 
 

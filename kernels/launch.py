@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ def on(x: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-@lru_cache(maxsize=None)
+@cache
 def family(device: torch.device) -> str:
     """Key of `configs`: the GPU family of a device; the interpreter takes sm_80's."""
     if device.type != "cuda":
@@ -36,7 +36,7 @@ def family(device: torch.device) -> str:
     return {8: "sm_80", 9: "sm_90"}.get(properties.major, "sm_100" if properties.major >= 10 else "sm_80")
 
 
-@lru_cache(maxsize=None)
+@cache
 def processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 

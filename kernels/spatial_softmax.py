@@ -40,7 +40,8 @@ def statistics_kernel(
         o_p = i_p + tl.arange(0, BP)
         o_y, o_x = o_p // W, o_p % W
         m_p = m_l[:, None] & (o_p < end)[None, :]
-        b_g = tl.load(p_map + (o_y.to(tl.int64) * s_h + o_x * s_w)[None, :], mask=m_p, other=0).to(tl.float32)  # [BL, BP]
+        p_g = p_map + (o_y.to(tl.int64) * s_h + o_x * s_w)[None, :]
+        b_g = tl.load(p_g, mask=m_p, other=0).to(tl.float32)  # [BL, BP]
         m_rise = m_p & (b_g > b_high)
         m_fall = m_p & (b_g < b_low)
         if MOMENTS:
@@ -124,7 +125,7 @@ def finish_kernel(
 def softmax_gradient(
     b_g, o_p, x, y, o_bl, m_l, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax
 ):
-    """dG [BL, BP] of logits b_g at pixels o_p (crop units x, y [BP]) of the maps o_bl [BL] (docs/adding-a-kernel.md)."""
+    """dG [BL, BP] of logits b_g at pixels o_p (crop units x, y [BP]) of maps o_bl [BL]; docs/adding-a-kernel.md."""
     g_x = tl.load(grad_mean + o_bl * 2, mask=m_l, other=0)[:, None]  # [BL, 1], as all below
     g_y = tl.load(grad_mean + o_bl * 2 + 1, mask=m_l, other=0)[:, None]
     g_xx = tl.load(grad_covariance + o_bl * 3, mask=m_l, other=0)[:, None]
@@ -215,11 +216,12 @@ def backward(
 ) -> Tensor:  # fmt: skip
     b, maps, h, w = logits.shape
     out = empty_image(logits, maps)
-    bl, bp = blocks(out, config("spatial_softmax", logits).pixels)
+    c = config("spatial_softmax", logits)
+    bl, bp = blocks(out, c.pixels)
     small = (grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax)
     with on(logits):
         gradient_kernel[cdiv(h * w, bp), cdiv(maps, bl), b](
             logits, out, *(t.contiguous() for t in small), maps, h, w, *logits.stride(), *out.stride(),
-            BL=bl, BP=bp, num_warps=4,
+            BL=bl, BP=bp, num_warps=c.warps,
         )  # fmt: skip
     return out

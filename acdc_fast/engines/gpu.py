@@ -159,8 +159,9 @@ class GPUEngine:
             last, shown = i + 1 == count, None
             if not last:
                 weight, bias = self._stems[i + 1]
+                excitation = self._excitation(i, pose, len(x))
                 x, shown = self._transition.transition(
-                    embedding, self._layers, high, low, crops, self._excitation(i, pose, len(x)), weight, bias, every and mask
+                    embedding, self._layers, high, low, crops, excitation, weight, bias, every and mask
                 )
             elif mask:
                 shown = self._transition.mask_of(embedding, self._layers, high, low)

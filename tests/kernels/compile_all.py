@@ -19,10 +19,6 @@ from pathlib import Path
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from triton.runtime.jit import JITFunction
-
 from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
@@ -32,6 +28,9 @@ from acdc_fast.kernels import (
     launch,
     spatial_softmax,
 )
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -82,7 +81,9 @@ def operations(dtype: torch.dtype, last: bool) -> None:
     )
     layers = geometry_transfer.pack(depthwise, transfer, SPLIT, embedding)
     geometry_transfer.statistics(embedding, layers, places=False)
-    cascade_transition.transition(embedding, layers, peak, peak, image(1), f, weight.t().contiguous(), small(C), True)
+    for mask in (False, True):
+        stem_weight = weight.t().contiguous()
+        cascade_transition.transition(embedding, layers, peak, peak, image(1), f, stem_weight, small(C), mask)
     cascade_transition.mask_of(embedding, layers, peak, peak)
 
 
@@ -186,7 +187,10 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [j for j in wanted() if re.search(options.only, f"{j[3]}/{j[1]}/{j[0]}")]
     with ProcessPoolExecutor(options.workers) as pool:
-        results = dict(pool.map(compile_one, jobs))
+        results = {}
+        for name, facts in pool.map(compile_one, jobs):
+            results[name] = facts
+            print(f"{len(results)} of {len(jobs)}: {name} {facts}", file=sys.stderr, flush=True)
     json.dump(results, sys.stdout, indent=0, sort_keys=True)
 
 

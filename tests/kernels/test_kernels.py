@@ -1,7 +1,7 @@
 """Every Triton kernel, forward and backward, against the float64 reference; without a GPU in Triton's interpreter.
 
-Tolerances: float32 kernels err by rounding alone, 1e-5 of the largest value (sums of up to 10⁴ terms). In half precision
-results are held to the eager network's own error in that precision, twice (root mean square over the result).
+Tolerances: float32 kernels err by rounding alone, 1e-5 of the largest value (sums of up to 10⁴ terms). In half
+precision results are held to the eager network's own error in that precision, twice (root mean square over the result).
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from acdc_fast.ops import reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
-from guard import guarded  # noqa: E402
-
-from acdc_fast.kernels import (  # noqa: E402
+from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
     dual_fusion,
@@ -28,6 +26,7 @@ from acdc_fast.kernels import (  # noqa: E402
     geometry_transfer,
     spatial_softmax,
 )
+from guard import guarded
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALVES = [torch.float16, torch.bfloat16]

@@ -1,0 +1,85 @@
+"""Every kernel, type and GPU family compiled without a GPU: no spills, limits kept, wide loads, matrix instructions.
+
+`registers.json` holds the registers of each, so that growth is seen: `python tests/kernels/test_compile.py` writes it
+anew after a change that is meant (or with another version of Triton, which is recorded in it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+TABLE = HERE / "registers.json"
+SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}  # bytes of a program
+#: Registers that compilers may differ by, without a change of ours.
+SLACK = 8
+DOTS = r"(geometry_transfer\.(stat|stream|transfer)|cascade_transition|dual_fusion_conv1x1)"
+#: Kernels that read little: small tables, or 4-byte images beside results that are computed. And 239 logits that lie
+#: beside each other: a pixel's start at any address.
+NARROW = r"finish_kernel|mask_sums_kernel|attention_mask.gradient_kernel|(spatial_softmax|attention_mask).*\.last"
+
+
+def compiled() -> dict[str, Any]:
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    run = subprocess.run(
+        [sys.executable, str(HERE / "compile_all.py")], capture_output=True, text=True, env=environment, check=False
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, Any]:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    return compiled()
+
+
+def test_nothing_spills(facts: dict[str, Any]) -> None:
+    assert {k: f["spill"] for k, f in facts.items() if f["spill"]} == {}
+
+
+def test_shared_memory_is_within_the_target(facts: dict[str, Any]) -> None:
+    assert {k: f["shared"] for k, f in facts.items() if f["shared"] > SHARED[k.rsplit("/", 1)[1]]} == {}
+
+
+def test_products_use_matrix_instructions(facts: dict[str, Any]) -> None:
+    chosen = {k: f["matrix"] for k, f in facts.items() if re.match(DOTS, k)}
+    assert len(chosen) >= 60 and [k for k, matrix in chosen.items() if not matrix] == []
+
+
+def test_images_are_read_16_bytes_at_a_time(facts: dict[str, Any]) -> None:
+    chosen = {k: f["wide"] for k, f in facts.items() if not re.search(NARROW, k)}
+    assert len(chosen) >= 100 and [k for k, wide in chosen.items() if not wide] == []
+
+
+def test_registers_do_not_grow(facts: dict[str, Any]) -> None:
+    import triton
+
+    table = json.loads(TABLE.read_text())
+    if table["triton"] != triton.__version__:
+        pytest.skip(f"registers.json is of Triton {table['triton']}, here is {triton.__version__}")
+    assert set(facts) == set(table["kernels"]), "kernels came or went: python tests/kernels/test_compile.py"
+    before = {k: kernel["registers"] for k, kernel in table["kernels"].items()}
+    grown = {k: (before[k], f["registers"]) for k, f in facts.items() if f["registers"] > before[k] + SLACK}
+    assert grown == {}, "(before, now); if meant: python tests/kernels/test_compile.py"
+
+
+def main() -> None:
+    import triton
+
+    rows = {k: {n: f[n] for n in ("registers", "shared", "warps")} for k, f in sorted(compiled().items())}
+    lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in rows.items())
+    TABLE.write_text(f'{{"triton": "{triton.__version__}", "kernels": {{\n{lines}\n}}}}\n')
+
+
+if __name__ == "__main__":
+    main()
