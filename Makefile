@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.py pyproject.toml
+# CUDA kernels take minutes to build: here only where there is a GPU to run them. `pip install .` builds them wherever nvcc is.
+ACDC_CUDA ?= $(if $(wildcard /dev/nvidiactl),auto,0)
+export ACDC_CUDA
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
