@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from emulator_build import SOURCES
 
 from acdc_fast.ops import cuda_launch
 from acdc_fast.ops.cuda_launch import Compiled
-
-from .conftest import SOURCES
 
 TYPES = {"float": "entries_float", "half_t": "entries_half", "bf16_t": "entries_bfloat16"}
 REGISTERS = json.loads((Path(__file__).parent / "registers.json").read_text())

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from emulator_build import SOURCES, compile_objects
 from torch import Tensor
 
 from acdc_fast.ops import cuda, cuda_geometry, cuda_launch
 from acdc_fast.ops.cuda_launch import Compiled
-
-from .conftest import SOURCES, compile_objects
 
 NAMES = ["emulator/emulator.cpp", "emulator/replay.cpp", "bindings.cpp"]
 ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
