@@ -30,11 +30,13 @@ void multiply_registers(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
 template <class T>
 __device__ __forceinline__ void multiply_by_shuffles(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   int lane = threadIdx.x % 32;
+#pragma unroll 1
   for (int step = 0; step < 8; ++step) {
     int k8 = step / 4, quad = step % 4;
+    u32 column = k8 ? b[1] : b[0];
     u32 x[2] = {__shfl_sync(kAllLanes, k8 ? a[2] : a[0], lane / 4 * 4 + quad),
                 __shfl_sync(kAllLanes, k8 ? a[3] : a[1], lane / 4 * 4 + quad)};
-    u32 y[2] = {__shfl_sync(kAllLanes, b[k8], lane % 4 * 8 + quad), __shfl_sync(kAllLanes, b[k8], lane % 4 * 8 + 4 + quad)};
+    u32 y[2] = {__shfl_sync(kAllLanes, column, lane % 4 * 8 + quad), __shfl_sync(kAllLanes, column, lane % 4 * 8 + 4 + quad)};
     for (int i = 0; i < 4; ++i)
       for (int j = 0; j < 2; ++j)
         c[i] += to_float(T{u16(x[i / 2] >> 16 * j)}) * to_float(T{u16(y[i % 2] >> 16 * j)});
