@@ -87,6 +87,7 @@ def test_peers(
     rows: dict[str, dict[str, Any]] = {}
     calls = {}
     for name, (make, tolerance) in CONTESTANTS.items():
+        print(f"preparing {name} ...", flush=True)
         try:
             call = make(subject)
             got = call(crops)

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+#: Seconds before each call: the threads of the one before must have stopped spinning for more work.
+PAUSE = 0.03
+
+
 @dataclass(frozen=True)
 class Times:
     """Seconds of one contestant's rounds."""
@@ -34,6 +38,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: 
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for r in range(rounds):
         for name in names[r % len(names) :] + names[: r % len(names)]:
+            time.sleep(PAUSE)
             start = time.perf_counter()
             calls[name]()
             seconds[name].append(time.perf_counter() - start)

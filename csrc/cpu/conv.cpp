@@ -152,6 +152,7 @@ int group_points(ConvKind kind, int group, int out[16]) {
 }  // namespace
 
 void conv_input(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
+  const FlushDenormals guard;
   switch (conv.kind) {
     case ConvKind::same: return input_tiles<Same>(conv, in, columns, block, from, to);
     case ConvKind::up: return input_tiles<Up>(conv, in, columns, block, from, to);
@@ -160,11 +161,13 @@ void conv_input(const Conv& conv, const Tensor& in, int columns, const TileBlock
 }
 
 void conv_output(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
+  const FlushDenormals guard;
   if (conv.kind == ConvKind::down) return output_tiles<Down>(conv, out, columns, block, from, to);
   output_tiles<Same>(conv, out, columns, block, from, to);
 }
 
 void conv_product(const Conv& conv, int first_group, int last_group, const TileBlock& block) {
+  const FlushDenormals guard;
   const int64_t v_stride = point_stride(conv.in_blocks, block.count);
   const int64_t m_stride = point_stride(conv.out_blocks, block.count);
   for (int group = first_group; group < last_group; ++group) {

@@ -21,6 +21,7 @@ constexpr int kRowsPerTask = 4;  // of the passes over H: fixed, so that sums do
 constexpr int64_t kHeavyWeights = 4 << 20;  // bytes of weights that must not be read once per small block of tiles
 constexpr int kHeavyTiles = 64;              // of a block of such a layer
 constexpr int kSums = 6;
+constexpr int kIdleArenas = 8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
 
 // Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
 std::mutex& arena_lock() {
@@ -210,8 +211,13 @@ ArenaHandle Engine::take_arena(int side, int threads) {
 }
 
 void Engine::give_back(ArenaHandle arena) {
+  ArenaHandle oldest;  // freed after the lock is let go
   std::lock_guard<std::mutex> lock(arena_lock());
   arenas_.push_back(std::move(arena));
+  if (arenas_.size() > static_cast<size_t>(kIdleArenas + 2 * threads_)) {
+    oldest = std::move(arenas_.front());
+    arenas_.erase(arenas_.begin());
+  }
 }
 
 int64_t Engine::arena_bytes() const {

@@ -135,6 +135,7 @@ ACDC_INLINE void each_panel(const Landmarks& net, int stream, Body body) {
 }  // namespace
 
 void landmark_extremes(const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high) {
+  const FlushDenormals guard;
   const int blocks = net.blocks[0] + net.blocks[1], width = net.embedding.width;
   for (int l = 0; l < blocks * kLanes; l += kLanes) {
     Vec::broadcast(__builtin_inff()).store(low + l);
@@ -158,6 +159,7 @@ void landmark_extremes(const Landmarks& net, int first_row, int last_row, float*
 
 void landmark_moments(const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch,
                       double* total, float* mask) {
+  const FlushDenormals guard;
   const int maps = (net.blocks[0] + net.blocks[1]) * kLanes, width = net.embedding.width;
   float* const sums = scratch + landmark_strip_floats(net.inputs, kLanes);
   for (int i = 0; i < kSums * maps; ++i) total[i] = 0;
@@ -193,6 +195,7 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
 // exp2 as landmark_moments computes it, so that a map's floor is the value its lowest pixel gets.
 void landmark_levels(const float* low, const float* high, const unsigned char* masked, int maps, float* scale,
                      float* shift) {
+  const FlushDenormals guard;
   for (int l = 0; l < maps; l += Vec::lanes) {
     float floors[Vec::lanes];
     exp2_of_negative(Vec::load(low + l) - Vec::load(high + l)).store(floors);

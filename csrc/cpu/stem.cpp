@@ -8,6 +8,7 @@ namespace acdc::ACDC_ISA_NS {
 // out = weight·I + bias at rows [first_row, last_row).
 void stem_image(const float* image, const float* weight, const float* bias, int first_row, int last_row,
                 const Tensor& out) {
+  const FlushDenormals guard;
   for (int y = first_row; y < last_row; ++y) {
     float* target = out.at(y, 0);
     for (int x = 0; x < out.width; ++x) {
@@ -20,6 +21,7 @@ void stem_image(const float* image, const float* weight, const float* bias, int 
 }
 
 void stem_fused(const Stem& stem, int first_row, int last_row) {
+  const FlushDenormals guard;
   constexpr int kPixels = 4;  // S is a multiple of 8
   const int width = stem.out.width, blocks = stem.out.channels / Vec::lanes;
   const int64_t share = static_cast<int64_t>(1 + stem.inputs) * 2 * Vec::lanes;
