@@ -19,8 +19,6 @@ demo: $(VENV)/installed
 	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
 
 test: $(VENV)/installed-for-tests
-	$(BIN)/ruff check acdc_fast kernels training bench tests setup.py
-	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/installed-for-tests

@@ -67,7 +67,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("images", nargs="+", metavar="IMAGE")
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
     sub.add_argument("--json", action="store_true", help="print the results as JSON (layout: docs/json.md)")
-    sub.add_argument("--refine", action="store_true", help="cut a second crop by the landmarks of the first")
     sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
     _model_arguments(sub)
 
@@ -156,7 +155,7 @@ def _align(options: argparse.Namespace) -> int:
     for name, place in zip(options.images, places, strict=True):
         try:
             picture = load_picture(name)
-            faces = model.align(picture, refine=options.refine)
+            faces = model.align(picture)
             results.append(
                 {"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)}
             )

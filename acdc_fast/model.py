@@ -111,24 +111,24 @@ class Model:
         return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask)
 
     @overload
-    def align(self, image: list[ImageLike], boxes: Any = None, refine: bool = False) -> list[Faces]: ...
+    def align(self, image: list[ImageLike], boxes: Any = None) -> list[Faces]: ...
     @overload
-    def align(self, image: ImageLike, boxes: Any = None, refine: bool = False) -> Faces: ...
-    def align(self, image: Any, boxes: Any = None, refine: bool = False) -> Faces | list[Faces]:
+    def align(self, image: ImageLike, boxes: Any = None) -> Faces: ...
+    def align(self, image: Any, boxes: Any = None) -> Faces | list[Faces]:
         """Faces of one image, largest first, or a list of `Faces` for a list of images.
 
         ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image; EXIF rotation is applied first, and the
         results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for a list of images: one such array,
-        or None, for each) keeps the detector out. ``refine`` cuts a second crop by the landmarks of the first.
+        or None, for each) keeps the detector out.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
         if not isinstance(image, (list, tuple)):
-            return next(self._align([image], [boxes], refine))
+            return next(self._align([image], [boxes]))
         if boxes is not None and len(boxes) != len(image):
             raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
-        return list(self._align(image, boxes if boxes is not None else [None] * len(image), refine))
+        return list(self._align(image, boxes if boxes is not None else [None] * len(image)))
 
-    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any], refine: bool) -> Iterator[Faces]:
+    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any]) -> Iterator[Faces]:
         for start in range(0, len(images), PICTURES):
             pictures, found = [], []
             for image, given in zip(images[start : start + PICTURES], boxes[start : start + PICTURES], strict=True):
@@ -137,9 +137,6 @@ class Model:
                 found.append(detect(picture.rgb) if given is None else _given_boxes(given, picture))
             squares = [geometry.square_from_box(each) for each, _ in found]
             predictions = self._crops(pictures, squares)
-            if refine:
-                squares = [self._closer(p, s) for p, s in zip(predictions, squares, strict=True)]
-                predictions = self._crops(pictures, squares)
             for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
                 yield self._faces(picture, each, scores, square, prediction)
 
@@ -156,13 +153,6 @@ class Model:
             start = part.stop
         return parted
 
-    def _closer(self, prediction: Prediction, squares: np.ndarray) -> np.ndarray:
-        """The squares that the landmarks themselves suggest."""
-        markup = next((m for m in self.markups if m in ("2d98", "2d68", "2d5", "3d68")), None)
-        if markup is None or not len(squares):
-            return squares
-        return geometry.square_from_points(geometry.crop_to_image(prediction.landmarks[markup], squares))
-
     def _faces(
         self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
     ) -> Faces:
@@ -175,7 +165,7 @@ class Model:
             landmarks[name] = points.astype(np.float32)
             spread[name] = (blur * squares[:, 2:3]).astype(np.float32)
             confidence[name] = _confidence(blur, *self.weights.calibration.get(name, UNCALIBRATED))
-        pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose), squares[:, 3])
+        pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose))
         return Faces(boxes, scores, landmarks, spread, confidence, pose, picture.name)
 
     def warmup(self, batch: int = 1) -> None:
@@ -278,11 +268,7 @@ def _confidence(blur: np.ndarray, slope: float, offset: float) -> np.ndarray:
     return certainty
 
 
-def _head_pose(degrees: np.ndarray, angles: np.ndarray) -> HeadPose:
-    """(N, 3) yaw, pitch, roll in crops that were turned by ``angles`` → pose in the image."""
-    matrix = geometry.euler_to_matrix(*degrees.astype(np.float64).T)
-    if angles.any():
-        matrix = geometry.turn_matrix(matrix, angles)
-        degrees = np.stack(geometry.matrix_to_euler(matrix), 1)
+def _head_pose(degrees: np.ndarray) -> HeadPose:
+    """(N, 3) yaw, pitch, roll in upright crops are those in the image."""
     yaw, pitch, roll = np.ascontiguousarray(degrees.T, np.float32)
-    return HeadPose(yaw, pitch, roll, matrix.astype(np.float32))
+    return HeadPose(yaw, pitch, roll, geometry.euler_to_matrix(yaw, pitch, roll).astype(np.float32))

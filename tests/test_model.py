@@ -219,13 +219,6 @@ def test_scaled_picture_gives_scaled_landmarks() -> None:
     assert np.abs(2 * one.landmarks["2d68"] + 0.5 - two.landmarks["2d68"]).max() < 0.1
 
 
-def test_refine_cuts_by_the_landmarks() -> None:
-    model = Model(small_network())
-    faces = model.align(PHOTO, refine=True)
-    assert len(faces) == 1 and len(model.align(np.zeros((9, 9), np.uint8), refine=True)) == 0
-    assert not np.array_equal(faces.landmarks["2d68"], model.align(PHOTO).landmarks["2d68"])
-
-
 def test_save_and_exposed_markups(tmp_path: Path) -> None:
     weights = replace(small_weights(), markups=("2d5", "3d68"), calibration={"2d5": (3.0, 1.0)})
     save_weights(tmp_path / "a.safetensors", weights)
