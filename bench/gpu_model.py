@@ -156,7 +156,8 @@ def occupancy(facts: dict[str, int], family: str) -> tuple[int, float]:
 
 def main() -> None:
     table = works()
-    print("| kernel | read MB | written MB | products GFLOP | exp M | " + " | ".join(f"{g.name} µs" for g in GPUS) + " |")
+    names = " | ".join(f"{g.name} µs" for g in GPUS)
+    print(f"| kernel | read MB | written MB | products GFLOP | exp M | {names} |")
     print("| --- " * (5 + len(GPUS)) + "|")
     for name, work in table.items():
         floors = [work.floor(g) for g in GPUS]

@@ -1,7 +1,7 @@
 """Geometry transfer network (eq. 1 to 4) without logits or attention maps in memory.
 
 Both passes compute a block of logits from a row of the embedding: depthwise 3×3 in float32, then tl.dot with
-transfer layers. The first leaves statistics of every map, the second, `cascade_transition`, the mask and the next stem's
+transfer layers. The first leaves statistics of every map; the second, `cascade_transition`, mask and next stem's
 output. The embedding is best channels last: a pixel's channels are then one run of memory at any tap.
 """
 
@@ -191,11 +191,11 @@ def stream_gradient_kernel(
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, _ = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_u, _b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
             b_du = tl.zeros([BW, BC], tl.float32)
             for i_l in tl.range(0, L, BL, disable_licm=True):
                 o_l = i_l + tl.arange(0, BL)
-                b_t, _ = transfer_rows(transfer, o_l, o_c, L, C, L)
+                b_t, _b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
                 b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
                 b_dg = map_gradient(
                     b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,
@@ -217,13 +217,13 @@ def transfer_gradient_kernel(
     """Program (strip of rows, map block, face): gradient of one stream's transfer layers, (B, strips, L, C)."""
     i_s, i_l, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_l, o_c = i_l * BL + tl.arange(0, BL), tl.arange(0, BC)
-    b_t, _ = transfer_rows(transfer, o_l, o_c, L, C, L)
+    b_t, _b_s = transfer_rows(transfer, o_l, o_c, L, C, L)
     b_dt = tl.zeros([BL, BC], tl.float32)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, _ = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
+            b_u, _b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, True, False, DOT, BW, BC)
             b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
             b_dg = map_gradient(
                 b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,

@@ -56,6 +56,6 @@ def precision(x: Tensor) -> str:
 
 
 def strip_rows(height: int, batch: int, device: torch.device, most: int = 32) -> int:
-    """Rows of a program: as many as leave each processor one or two programs, for halos and weights are read by each."""
+    """Rows of a program: as many as leave each processor a program or two, for each reads halos and weights."""
     programs = cdiv(4 * processors(device) // 3, batch) if device.type == "cuda" else 1
     return max(2, min(most, cdiv(height, programs)))

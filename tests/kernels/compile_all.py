@@ -133,14 +133,14 @@ def nvidia(asm: dict, shared: int) -> dict:
         file.write(asm["cubin"])
         file.flush()
         usage = subprocess.run([BIN / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True)
-        sass = subprocess.run([BIN / "cuobjdump", "-sass", file.name], capture_output=True, text=True, check=True).stdout
+        dump = subprocess.run([BIN / "cuobjdump", "-sass", file.name], capture_output=True, text=True, check=True)
     numbers = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", usage.stdout))
     return {
         "registers": int(numbers["REG"]),
         "spill": int(numbers["STACK"]) + int(numbers["LOCAL"]),
         "shared": shared,
-        "wide": bool(re.search(r"\b(LDG\.E\S*\.128|LDGSTS\S*\.128|UBLKCP|UTMALDG)", sass)),
-        "matrix": bool(re.search(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTCMMA|QGMMA)", sass)),
+        "wide": bool(re.search(r"\b(LDG\.E\S*\.128|LDGSTS\S*\.128|UBLKCP|UTMALDG)", dump.stdout)),
+        "matrix": bool(re.search(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTCMMA|QGMMA)", dump.stdout)),
     }
 
 
