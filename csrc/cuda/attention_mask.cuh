@@ -25,8 +25,9 @@ struct Best {  // the highest level of a pixel above 0 and the first map that ha
 
 // grid: (pixels / (32·V), batch), 8 warps, of which each takes every eighth map of the same pixels
 template <class T>
-__global__ __launch_bounds__(256) void attention_mask_forward(In<T> logits, In<float> high, In<float> low, Out<float> mask,
-                                                              Out<int> winner, int maps, int pixels, int wide) {
+__global__ __launch_bounds__(256) void attention_mask_forward(In<T> logits, In<float> high, In<float> low,
+                                                              Out<float> mask, Out<int> winner, int maps, int pixels,
+                                                              int wide) {
   constexpr int V = Pack<T>::size;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, p = (blockIdx.x * 32 + lane) * V;
   i64 face = blockIdx.y;
@@ -55,12 +56,13 @@ __global__ __launch_bounds__(256) void attention_mask_forward(In<T> logits, In<f
   }
 }
 
-// What a map's extremes get from the pixels it won: dG(argmax) −= (1 + r)·Σ ḡ·m, dG(argmin) += r·Σ ḡ·(m − 1), r = n/(1 − n).
+// What a map's extremes get from the pixels it won: dG(argmax) −= (1 + r)·Σ ḡ·m, dG(argmin) += r·Σ ḡ·(m − 1), r = n/(1
+// − n).
 struct ExtremeGradient {
   float at_high, at_low, ratio;
 };
-__device__ __forceinline__ ExtremeGradient extreme_gradient(In<float> grad_mask, In<float> mask, In<int> winner, Level level, int l,
-                                                            int pixels, float* scratch) {
+__device__ __forceinline__ ExtremeGradient extreme_gradient(In<float> grad_mask, In<float> mask, In<int> winner,
+                                                            Level level, int l, int pixels, float* scratch) {
   float risen = 0.f, missing = 0.f;
 #pragma unroll 4
   for (int p = threadIdx.x; p < pixels; p += blockDim.x)
@@ -78,14 +80,15 @@ __device__ __forceinline__ ExtremeGradient extreme_gradient(In<float> grad_mask,
 // grid: (maps, batch)
 template <class T>
 __global__ __launch_bounds__(256) void attention_mask_backward(In<float> grad_mask, In<float> mask, In<float> high,
-                                                               In<float> low, In<int> argmax, In<int> argmin, In<int> winner,
-                                                               Out<T> grad_logits, int pixels) {
+                                                               In<float> low, In<int> argmax, In<int> argmin,
+                                                               In<int> winner, Out<T> grad_logits, int pixels) {
   i64 face = blockIdx.y, map = face * gridDim.x + blockIdx.x;
   int l = blockIdx.x, top = load(argmax + map), bottom = load(argmin + map);
   Shared shared;
   In<float> m = mask + face * pixels, grad = grad_mask + face * pixels;
   In<int> winners = winner + face * pixels;
-  ExtremeGradient e = extreme_gradient(grad, m, winners, Level(load(high + map), load(low + map)), l, pixels, shared.take<float>(32));
+  ExtremeGradient e =
+      extreme_gradient(grad, m, winners, Level(load(high + map), load(low + map)), l, pixels, shared.take<float>(32));
 #pragma unroll 4
   for (int p = threadIdx.x; p < pixels; p += blockDim.x) {
     float g = load(winners + p) == l ? load(grad + p) * (load(m + p) + e.ratio) : 0.f;
@@ -95,14 +98,17 @@ __global__ __launch_bounds__(256) void attention_mask_backward(In<float> grad_ma
   }
 }
 
-// grid: (maps, batch); the two sums alone, for ops that place them themselves: gradient (batch, maps, 2) at argmax and argmin
+// grid: (maps, batch); the two sums alone, for ops that place them themselves: gradient (batch, maps, 2) at argmax and
+// argmin
 template <class Float>  // float: a template, so that every file may include it
-__global__ __launch_bounds__(256) void attention_mask_extremes(In<Float> grad_mask, In<Float> mask, In<Float> high, In<Float> low,
-                                                                      In<int> winner, Out<Float> gradient, int pixels) {
+__global__ __launch_bounds__(256) void attention_mask_extremes(In<Float> grad_mask, In<Float> mask, In<Float> high,
+                                                               In<Float> low, In<int> winner, Out<Float> gradient,
+                                                               int pixels) {
   i64 face = blockIdx.y, map = face * gridDim.x + blockIdx.x;
   Shared shared;
-  ExtremeGradient e = extreme_gradient(grad_mask + face * pixels, mask + face * pixels, winner + face * pixels,
-                                       Level(load(high + map), load(low + map)), blockIdx.x, pixels, shared.take<Float>(32));
+  ExtremeGradient e =
+      extreme_gradient(grad_mask + face * pixels, mask + face * pixels, winner + face * pixels,
+                       Level(load(high + map), load(low + map)), blockIdx.x, pixels, shared.take<Float>(32));
   if (threadIdx.x == 0) {
     store(gradient + 2 * map, e.at_high);
     store(gradient + (2 * map + 1), e.at_low);

@@ -6,7 +6,8 @@
 
 #include "launch.h"
 
-static std::string checked_launch(const char* name, const LaunchShape& s, void** arguments, const std::size_t* sizes, int count) {
+static std::string checked_launch(const char* name, const LaunchShape& s, void** arguments, const std::size_t* sizes,
+                                  int count) {
   const Entry* entry = nullptr;
   for (const Entry& e : entries())
     if (!std::strcmp(e.name, name)) entry = &e;
@@ -14,7 +15,8 @@ static std::string checked_launch(const char* name, const LaunchShape& s, void**
   if (entry->arguments.size() != std::size_t(count))
     return "takes " + std::to_string(entry->arguments.size()) + " arguments, got " + std::to_string(count);
   if (!s.grid[0] || !s.grid[1] || !s.grid[2] || s.grid[0] > 0x7fffffffu || s.grid[1] > 65535 || s.grid[2] > 65535)
-    return "a grid of " + std::to_string(s.grid[0]) + "×" + std::to_string(s.grid[1]) + "×" + std::to_string(s.grid[2]) + " blocks cannot be";
+    return "a grid of " + std::to_string(s.grid[0]) + "×" + std::to_string(s.grid[1]) + "×" +
+           std::to_string(s.grid[2]) + " blocks cannot be";
   if (!s.block || s.block > 1024 || s.block % 32) return "a block of " + std::to_string(s.block) + " threads cannot be";
   for (int i = 0; i < count; ++i) {
     const Argument& a = entry->arguments[std::size_t(i)];
@@ -34,11 +36,13 @@ static std::string checked_launch(const char* name, const LaunchShape& s, void**
 #define ACDC_EXPORT extern "C" __attribute__((visibility("default")))
 
 // 0, or 1 with the reason in `error`.
-ACDC_EXPORT int acdc_launch(const char* name, const unsigned* grid, unsigned block, unsigned shared, int device, void* stream,
-                            void** arguments, const std::size_t* sizes, int count, char* error, std::size_t room) {
+ACDC_EXPORT int acdc_launch(const char* name, const unsigned* grid, unsigned block, unsigned shared, int device,
+                            void* stream, void** arguments, const std::size_t* sizes, int count, char* error,
+                            std::size_t room) {
   std::string problem;
   try {
-    problem = checked_launch(name, {{grid[0], grid[1], grid[2]}, block, shared, device, stream}, arguments, sizes, count);
+    problem =
+        checked_launch(name, {{grid[0], grid[1], grid[2]}, block, shared, device, stream}, arguments, sizes, count);
   } catch (const std::exception& e) {
     problem = e.what();
   }

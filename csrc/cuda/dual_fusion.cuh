@@ -4,8 +4,9 @@
 
 // grid: (pixels / (256·V), 1 + channels, batch); channel 0 is the image, written as channels 0 and 1
 template <class T>
-__global__ __launch_bounds__(256) void dual_fusion_forward(In<float> image, In<T> embedding, In<float> mask, In<float> excitation,
-                                                           Out<T> fused, int channels, int pixels, int wide) {
+__global__ __launch_bounds__(256) void dual_fusion_forward(In<float> image, In<T> embedding, In<float> mask,
+                                                           In<float> excitation, Out<T> fused, int channels, int pixels,
+                                                           int wide) {
   constexpr int V = Pack<T>::size;
   i64 face = blockIdx.z, first = i64(blockIdx.x * blockDim.x + threadIdx.x) * V;
   int c = blockIdx.y - 1, width = 2 + 2 * channels, plain = c < 0 ? 0 : 2 + c, masked = c < 0 ? 1 : 2 + channels + c;
@@ -25,12 +26,13 @@ __global__ __launch_bounds__(256) void dual_fusion_forward(In<float> image, In<T
   store_pack<T>(fused + ((face * width + masked) * pixels + first), out_masked, count, wide);
 }
 
-// grid: (pixels / (256·V), batch). One block walks all channels of its pixels, so the mask's gradient needs no other block;
-// the excitation's is left as one part a block: parts (batch, gridDim.x, 2 + 2·channels).
+// grid: (pixels / (256·V), batch). One block walks all channels of its pixels, so the mask's gradient needs no other
+// block; the excitation's is left as one part a block: parts (batch, gridDim.x, 2 + 2·channels).
 template <class T>
-__global__ __launch_bounds__(256) void dual_fusion_backward(In<T> grad_fused, In<float> image, In<T> embedding, In<float> mask,
-                                                            In<float> excitation, Out<float> grad_image, Out<T> grad_embedding,
-                                                            Out<float> grad_mask, Out<float> parts, int channels, int pixels, int wide) {
+__global__ __launch_bounds__(256) void dual_fusion_backward(In<T> grad_fused, In<float> image, In<T> embedding,
+                                                            In<float> mask, In<float> excitation, Out<float> grad_image,
+                                                            Out<T> grad_embedding, Out<float> grad_mask,
+                                                            Out<float> parts, int channels, int pixels, int wide) {
   constexpr int V = Pack<T>::size;
   i64 face = blockIdx.y, first = i64(blockIdx.x * blockDim.x + threadIdx.x) * V, count = pixels - first;
   int width = 2 + 2 * channels, lane = threadIdx.x % 32, warp = threadIdx.x / 32;

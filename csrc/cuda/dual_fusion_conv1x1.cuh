@@ -9,12 +9,15 @@ struct Layout {
   int channels, wide;  // wide: base and strides allow 16-byte loads
 };
 
-__device__ __forceinline__ int column_stride(int channels) { return (channels + 15) / 16 * 16 + 8; }  // shared: no bank conflict in read_b
+__device__ __forceinline__ int column_stride(int channels) {
+  return (channels + 15) / 16 * 16 + 8;
+}  // shared: no bank conflict in read_b
 
-// Shared column j < columns = all channels of pixel first + j where low ≤ j < high, else 0. Column `head` lies on a 16-byte
-// boundary of an NCHW image. There after `copies_done` and a barrier.
+// Shared column j < columns = all channels of pixel first + j where low ≤ j < high, else 0. Column `head` lies on a
+// 16-byte boundary of an NCHW image. There after `copies_done` and a barrier.
 template <class T>
-__device__ void load_columns(T* shared, In<T> image, const Layout& at, i64 first, int head, int columns, int low, int high) {
+__device__ void load_columns(T* shared, In<T> image, const Layout& at, i64 first, int head, int columns, int low,
+                             int high) {
   constexpr int V = Pack<T>::size;
   int stride = column_stride(at.channels), channels = at.channels;
   if (at.stride_c == 1 && at.wide) {
@@ -46,7 +49,8 @@ __device__ void load_columns(T* shared, In<T> image, const Layout& at, i64 first
   }
 }
 
-// `rows`·`columns` values of a staged result to global memory: value (r, j) lies at shared[r·stride + j] and goes to out + r·step + j.
+// `rows`·`columns` values of a staged result to global memory: value (r, j) lies at shared[r·stride + j] and goes to
+// out + r·step + j.
 template <class T>
 __device__ void store_rows(const T* shared, int stride, Out<T> out, i64 step, int rows, int columns, int wide) {
   constexpr int V = Pack<T>::size;
@@ -69,7 +73,7 @@ struct StemShape {
 template <class T>
 struct Stem {
   StemShape s;
-  T* fragments;  // (plain or masked, row tile, k tile, lane, 8)
+  T* fragments;      // (plain or masked, row tile, k tile, lane, 8)
   float *terms, *f;  // (outputs, 3): image, masked image, bias; the face's excitation (2 + 2·channels)
 
   __device__ Stem(StemShape shape, Shared& shared) : s(shape) {
@@ -99,7 +103,8 @@ struct Stem {
 
   // columns: shared H of the tile's pixels; image, phi: shared (tile,); staged[px·step_p + o·step_o] = out
   __device__ void run(const T* columns, const float* image, const float* phi, T* staged, int step_p, int step_o) const {
-    int stride = column_stride(s.channels), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, pairs = (s.row_tiles() + 1) / 2;
+    int stride = column_stride(s.channels), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
+        pairs = (s.row_tiles() + 1) / 2;
     for (int job = threadIdx.x / 32; job < s.tile / 8 * pairs; job += blockDim.x / 32) {
       int first = job / pairs * 8, m = job % pairs * 2;
       float sum[2][2][4] = {};  // (plain or masked, row tile, c)
@@ -117,7 +122,8 @@ struct Stem {
       for (int i = 0; i < 8; ++i) {
         int o = (m + i / 4) * 16 + i % 4 / 2 * 8 + g, p = first + 2 * t + i % 2;
         if (o >= s.outputs) continue;
-        float plain = sum[0][i / 4][i % 4] + terms[3 * o] * image[p], masked = sum[1][i / 4][i % 4] + terms[3 * o + 1] * image[p];
+        float plain = sum[0][i / 4][i % 4] + terms[3 * o] * image[p],
+              masked = sum[1][i / 4][i % 4] + terms[3 * o + 1] * image[p];
         staged[p * step_p + o * step_o] = from_float<T>(plain + phi[p] * masked + terms[3 * o + 2]);
       }
     }
@@ -128,20 +134,24 @@ struct Stem {
 template <class T>
 __device__ void store_stem(const T* staged, const StemShape& s, Out<T> out, const Layout& at, i64 first, int count) {
   if (at.stride_c == 1)
-    store_rows(staged, (s.outputs + 15) / 16 * 16 + 8, out + first * at.stride_p, at.stride_p, count, s.outputs, at.wide);
+    store_rows(staged, (s.outputs + 15) / 16 * 16 + 8, out + first * at.stride_p, at.stride_p, count, s.outputs,
+               at.wide);
   else
     store_rows(staged, s.tile + 8, out + first, at.stride_c, s.outputs, count, at.wide);
 }
 __device__ __forceinline__ int stage_step_p(const StemShape& s, const Layout& at) {
   return at.stride_c == 1 ? (s.outputs + 15) / 16 * 16 + 8 : 1;
 }
-__device__ __forceinline__ int stage_step_o(const StemShape& s, const Layout& at) { return at.stride_c == 1 ? 1 : s.tile + 8; }
+__device__ __forceinline__ int stage_step_o(const StemShape& s, const Layout& at) {
+  return at.stride_c == 1 ? 1 : s.tile + 8;
+}
 
 // grid: (parts of a face, batch); a block walks tiles of its part. `at`, `out_at`: layouts of embedding and out.
 template <class T>
 __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_forward(In<float> image, In<T> embedding, In<float> mask,
-                                                                   In<float> excitation, In<T> packed, In<float> image_terms,
-                                                                   Out<T> out, StemShape s, Layout at, Layout out_at, int pixels) {
+                                                                      In<float> excitation, In<T> packed,
+                                                                      In<float> image_terms, Out<T> out, StemShape s,
+                                                                      Layout at, Layout out_at, int pixels) {
   i64 face = blockIdx.y;
   Shared shared;
   Stem<T> stem(s, shared);

@@ -3,12 +3,13 @@
 #pragma once
 #include "dual_fusion_conv1x1.cuh"
 
-// grid: (parts of a face, batch). packed: `pack_fragments` of the H and H⊙Φ columns transposed, (2, channel tiles, output steps, 32, 8)
+// grid: (parts of a face, batch). packed: `pack_fragments` of the H and H⊙Φ columns transposed, (2, channel tiles,
+// output steps, 32, 8)
 template <class T>
-__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(In<T> grad_out, In<float> image, In<T> embedding, In<float> mask,
-                                                                    In<float> excitation, In<T> packed, In<float> image_terms,
-                                                                    Out<float> grad_image, Out<T> grad_embedding, Out<float> grad_mask,
-                                                                    StemShape s, Layout grad_at, Layout at, Layout out_at, int pixels) {
+__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(
+    In<T> grad_out, In<float> image, In<T> embedding, In<float> mask, In<float> excitation, In<T> packed,
+    In<float> image_terms, Out<float> grad_image, Out<T> grad_embedding, Out<float> grad_mask, StemShape s,
+    Layout grad_at, Layout at, Layout out_at, int pixels) {
   constexpr int V = Pack<T>::size;
   i64 face = blockIdx.y;
   int steps = (s.outputs + 15) / 16, row_tiles = (s.channels + 15) / 16, g_stride = column_stride(s.outputs);
@@ -19,7 +20,8 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(In<T> gra
   T* h_columns = shared.take<T>(s.tile * h_stride);
   float* f = shared.take<float>(2 + 2 * s.channels);
   for (int i = threadIdx.x * V; i < 2 * row_tiles * steps * 256; i += blockDim.x * V) copy16(fragments + i, packed + i);
-  for (int i = threadIdx.x; i < 2 + 2 * s.channels; i += blockDim.x) f[i] = load(excitation + (face * (2 + 2 * s.channels) + i));
+  for (int i = threadIdx.x; i < 2 + 2 * s.channels; i += blockDim.x)
+    f[i] = load(excitation + (face * (2 + 2 * s.channels) + i));
   for (int i = threadIdx.x; i < s.tile * g_stride; i += blockDim.x) g_columns[i] = from_float<T>(0.f);
   __syncthreads();
   for (int first = blockIdx.x * s.tile; first < pixels; first += gridDim.x * s.tile) {
@@ -88,11 +90,12 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(In<T> gra
   }
 }
 
-// M in parts (batch, gridDim.x, outputs, 2·channels + 3): H, H⊙Φ, image, masked image, and Σḡ. grid: (parts, blocks of 64 outputs
-// times blocks of 64 channels, batch); a warp owns 16 outputs and 32 channels.
+// M in parts (batch, gridDim.x, outputs, 2·channels + 3): H, H⊙Φ, image, masked image, and Σḡ. grid: (parts, blocks of
+// 64 outputs times blocks of 64 channels, batch); a warp owns 16 outputs and 32 channels.
 template <class T>
-__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad_out, In<float> image, In<T> embedding, In<float> mask,
-                                                                   Out<float> parts, StemShape s, Layout grad_at, Layout at, int pixels) {
+__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad_out, In<float> image, In<T> embedding,
+                                                                      In<float> mask, Out<float> parts, StemShape s,
+                                                                      Layout grad_at, Layout at, int pixels) {
   i64 face = blockIdx.z;
   int blocks_c = (s.channels + 63) / 64, o0 = blockIdx.y / blocks_c * 64, c0 = blockIdx.y % blocks_c * 64;
   int outputs = s.outputs, channels = s.channels, width = 2 * channels + 3, stride = column_stride(64);
@@ -100,18 +103,22 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad
   g_at.channels = outputs - o0 < 64 ? outputs - o0 : 64;
   h_at.channels = channels - c0 < 64 ? channels - c0 : 64;
   int g_stride = column_stride(g_at.channels), h_stride = column_stride(h_at.channels);
-  int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, o_tile = threadIdx.x / 32 % 4 * 16, c_tile = threadIdx.x / 128 * 32;
+  int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, o_tile = threadIdx.x / 32 % 4 * 16,
+      c_tile = threadIdx.x / 128 * 32;
   Shared shared;
   T* g_columns = shared.take<T>(s.tile * stride);
   T* h_columns = shared.take<T>(s.tile * stride);
   float* row = shared.take<float>(2 * s.tile);  // mask, image
   for (int i = threadIdx.x; i < s.tile * stride; i += blockDim.x) g_columns[i] = h_columns[i] = from_float<T>(0.f);
   __syncthreads();
-  float sum[2][4][4] = {}, terms[3] = {};  // (plain or masked, 8 channels, c); image, masked image, bias of output o0 + threadIdx.x
+  float sum[2][4][4] = {},
+        terms[3] = {};  // (plain or masked, 8 channels, c); image, masked image, bias of output o0 + threadIdx.x
   for (int first = blockIdx.x * s.tile; first < pixels; first += gridDim.x * s.tile) {
     int count = pixels - first < s.tile ? pixels - first : s.tile;
-    load_columns<T>(g_columns, grad_out + (face * pixels * outputs + o0 * grad_at.stride_c), g_at, first, 0, s.tile, 0, count);
-    load_columns<T>(h_columns, embedding + (face * pixels * channels + c0 * at.stride_c), h_at, first, 0, s.tile, 0, count);
+    load_columns<T>(g_columns, grad_out + (face * pixels * outputs + o0 * grad_at.stride_c), g_at, first, 0, s.tile, 0,
+                    count);
+    load_columns<T>(h_columns, embedding + (face * pixels * channels + c0 * at.stride_c), h_at, first, 0, s.tile, 0,
+                    count);
     for (int i = threadIdx.x; i < s.tile; i += blockDim.x) {
       row[i] = i < count ? load(mask + (face * pixels + first + i)) : 0.f;
       row[s.tile + i] = i < count ? load(image + (face * pixels + first + i)) : 0.f;
@@ -122,7 +129,8 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad
       for (int p = 0; p < s.tile; p += 16) {
         T a[8], b[4], b_masked[4];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) a[i] = g_columns[(p + i / 4 * 8 + 2 * t + i % 2) * g_stride + o_tile + i / 2 % 2 * 8 + g];
+        for (int i = 0; i < 8; ++i)
+          a[i] = g_columns[(p + i / 4 * 8 + 2 * t + i % 2) * g_stride + o_tile + i / 2 % 2 * 8 + g];
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           int c = c_tile + n * 8;
@@ -150,7 +158,8 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad
 #pragma unroll
   for (int i = 0; i < 32; ++i) {
     int o = o0 + o_tile + i % 4 / 2 * 8 + g, c = c0 + c_tile + i / 4 % 4 * 8 + 2 * t + i % 2;
-    if (o < outputs && c < channels) store(part + (i64(o) * width + i / 16 * channels + c), sum[i / 16][i / 4 % 4][i % 4]);
+    if (o < outputs && c < channels)
+      store(part + (i64(o) * width + i / 16 * channels + c), sum[i / 16][i / 4 % 4][i % 4]);
   }
   if (c0 == 0 && int(threadIdx.x) < g_at.channels)
     for (int i = 0; i < 3; ++i) store(part + (i64(o0 + threadIdx.x) * width + 2 * channels + i), terms[i]);

@@ -1,6 +1,6 @@
-// Depthwise 3×3, transfer layers, softmax moments and mask in one op: logits are recomputed from H wherever they are needed,
-// never stored. A block walks down a strip of the face, `tile` columns wide and `rows` rows high, with a ring of four rows of
-// H in shared memory; Tensor Cores turn each row into the logits of all maps.
+// Depthwise 3×3, transfer layers, softmax moments and mask in one op: logits are recomputed from H wherever they are
+// needed, never stored. A block walks down a strip of the face, `tile` columns wide and `rows` rows high, with a ring
+// of four rows of H in shared memory; Tensor Cores turn each row into the logits of all maps.
 #pragma once
 #include "attention_mask.cuh"
 #include "dual_fusion_conv1x1.cuh"
@@ -36,7 +36,8 @@ struct Strip {
   float* taps;
 
   // depth_values: least room of `depth`, where it serves twice
-  __device__ Strip(const Geometry& s, const Layout& at, In<T> embedding, int depth_values, int m0, int m1, Shared& shared)
+  __device__ Strip(const Geometry& s, const Layout& at, In<T> embedding, int depth_values, int m0, int m1,
+                   Shared& shared)
       : s(s), at(at), face(embedding + i64(blockIdx.z) * s.height * s.width * at.channels), m0(m0), m1(m1) {
     int across = (s.width + s.tile - 1) / s.tile;
     x0 = blockIdx.x % across * s.tile;
@@ -45,7 +46,8 @@ struct Strip {
     stride = column_stride(at.channels);
     depth_stride = column_stride(s.k);
     ring = shared.take<T>(4 * (s.tile + 2) * stride);
-    depth = shared.take<T>(depth_values > s.streams * s.tile * depth_stride ? depth_values : s.streams * s.tile * depth_stride);
+    depth = shared.take<T>(depth_values > s.streams * s.tile * depth_stride ? depth_values
+                                                                            : s.streams * s.tile * depth_stride);
     fragments = shared.take<T>((m0 ? kGroup : m1) * s.steps() * 256);
     taps = shared.take<float>(s.streams * s.k * 9);
   }
@@ -53,7 +55,8 @@ struct Strip {
   __device__ void load_row(int y) const {
     bool inside = y >= 0 && y < s.height;
     int high = s.width - x0 + 1;
-    load_columns<T>(row(y), face, at, i64(y) * s.width + x0 - 1, 1, s.tile + 2, x0 == 0, inside ? (high < s.tile + 2 ? high : s.tile + 2) : 0);
+    load_columns<T>(row(y), face, at, i64(y) * s.width + x0 - 1, 1, s.tile + 2, x0 == 0,
+                    inside ? (high < s.tile + 2 ? high : s.tile + 2) : 0);
   }
   __device__ void begin(In<float> depthwise, In<T> packed) const {
     constexpr int V = Pack<T>::size;
@@ -68,7 +71,8 @@ struct Strip {
   __device__ void convolve(int y) const {
     int channels = s.streams * s.k;
     for (int i = threadIdx.x; i < channels * (s.tile / 8); i += blockDim.x) {
-      int stream = i % channels / s.k, k = i % s.k, first = i / channels * 8, c = s.stream_offset(stream, at.channels) + k;
+      int stream = i % channels / s.k, k = i % s.k, first = i / channels * 8,
+          c = s.stream_offset(stream, at.channels) + k;
       const T* in[3] = {row(y - 1) + first * stride + c, row(y) + first * stride + c, row(y + 1) + first * stride + c};
       const float* w = taps + (stream * s.k + k) * 9;
       T* out = depth + (stream * s.tile + first) * depth_stride + k;
@@ -92,7 +96,8 @@ struct Strip {
     for (int i = threadIdx.x; i < padding * s.streams * s.tile; i += blockDim.x)
       depth[i / padding * depth_stride + s.k + i % padding] = from_float<T>(0.f);
   }
-  // The depthwise row y for all to read. Then row y + 2 sets out for the slot of row y − 2, while the logits are computed.
+  // The depthwise row y for all to read. Then row y + 2 sets out for the slot of row y − 2, while the logits are
+  // computed.
   __device__ void advance(int y) const {
     copies_done();
     __syncthreads();
@@ -121,12 +126,14 @@ struct Strip {
 
 constexpr int kPartWords = 12;
 
-// Statistics of each strip: parts (batch, strips, maps, 12). grid: (strips, groups of 16 row tiles, batch), two row tiles a warp.
+// Statistics of each strip: parts (batch, strips, maps, 12). grid: (strips, groups of 16 row tiles, batch), two row
+// tiles a warp.
 template <class T>
-__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_statistics(In<T> embedding, In<float> depthwise, In<T> packed,
-                                                                    Out<float> parts, Geometry s, Layout at) {
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_statistics(
+    In<T> embedding, In<float> depthwise, In<T> packed, Out<float> parts, Geometry s, Layout at) {
   constexpr int N = Strip<T>::kColumns;
-  int m0 = blockIdx.y * kGroup, m1 = m0 + kGroup < s.tiles() ? m0 + kGroup : s.tiles(), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  int m0 = blockIdx.y * kGroup, m1 = m0 + kGroup < s.tiles() ? m0 + kGroup : s.tiles(), g = threadIdx.x % 32 / 4,
+      t = threadIdx.x % 4;
   Shared shared;
   Strip<T> strip(s, at, embedding, 0, m0, m1, shared);
   strip.begin(depthwise, packed);
@@ -172,15 +179,16 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
       Out<float> part = parts + ((i64(blockIdx.z) * gridDim.x + blockIdx.x) * s.maps + l) * kPartWords;
       store16(part, Pack<float>{{map.high, map.low, map.sum, map.x}});
       store16(part + 4, Pack<float>{{map.y, map.xx, map.xy, map.yy}});
-      store16(part + 8, Pack<float>{{bits_float(map.argmax), bits_float(map.argmin), bits_float(map.column), bits_float(map.row)}});
+      store16(part + 8, Pack<float>{{bits_float(map.argmax), bits_float(map.argmin), bits_float(map.column),
+                                     bits_float(map.row)}});
     }
   }
 }
 
 // The strips' statistics into one: a thread a map. grid: maps·batch / 128
 template <class Float>  // float
-__global__ __launch_bounds__(128) void geometry_transfer_combine(In<Float> parts, MapOutputs out, int maps, int strips, int height,
-                                                                        int width, i64 count) {
+__global__ __launch_bounds__(128) void geometry_transfer_combine(In<Float> parts, MapOutputs out, int maps, int strips,
+                                                                 int height, int width, i64 count) {
   i64 map = i64(blockIdx.x) * blockDim.x + threadIdx.x;
   if (map >= count) return;
   Running r;
@@ -190,13 +198,15 @@ __global__ __launch_bounds__(128) void geometry_transfer_combine(In<Float> parts
     Running other;
     other.high = a.v[0], other.low = a.v[1], other.sum = a.v[2], other.x = a.v[3];
     other.y = b.v[0], other.xx = b.v[1], other.xy = b.v[2], other.yy = b.v[3];
-    other.argmax = float_bits(c.v[0]), other.argmin = float_bits(c.v[1]), other.column = float_bits(c.v[2]), other.row = float_bits(c.v[3]);
+    other.argmax = float_bits(c.v[0]), other.argmin = float_bits(c.v[1]), other.column = float_bits(c.v[2]),
+    other.row = float_bits(c.v[3]);
     r.merge(other);
   }
   write_map(out, map, r, height, width);
 }
 
-// The mask of the strip's current row into phi[tile], and its winners: every warp sees its row tiles' maps, then one takes the best.
+// The mask of the strip's current row into phi[tile], and its winners: every warp sees its row tiles' maps, then one
+// takes the best.
 template <class T>
 __device__ void strip_mask(const Strip<T>& strip, const Pack<float>* levels, Best* best, float* phi, int* winner) {
   constexpr int N = Strip<T>::kColumns;
@@ -247,9 +257,9 @@ __device__ inline void begin_levels(Pack<float>* levels, In<float> high, In<floa
 
 // grid: (strips, 1, batch). Mask and winners, for training.
 template <class T>
-__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_mask(In<T> embedding, In<float> depthwise, In<T> packed, In<float> high,
-                                                              In<float> low, In<int> masked, Out<float> mask, Out<int> winner,
-                                                              Geometry s, Layout at) {
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_mask(
+    In<T> embedding, In<float> depthwise, In<T> packed, In<float> high, In<float> low, In<int> masked, Out<float> mask,
+    Out<int> winner, Geometry s, Layout at) {
   Shared shared;
   Strip<T> strip(s, at, embedding, 0, 0, s.tiles(), shared);
   Pack<float>* levels = shared.take<Pack<float>>(s.maps);
@@ -261,7 +271,8 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
   for (int y = strip.y0; y < strip.y1; ++y) {
     strip.advance(y);
     strip_mask(strip, levels, best, phi, winners);
-    for (int p = threadIdx.x; p < s.tile && strip.x0 + p < s.width; p += blockDim.x) {  // by the threads that wrote them
+    for (int p = threadIdx.x; p < s.tile && strip.x0 + p < s.width;
+         p += blockDim.x) {  // by the threads that wrote them
       i64 o = (i64(blockIdx.z) * s.height + y) * s.width + strip.x0 + p;
       store(mask + o, phi[p]);
       store(winner + o, winners[p]);
@@ -269,12 +280,13 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
   }
 }
 
-// grid: (strips, 1, batch). One pass from H, the image, statistics and excitation to the next stem's output (and the mask).
+// grid: (strips, 1, batch). One pass from H, the image, statistics and excitation to the next stem's output (and the
+// mask).
 template <class T>
-__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_stem(In<float> image, In<T> embedding, In<float> depthwise, In<T> packed,
-                                                              In<float> high, In<float> low, In<int> masked, In<float> excitation,
-                                                              In<T> stem_packed, In<float> stem_terms, Out<float> mask, Out<T> out,
-                                                              Geometry s, StemShape stem_shape, Layout at, Layout out_at) {
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_stem(
+    In<float> image, In<T> embedding, In<float> depthwise, In<T> packed, In<float> high, In<float> low, In<int> masked,
+    In<float> excitation, In<T> stem_packed, In<float> stem_terms, Out<float> mask, Out<T> out, Geometry s,
+    StemShape stem_shape, Layout at, Layout out_at) {
   i64 face = blockIdx.z;
   Shared shared;
   Strip<T> strip(s, at, embedding, stem_shape.staged(), 0, s.tiles(), shared);
@@ -296,7 +308,8 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
     for (int p = threadIdx.x; p < count; p += blockDim.x) store(mask + (o_pixel + p), phi[p]);
     __syncthreads();
     T* staged = strip.depth;  // the logits are done with it
-    stem.run(strip.row(y) + strip.stride, grey, phi, staged, stage_step_p(stem_shape, out_at), stage_step_o(stem_shape, out_at));
+    stem.run(strip.row(y) + strip.stride, grey, phi, staged, stage_step_p(stem_shape, out_at),
+             stage_step_o(stem_shape, out_at));
     __syncthreads();
     store_stem(staged, stem_shape, out + face * s.height * s.width * stem_shape.outputs, out_at, first, count);
   }

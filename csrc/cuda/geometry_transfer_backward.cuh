@@ -15,12 +15,15 @@ struct Slot {  // one of a row tile's 16 maps
 
 constexpr int kChannelTiles = 6;  // 8 channels each: what one block of `geometry_transfer_gradient` accumulates of dT
 
-// Gradients of the depthwise outputs (batch, streams, k, pixels) and of the transfer layers, in parts (batch·strips, 16·tiles, k).
-// grid: (strips, blocks of 48 of k, batch); two row tiles a warp, so at most 16. transposed: `pack_fragments` of each stream's transferᵀ.
+// Gradients of the depthwise outputs (batch, streams, k, pixels) and of the transfer layers, in parts (batch·strips,
+// 16·tiles, k). grid: (strips, blocks of 48 of k, batch); two row tiles a warp, so at most 16. transposed:
+// `pack_fragments` of each stream's transferᵀ.
 template <class T>
-__global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradients maps, In<float> grad_mask, In<float> mask, In<int> winner,
-                                                                  In<T> embedding, In<float> depthwise, In<T> packed, In<T> transposed,
-                                                                  Out<T> grad_depth, Out<float> parts, Geometry s, Layout at) {
+__global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradients maps, In<float> grad_mask,
+                                                                     In<float> mask, In<int> winner, In<T> embedding,
+                                                                     In<float> depthwise, In<T> packed,
+                                                                     In<T> transposed, Out<T> grad_depth,
+                                                                     Out<float> parts, Geometry s, Layout at) {
   constexpr int N = Strip<T>::kColumns;
   int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, warp = threadIdx.x / 32, k0 = blockIdx.y * 8 * kChannelTiles;
   int slots = 16 * s.tiles(), g_stride = slots + 8;
@@ -35,7 +38,8 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
     int l = s.map(i / 16, i % 16);
     i64 map = face * s.maps + (l < 0 ? 0 : l);
     Level level(load(maps.high + map), load(maps.low + map));
-    MapGradient m(maps.grad_mean, maps.grad_covariance, maps.grad_peak, maps.mean, maps.covariance, maps.peak, maps.high, maps.argmax, map);
+    MapGradient m(maps.grad_mean, maps.grad_covariance, maps.grad_peak, maps.mean, maps.covariance, maps.peak,
+                  maps.high, maps.argmax, map);
     m.spike += load(maps.extremes + 2 * map);
     slot[i] = {m, level.floor * level.gain, load(maps.extremes + (2 * map + 1)), load(maps.argmin + map), l};
   }
@@ -63,7 +67,8 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
           const Slot& a = slot[m * 16 + i % 4 / 2 * 8 + g];
           int p = first + i / 4 * 8 + 2 * t + i % 2, q = strip.x0 + p, pixel = y * s.width + q;
           float& x = c[i / 4][i % 4];
-          x = a.moments.attention(x) * a.moments.slope((float(q) + .5f) / float(s.width), (float(y) + .5f) / float(s.height));
+          x = a.moments.attention(x) *
+              a.moments.slope((float(q) + .5f) / float(s.width), (float(y) + .5f) / float(s.height));
           if (row_winner[p] == a.map) x += row[s.tile + p] * (row[p] + a.ratio);
           if (pixel == a.moments.argmax) x += a.moments.spike;
           if (pixel == a.argmin) x += a.at_low;
@@ -72,7 +77,8 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
         }
         const T* depth = strip.depth + s.tile_stream(m) * s.tile * strip.depth_stride + k0;
 #pragma unroll
-        for (int half = 0; half < N / 2; ++half) {  // 16 pixels: what c holds of them is laid out as `multiply` wants its a
+        for (int half = 0; half < N / 2;
+             ++half) {  // 16 pixels: what c holds of them is laid out as `multiply` wants its a
           T a[8], b[4];
 #pragma unroll
           for (int i = 0; i < 8; ++i) a[i] = from_float<T>(c[2 * half + i / 4][i % 4]);
@@ -109,7 +115,8 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
         for (int i = 0; i < 4; ++i) {
           int k = r * 16 + i / 2 * 8 + g, q = strip.x0 + first + 2 * t + i % 2;
           if (k < s.k && q < s.width)
-            store(grad_depth + ((((face * s.streams + stream) * s.k + k) * s.height + y) * s.width + q), from_float<T>(c[i]));
+            store(grad_depth + ((((face * s.streams + stream) * s.k + k) * s.height + y) * s.width + q),
+                  from_float<T>(c[i]));
         }
       }
     }
@@ -119,15 +126,17 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
   for (int i = 0; i < 2 * kChannelTiles * 4; ++i) {
     int m = 2 * warp + i / (kChannelTiles * 4), k = k0 + i / 4 % kChannelTiles * 8 + 2 * t + i % 2;
     if (m < s.tiles() && k < s.k)
-      store(part + ((m * 16 + i % 4 / 2 * 8 + g) * i64(s.k) + k), sum[i / (kChannelTiles * 4)][i / 4 % kChannelTiles][i % 4]);
+      store(part + ((m * 16 + i % 4 / 2 * 8 + g) * i64(s.k) + k),
+            sum[i / (kChannelTiles * 4)][i / 4 % kChannelTiles][i % 4]);
   }
 }
 
 // dH from the depthwise outputs' gradients. grid: (pixels / 256, channels, batch)
 template <class T>
-__global__ __launch_bounds__(256) void depthwise_backward_input(In<T> grad_depth, In<float> depthwise, Out<T> grad_embedding, Geometry s,
-                                                                Layout at) {
-  int p = blockIdx.x * blockDim.x + threadIdx.x, c = blockIdx.y, pixels = s.height * s.width, x = p % s.width, y = p / s.width;
+__global__ __launch_bounds__(256) void depthwise_backward_input(In<T> grad_depth, In<float> depthwise,
+                                                                Out<T> grad_embedding, Geometry s, Layout at) {
+  int p = blockIdx.x * blockDim.x + threadIdx.x, c = blockIdx.y, pixels = s.height * s.width, x = p % s.width,
+      y = p / s.width;
   i64 face = blockIdx.z;
   if (p >= pixels) return;
   float sum = 0.f;
@@ -147,8 +156,10 @@ __global__ __launch_bounds__(256) void depthwise_backward_input(In<T> grad_depth
 
 // The depthwise weights' gradients, a face each: (batch, streams·k, 9). grid: (streams·k, batch)
 template <class T>
-__global__ __launch_bounds__(256) void depthwise_backward_weight(In<T> grad_depth, In<T> embedding, Out<float> parts, Geometry s, Layout at) {
-  int stream = blockIdx.x / s.k, c = blockIdx.x % s.k + s.stream_offset(stream, at.channels), pixels = s.height * s.width;
+__global__ __launch_bounds__(256) void depthwise_backward_weight(In<T> grad_depth, In<T> embedding, Out<float> parts,
+                                                                 Geometry s, Layout at) {
+  int stream = blockIdx.x / s.k, c = blockIdx.x % s.k + s.stream_offset(stream, at.channels),
+      pixels = s.height * s.width;
   i64 face = blockIdx.y, o = face * gridDim.x + blockIdx.x;
   In<T> from = embedding + (face * pixels * at.channels + c * at.stride_c);
   float sum[9] = {};

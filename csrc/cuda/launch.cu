@@ -1,4 +1,5 @@
-// Kernels on a GPU. Compiled once for each ACDC_TYPE, so that the three compile side by side; float's brings what is common.
+// Kernels on a GPU. Compiled once for each ACDC_TYPE, so that the three compile side by side; float's brings what is
+// common.
 #include <cuda_runtime.h>
 
 #include "launch.h"
@@ -41,7 +42,8 @@ const std::vector<Entry>& entries() {
 static std::string explain(cudaError_t code) {
   if (code == cudaSuccess) return "";
   std::string text = cudaGetErrorString(code);
-  if (code == cudaErrorNoKernelImageForDevice || code == cudaErrorUnsupportedPtxVersion || code == cudaErrorInvalidDeviceFunction)
+  if (code == cudaErrorNoKernelImageForDevice || code == cudaErrorUnsupportedPtxVersion ||
+      code == cudaErrorInvalidDeviceFunction)
     text += "; this build has no code for the GPU: build again with ACDC_CUDA_ARCHS set to its compute capability";
   if (code == cudaErrorInsufficientDriver || code == cudaErrorNoDevice)
     text += "; install or update the NVIDIA driver, or choose backend='native'";
@@ -61,7 +63,8 @@ std::string launch_kernel(const Entry& entry, const LaunchShape& s, void** argum
   cudaError_t code = cudaGetDevice(&before);
   if (!code && before != s.device) code = cudaSetDevice(s.device);
   if (code) return explain(code);
-  if (s.shared > 48 << 10) code = cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(s.shared));
+  if (s.shared > 48 << 10)
+    code = cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(s.shared));
   if (!code)
     code = cudaLaunchKernel(entry.kernel, dim3(s.grid[0], s.grid[1], s.grid[2]), dim3(s.block), arguments, s.shared,
                             static_cast<cudaStream_t>(s.stream));

@@ -1,10 +1,11 @@
-// One warp's matrix product c += a·b of 16×16 and 16×8 values with float accumulation, as mma.sync.m16n8k16 lays it out.
+// One warp's matrix product c += a·b of 16×16 and 16×8 values with float accumulation, as mma.sync.m16n8k16 lays it
+// out.
 //
 // With g = lane / 4 and t = lane % 4, a lane holds of
-//   a (row, k): a[2·(2·k8 + r8) + i] at row g + 8·r8, k = 8·k8 + 2t + i        b (k, column): b[2·k8 + i] at k = 8·k8 + 2t + i, column g
-//   c (row, column): c[2·r8 + i] at row g + 8·r8, column 2t + i
-// half and bfloat16 run on Tensor Cores; float is split in three bfloat16 parts each, and the six products that matter keep
-// 2⁻²³ of the result. Before sm_80 there is no bfloat16 unit: shuffles and FMAs do the same there.
+//   a (row, k): a[2·(2·k8 + r8) + i] at row g + 8·r8, k = 8·k8 + 2t + i        b (k, column): b[2·k8 + i] at k = 8·k8 +
+//   2t + i, column g c (row, column): c[2·r8 + i] at row g + 8·r8, column 2t + i
+// half and bfloat16 run on Tensor Cores; float is split in three bfloat16 parts each, and the six products that matter
+// keep 2⁻²³ of the result. Before sm_80 there is no bfloat16 unit: shuffles and FMAs do the same there.
 #pragma once
 #include "device.cuh"
 
@@ -36,10 +37,10 @@ __device__ __forceinline__ void multiply_by_shuffles(float (&c)[4], const u32 (&
     u32 column = k8 ? b[1] : b[0];
     u32 x[2] = {__shfl_sync(kAllLanes, k8 ? a[2] : a[0], lane / 4 * 4 + quad),
                 __shfl_sync(kAllLanes, k8 ? a[3] : a[1], lane / 4 * 4 + quad)};
-    u32 y[2] = {__shfl_sync(kAllLanes, column, lane % 4 * 8 + quad), __shfl_sync(kAllLanes, column, lane % 4 * 8 + 4 + quad)};
+    u32 y[2] = {__shfl_sync(kAllLanes, column, lane % 4 * 8 + quad),
+                __shfl_sync(kAllLanes, column, lane % 4 * 8 + 4 + quad)};
     for (int i = 0; i < 4; ++i)
-      for (int j = 0; j < 2; ++j)
-        c[i] += to_float(T{u16(x[i / 2] >> 16 * j)}) * to_float(T{u16(y[i % 2] >> 16 * j)});
+      for (int j = 0; j < 2; ++j) c[i] += to_float(T{u16(x[i / 2] >> 16 * j)}) * to_float(T{u16(y[i % 2] >> 16 * j)});
   }
 }
 template <class T>

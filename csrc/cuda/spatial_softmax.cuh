@@ -2,8 +2,8 @@
 #pragma once
 #include "device.cuh"
 
-// An online softmax with its moments. Sums are of exp(g − high) and that times powers of the pixel distance to the highest
-// pixel: the origin follows the maximum, so narrow maps lose no digits.
+// An online softmax with its moments. Sums are of exp(g − high) and that times powers of the pixel distance to the
+// highest pixel: the origin follows the maximum, so narrow maps lose no digits.
 struct Running {
   float high = -infinity(), low = infinity(), sum = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
   int argmax = 0x7fffffff, argmin = 0x7fffffff, column = 0, row = 0;  // column and row of argmax
@@ -93,14 +93,16 @@ __device__ __forceinline__ void write_map(const MapOutputs& out, i64 map, const 
 
 // grid: maps; logits (maps, height·width)
 template <class T>
-__global__ __launch_bounds__(256) void spatial_softmax_forward(In<T> logits, MapOutputs out, int height, int width, int wide) {
+__global__ __launch_bounds__(256) void spatial_softmax_forward(In<T> logits, MapOutputs out, int height, int width,
+                                                               int wide) {
   constexpr int V = Pack<T>::size;
   int pixels = height * width, threads = blockDim.x;
   In<T> map = logits + i64(blockIdx.x) * pixels;
   Running r;
   for (int p = threadIdx.x * V; p < pixels; p += 2 * threads * V) {
     int q = p + threads * V;
-    Pack<T> loads[2] = {load_pack<T>(map + p, pixels - p, wide), load_pack<T>(map + (q < pixels ? q : 0), pixels - q, wide)};
+    Pack<T> loads[2] = {load_pack<T>(map + p, pixels - p, wide),
+                        load_pack<T>(map + (q < pixels ? q : 0), pixels - q, wide)};
 #pragma unroll
     for (int j = 0; j < 2; ++j) {  // both loads are in flight before either is used
       int first = j ? q : p, count = pixels - first, best = -1;
@@ -141,8 +143,9 @@ __global__ __launch_bounds__(256) void spatial_softmax_forward(In<T> logits, Map
 struct MapGradient {
   float high, peak, mx, my, gx, gy, gxx, gxy, gyy, constant, spike;
   int argmax;
-  __device__ __forceinline__ MapGradient(In<float> grad_mean, In<float> grad_covariance, In<float> grad_peak, In<float> mean,
-                                         In<float> covariance, In<float> peaks, In<float> highs, In<int> argmaxes, i64 map) {
+  __device__ __forceinline__ MapGradient(In<float> grad_mean, In<float> grad_covariance, In<float> grad_peak,
+                                         In<float> mean, In<float> covariance, In<float> peaks, In<float> highs,
+                                         In<int> argmaxes, i64 map) {
     high = load(highs + map);
     peak = load(peaks + map);
     mx = load(mean + 2 * map);
@@ -166,9 +169,10 @@ struct MapGradient {
 
 // grid: maps
 template <class T>
-__global__ __launch_bounds__(256) void spatial_softmax_backward(In<float> grad_mean, In<float> grad_covariance, In<float> grad_peak,
-                                                                In<T> logits, In<float> mean, In<float> covariance, In<float> peak,
-                                                                In<float> high, In<int> argmax, Out<T> grad_logits, int height,
+__global__ __launch_bounds__(256) void spatial_softmax_backward(In<float> grad_mean, In<float> grad_covariance,
+                                                                In<float> grad_peak, In<T> logits, In<float> mean,
+                                                                In<float> covariance, In<float> peak, In<float> high,
+                                                                In<int> argmax, Out<T> grad_logits, int height,
                                                                 int width, int wide) {
   constexpr int V = Pack<T>::size;
   int pixels = height * width;

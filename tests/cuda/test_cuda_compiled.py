@@ -119,14 +119,16 @@ def test_nvrtc_compiles_every_file(path: Path, monkeypatch: pytest.MonkeyPatch, 
         pytest.skip(f"CuPy's NVRTC is not installed ({error})")
     monkeypatch.setenv("ACDC_CACHE", str(tmp_path))
     launcher = cuda_launch.Nvrtc(SOURCES)
-    own = path.read_text(encoding="utf-8")
-    kernels = re.findall(r"template <class (T|Float)>[^\n]*\n__global__ __launch_bounds__\([^)]*\) void (\w+)\(", own)
+    typed, plain = (SOURCES / "table.h").read_text(encoding="utf-8").split("ACDC_PLAIN_KERNELS")
+    names = ((typed, "half_t"), (plain, "float"))
+    listed = [(n, kind) for text, kind in names for n in re.findall(r"X\((\w+)\)", text)]
+    assert len(listed) == len(REGISTERS["float"])
+    kernels = [(n, kind) for n, kind in listed if cuda_launch.kernel_file(n, SOURCES) == path]
     if not kernels:
         header = cuda_launch.inlined(path) + "\n__global__ void empty() {}\n"
         assert cuda_launch.nvrtc_compile(header, "empty", 80)[0][:4] == b"\x7fELF"
-    for parameter, name in kernels:
-        assert cuda_launch.kernel_file(name, SOURCES) == path
-        full = f"{name}<{'half_t' if parameter == 'T' else 'float'}>"
+    for name, kind in kernels:
+        full = f"{name}<{kind}>"
         cubin, mangled = launcher.cubin(full, 80)
         assert cubin[:4] == b"\x7fELF" and mangled.encode() in cubin
         monkeypatch.setattr(cuda_launch, "nvrtc_compile", None)  # now it must come from the disk

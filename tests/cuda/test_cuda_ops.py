@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from acdc_fast import ops
 from acdc_fast.ops import allocate, backends, cuda, cuda_geometry, cuda_plan, reference
-from acdc_fast.ops import spatial_softmax as public_spatial_softmax
 from acdc_fast.ops.cuda_launch import Compiled
 
 KINDS = [(torch.float32, "nchw"), (torch.float32, "channels_last"), (torch.float16, "channels_last"), (torch.bfloat16,
@@ -235,13 +235,26 @@ def test_same_bits_in_any_order_of_blocks(emulator: Compiled, monkeypatch: pytes
         assert torch.equal(a, b)
 
 
-def test_through_the_public_op(emulator: Compiled) -> None:
-    """backend="cuda" by name, with autograd."""
+def test_through_the_public_ops(emulator: Compiled) -> None:
+    """backend="cuda" by name, all ops in a row, with autograd: as the oracle in float64."""
     assert backends.why_not("cuda", "spatial_softmax", "cpu", torch.float32) is None
-    x = torch.randn(1, 2, 6, 7, requires_grad=True)
-    moments = public_spatial_softmax(x, backend="cuda")
-    moments.mean.sum().backward()
-    leaf = x.detach().double().requires_grad_()
-    reference.spatial_softmax(leaf).mean.sum().backward()
-    assert x.grad is not None and leaf.grad is not None
-    assert error(x.grad, leaf.grad) <= FLOAT32
+    torch.manual_seed(3)
+    leaves = [torch.rand(1, 1, 6, 7), torch.randn(1, 4, 6, 7), torch.randn(2, 3, 3, 3), torch.randn(5, 3)]
+    leaves += [torch.rand(1, 10), torch.randn(4, 10), torch.randn(4)]
+
+    def run(xs: list[Tensor], backend: str) -> Tensor:
+        image, embedding, depthwise, transfer, excitation, weight, bias = xs
+        moments, mask = ops.geometry_transfer(embedding, depthwise, transfer, 2, [True] * 5, backend=backend)
+        fused = ops.dual_fusion(image, embedding, mask, excitation, backend=backend)
+        out = ops.dual_fusion_conv1x1(image, embedding, mask, excitation, weight, bias, backend=backend)
+        again, level = ops.spatial_softmax(out, backend=backend), ops.attention_mask(fused, backend=backend)
+        return sum((t**2).sum() for t in (*moments, fused, out, *again, level))
+
+    ours = [x.clone().requires_grad_() for x in leaves]
+    truth = [x.double().requires_grad_() for x in leaves]
+    total, exact = run(ours, "cuda"), run(truth, "reference")
+    total.backward()
+    exact.backward()
+    assert abs(total.item() - exact.item()) <= FLOAT32 * abs(exact.item())
+    for a, t in zip(ours, truth, strict=True):
+        assert a.grad is not None and t.grad is not None and error(a.grad, t.grad) <= 4 * FLOAT32  # through five ops

@@ -245,7 +245,8 @@ void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::ui
     __asan_unpoison_memory_region(memory.data(), memory.size());
 #endif
     if (problem.empty() && shared_taken != shared)
-      problem = "takes " + std::to_string(shared_taken) + " bytes of shared memory, was given " + std::to_string(shared);
+      problem =
+          "takes " + std::to_string(shared_taken) + " bytes of shared memory, was given " + std::to_string(shared);
     if (!problem.empty()) throw std::runtime_error(std::string(name) + ": " + problem);
   }
 }
@@ -265,12 +266,14 @@ int lane() { return int(place.thread.x % 32); }
 void exchange(const void* mine, std::size_t bytes, std::uint32_t mask, const char* file, int line) {
   for (std::size_t i = 0; i < bytes; ++i) self->sent[i] = static_cast<const unsigned char*>(mine)[i];
   self->mask = mask;
-  if (!(mask >> lane() & 1)) problem = where(file, line) + ": lane " + std::to_string(lane()) + " is not in its own mask";
+  if (!(mask >> lane() & 1))
+    problem = where(file, line) + ": lane " + std::to_string(lane()) + " is not in its own mask";
   wait(State::exchange, file, line);
 }
 
 void peek(int source, void* out, std::size_t bytes) {
-  std::size_t index = place.thread.x + place.block_size.x * (place.thread.y + std::size_t(place.block_size.y) * place.thread.z);
+  std::size_t index =
+      place.thread.x + place.block_size.x * (place.thread.y + std::size_t(place.block_size.y) * place.thread.z);
   const Fiber& f = *fibers[index / 32 * 32 + std::size_t(source)];
   if (!(self->mask >> source & 1)) problem = where(self->file, self->line) + ": reads a lane that its mask leaves out";
   for (std::size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(out)[i] = f.seen[i];

@@ -1,12 +1,12 @@
 // The list of kernels and their launch on the emulator, in place of launch.cu.
 #include "../device.cuh"
 //
-#include "../launch.h"
-#include "../table.h"
-
 #include <cstdlib>
 #include <map>
 #include <tuple>
+
+#include "../launch.h"
+#include "../table.h"
 
 namespace {
 using Call = std::function<void(void**)>;
@@ -53,7 +53,8 @@ std::string check_pointer(const void*, int) { return ""; }
 
 std::string launch_kernel(const Entry& entry, const LaunchShape& s, void** arguments) {
   const Call& call = calls.at(entry.name);
-  emulator::launch(entry.name, {s.grid[0], s.grid[1], s.grid[2]}, {s.block, 1, 1}, s.shared, seed++, [&] { call(arguments); });
+  emulator::launch(entry.name, {s.grid[0], s.grid[1], s.grid[2]}, {s.block, 1, 1}, s.shared, seed++,
+                   [&] { call(arguments); });
   return "";
 }
 

@@ -1,7 +1,7 @@
 // Runs launches that were recorded in a file, each on buffers of exactly the recorded size: what the sanitizers watch.
 //
-// File: launches of {name\0, u32 grid[3], block, shared, arguments}; an argument is {u32 pointers, u32 size} and then, where
-// pointers = 0, `size` bytes, else for each pointer {u64 size} and its bytes.
+// File: launches of {name\0, u32 grid[3], block, shared, arguments}; an argument is {u32 pointers, u32 size} and then,
+// where pointers = 0, `size` bytes, else for each pointer {u64 size} and its bytes.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-extern "C" int acdc_launch(const char*, const unsigned*, unsigned, unsigned, int, void*, void**, const std::size_t*, int, char*, std::size_t);
+extern "C" int acdc_launch(const char*, const unsigned*, unsigned, unsigned, int, void*, void**, const std::size_t*,
+                           int, char*, std::size_t);
 
 static std::FILE* file;
 template <class T>
@@ -29,7 +30,8 @@ int main(int count, char** paths) {
   for (int c; (c = std::fgetc(file)) != EOF;) {
     std::string name;
     for (; c; c = std::fgetc(file)) name.push_back(char(c));
-    unsigned grid[3] = {read<unsigned>(), read<unsigned>(), read<unsigned>()}, block = read<unsigned>(), shared = read<unsigned>();
+    unsigned grid[3] = {read<unsigned>(), read<unsigned>(), read<unsigned>()}, block = read<unsigned>(),
+             shared = read<unsigned>();
     unsigned arguments = read<unsigned>();
     std::vector<void*> values, blocks;
     std::vector<std::size_t> sizes;
@@ -45,7 +47,8 @@ int main(int count, char** paths) {
       values.push_back(list);
     }
     char error[1024] = "";
-    int failed = acdc_launch(name.c_str(), grid, block, shared, 0, nullptr, values.data(), sizes.data(), int(arguments), error, sizeof error);
+    int failed = acdc_launch(name.c_str(), grid, block, shared, 0, nullptr, values.data(), sizes.data(), int(arguments),
+                             error, sizeof error);
     if (failed) {
       std::fprintf(stderr, "%s\n", error);
       return 1;
