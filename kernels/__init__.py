@@ -25,6 +25,6 @@ def why_not(device: str, dtype: torch.dtype) -> str | None:
         return f"Triton needs a GPU or TRITON_INTERPRET=1, not {device} tensors: use backend='native'"
     if not torch.cuda.is_available():
         return "torch sees no GPU: install a driver and a CUDA or ROCm build of torch, or use backend='native'"
-    if torch.version.hip is None and torch.cuda.get_device_capability() < (7, 5):
-        return "the GPU is older than compute capability 7.5: use backend='reference'"
+    if torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+        return "the GPU is older than compute capability 8.0, the least that Triton serves: use backend='reference'"
     return None
