@@ -36,10 +36,10 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 	@touch $@
 
 # A torch that is there already stays: a build for a GPU, say.
-$(VENV)/installed-for-tests: $(VENV)/installed
+$(VENV)/installed-for-tests: $(VENV)/made $(SOURCES)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
 	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,dev]'
-	@touch $@
+	@touch $(VENV)/installed $@
 
 clean:
 	rm -rf $(VENV) build out *.egg-info
