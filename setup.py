@@ -21,8 +21,9 @@ def find_compiler() -> str:
         if path := shutil.which(name):
             return path
     raise SystemExit(
-        f"acdc_fast needs a C++17 compiler to build, and {f'CXX={wanted}' if wanted else 'none (c++, g++, clang++)'} "
-        "was found. Install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install) or take a wheel."
+        "acdc_fast needs a C++17 compiler to build, and "
+        f"{f'CXX={wanted} was not' if wanted else 'none (c++, g++, clang++) was'} found. "
+        "Install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install) or take a wheel."
     )
 
 

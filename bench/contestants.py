@@ -19,7 +19,8 @@ from acdc_fast import ACDC
 from acdc_fast.engines.native import NativeEngine
 from acdc_fast.export import onnx_outputs
 
-os.environ["ACDC_BACKEND"] = "reference"  # eager and what is compiled or exported from it: plain torch, not our fused ops
+# Eager, and what is compiled or exported from it, is plain torch, not our fused ops.
+os.environ["ACDC_BACKEND"] = "reference"
 
 Call = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -108,7 +109,8 @@ def openvino(s: Subject, precision: str = "f32") -> Call:
     model = core.read_model(str(s.onnx))
     side = 128
     model.reshape({0: [s.batch, 1, side, side]})
-    settings = {"INFERENCE_NUM_THREADS": s.threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_NUM_THREADS": s.threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings["INFERENCE_PRECISION_HINT"] = precision
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def call(x: np.ndarray) -> dict[str, np.ndarray]:

@@ -43,18 +43,19 @@ def tables(record: dict[str, Any]) -> str:
         lines += [
             f"### Steps at width {width}, batch 1, {threads} threads",
             "",
-            f"{total * 1e3:.2f} ms in all; {products / 1e9:.2f} GFLOP of products after Winograd take {bound * 1e3:.2f} ms at the "
-            f"measured peak: {bound / total:.0%} of the bound.",
+            f"{total * 1e3:.2f} ms in all; {products / 1e9:.2f} GFLOP of products after Winograd take "
+            f"{bound * 1e3:.2f} ms at the measured peak: {bound / total:.0%} of the bound.",
             "",
-            "| step, all stages | ms | share | GFLOP direct | GFLOP after Winograd | share of peak | transforms in, product, transforms out, ms × threads |",
+            "| step, all stages | ms | share | GFLOP direct | GFLOP after Winograd | share of peak | "
+            "transforms in, product, transforms out, ms × threads |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
         for name, layer in layers.items():
             of_peak = layer["transformed"] / layer["seconds"] / (peak[threads] * 1e9)
             parts = ", ".join(f"{layer[p] * 1e3:.2f}" for p in ("input", "product", "output") if p in layer)
             lines.append(
-                f"| {name} | {layer['seconds'] * 1e3:.2f} | {layer['seconds'] / total:.0%} | {layer['direct'] / 1e9:.2f} | "
-                f"{layer['transformed'] / 1e9:.2f} | {of_peak:.0%} | {parts} |"
+                f"| {name} | {layer['seconds'] * 1e3:.2f} | {layer['seconds'] / total:.0%} | "
+                f"{layer['direct'] / 1e9:.2f} | {layer['transformed'] / 1e9:.2f} | {of_peak:.0%} | {parts} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -75,9 +76,9 @@ def plot(record: dict[str, Any], path: Path) -> None:
     for axis, (width, rows) in zip(axes[0], sorted(cases.items()), strict=True):
         timed = sorted(((r["median"] * 1e3, n, r) for n, r in rows.items() if "median" in r), reverse=True)
         values = [v for v, _, _ in timed]
-        spread = [[(r["median"] - r["low"]) * 1e3 for *_, r in timed], [(r["high"] - r["median"]) * 1e3 for *_, r in timed]]
+        low, high = ([abs(r[k] - r["median"]) * 1e3 for *_, r in timed] for k in ("low", "high"))
         colours = ["#c44e52" if n.startswith("ours") else "#8c8c8c" for _, n, _ in timed]
-        axis.barh([n for _, n, _ in timed], values, xerr=spread, color=colours, error_kw={"lw": 1})
+        axis.barh([n for _, n, _ in timed], values, xerr=[low, high], color=colours, error_kw={"lw": 1})
         axis.set_title(f"width {width}")
         axis.set_xlabel(f"ms a face, batch 1, {threads} threads")
         axis.spines[["top", "right"]].set_visible(False)

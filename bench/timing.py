@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 #: Seconds before each call: the threads of the one before must have stopped spinning for more work.
 PAUSE = 0.03
 

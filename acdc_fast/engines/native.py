@@ -47,7 +47,7 @@ class NativeEngine:
         native = native_library()
         if dtype != "float32":
             raise BackendUnavailable(
-                f"backend 'native' computes in float32, not {dtype!r}: this build has no kernels for AVX512-BF16 or AMX; "
+                f"backend 'native' computes in float32, not {dtype!r}: it has no kernels for AVX512-BF16 or AMX; "
                 "use dtype='float32' or another backend"
             )
         if threads is not None and threads < 1:
@@ -92,7 +92,7 @@ class NativeEngine:
         )
 
     def profile(self, crop: np.ndarray) -> list[tuple[str, float]]:
-        """Seconds of each step on one crop (S, S): "0.encode1", "0.encode1/product" (summed over threads), "moments", …"""
+        """Seconds of each step on one crop (S, S): "0.encode1", "0.encode1/product" (over all threads), "moments", …"""
         return list(self._engine.profile(np.ascontiguousarray(crop, np.float32)))
 
     @property
@@ -123,11 +123,12 @@ def native_library() -> Any:
 
 
 def folded_weights(config: ACDCConfig, arrays: Arrays) -> Arrays:
-    """What the C++ engine takes, in float64: batch norm folded into its convolution, the transfer chain into one product."""
+    """What the C++ engine takes, in float64: batch norm folded into its convolution, the chain into one product."""
     source = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
     out: Arrays = {}
     for i in range(config.stages):
-        out[f"{i}.stem.weight"], out[f"{i}.stem.bias"] = source[f"unets.{i}.stem.weight"], source[f"unets.{i}.stem.bias"]
+        for part in ("weight", "bias"):
+            out[f"{i}.stem.{part}"] = source[f"unets.{i}.stem.{part}"]
         for name in CONVOLUTIONS:
             weight, norm = source[f"unets.{i}.{name}.0.weight"], f"unets.{i}.{name}.1."
             scale = source[norm + "weight"] / np.sqrt(source[norm + "running_var"] + BATCH_NORM_EPSILON)

@@ -1,4 +1,4 @@
-"""Networks with lively weights: batch statistics as after training, gains that keep maps far from constant."""
+"""Networks with lively weights: batch statistics as after training, maps far from constant."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def lively(seed: int = 0, gain: float = 1.3, **config: Any) -> ACDC:
                 module.bias.normal_(0, 0.2)
             elif isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
                 module.weight.mul_(gain)
+        # Maps with a shape: logits of the first stage spread by 2, so that a wrong value anywhere moves landmarks.
+        gtn, x = network.gtn, torch.from_numpy(crops(1, 32, seed))
+        for chain in (network.config.chain, network.config.solid):
+            for name in chain[:1]:
+                logits = gtn.logits(network.unets[0](x))[:, network.config.slices[name]]
+                gtn.transfer[name].mul_(2 / logits.std())
     return network
 
 

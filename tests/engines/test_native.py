@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,20 @@ from acdc_fast.engines.native import NativeEngine
 from acdc_fast.errors import BackendUnavailable, InputError
 from acdc_fast.types import Prediction
 
-CROP_UNITS, DEGREES = 2e-5, 0.01  # the contract's
-MASK = 5e-4  # of values in [0, 1]: exponentials of logits that float32 holds to about 1e-5, divided by 1 − floor
+#: Crop units, their squares, degrees; and what goes with them for the mask, of values in [0, 1].
+CONTRACT = {"landmarks": 2e-5, "covariance": 2e-5, "pose": 0.01, "mask": 2e-4}
+#: What float32 does on well-conditioned networks, an order above the 1e-7 seen: batch norm's epsilon taken as 2e-5
+#: for 1e-5 moves landmarks by 4e-6 and the mask by 3e-5.
+TIGHT = {"landmarks": 2e-6, "covariance": 2e-6, "pose": 1e-4, "mask": 2e-5}
 
 
-def errors(got: Prediction, truth: Prediction) -> dict[str, float]:
-    """Largest differences of one stage."""
+def errors(got: Prediction, truth: Prediction, measure: Callable[[np.ndarray], Any] = np.max) -> dict[str, float]:
+    """Differences of one stage: the largest, or what else ``measure`` makes of their magnitudes."""
 
     def worst(a: Any, b: Any) -> float:
         difference = np.abs(np.asarray(a, np.float64) - np.asarray(b))
         assert not np.isnan(difference).any()
-        return float(difference.max())
+        return float(measure(difference))
 
     return {
         "landmarks": max(worst(got.landmarks[k], truth.landmarks[k]) for k in truth.landmarks),
@@ -33,6 +37,10 @@ def errors(got: Prediction, truth: Prediction) -> dict[str, float]:
         "pose": 0.0 if truth.pose is None else worst(got.pose, truth.pose),
         "mask": worst(got.mask, truth.mask),
     }
+
+
+def rms(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(difference**2)))
 
 
 def eager(network: ACDC, x: np.ndarray, dtype: torch.dtype = torch.float64) -> tuple[Prediction, ...]:
@@ -46,13 +54,19 @@ def check(network: ACDC, x: np.ndarray, **engine: Any) -> None:
     assert got.stages is not None and len(got.stages) == len(truth)
     for ours, theirs in zip(got.stages, truth, strict=True):
         assert (ours.pose is None) == (theirs.pose is None)
-        e = errors(ours, theirs)
-        assert e["landmarks"] <= CROP_UNITS and e["covariance"] <= CROP_UNITS and e["pose"] <= DEGREES, e
-        assert e["mask"] <= MASK, e
+        for name, error in errors(ours, theirs).items():
+            assert error <= TIGHT[name], (name, error)
+
+
+def test_a_small_fault_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acdc_fast.engines.native.BATCH_NORM_EPSILON", 2e-5)
+    with pytest.raises(AssertionError, match="landmarks"):
+        check(lively(width=8), crops())
 
 
 @pytest.mark.parametrize(
-    ("width", "side"), [(4, 32), (8, 40), (12, 48), (16, 32), (16, 64), (16, 88), (20, 32), (32, 40), (48, 32), (64, 32)]
+    ("width", "side"),
+    [(4, 32), (8, 40), (12, 48), (16, 32), (16, 64), (16, 88), (20, 32), (32, 40), (48, 32), (64, 32)],
 )
 def test_agrees_with_float64(width: int, side: int) -> None:
     check(lively(width=width), crops(2, side))
@@ -115,7 +129,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_weights(kind: str) -> None:
-    """Such weights can be worse conditioned than float32 is able to answer: eager float32 shows by how much."""
+    """Within the contract or, where float32 cannot answer (one ulp of a logit of 10⁴ moves a map by 10⁻³), no
+    more than twice as wrong as eager float32 in root mean square; worst values of two runs cannot be compared."""
     network, x = lively(width=16, stages=2), crops(4)
     with torch.no_grad():
         HOSTILE[kind](network)
@@ -123,9 +138,9 @@ def test_hostile_weights(kind: str) -> None:
     truth, plain = eager(network, x), eager(network, x, torch.float32)
     assert got is not None
     for ours, single, exact in zip(got, plain, truth, strict=True):
-        mine, theirs = errors(ours, exact), errors(single, exact)
-        for name, tolerance in (("landmarks", CROP_UNITS), ("covariance", CROP_UNITS), ("pose", DEGREES), ("mask", MASK)):
-            assert mine[name] <= max(tolerance, 2 * theirs[name]), (kind, name, mine, theirs)
+        worst, mine, theirs = errors(ours, exact), errors(ours, exact, rms), errors(single, exact, rms)
+        for name, tolerance in CONTRACT.items():
+            assert worst[name] <= tolerance or mine[name] <= 2 * theirs[name], (kind, name, worst, mine, theirs)
 
 
 def test_constant_maps_give_the_middle_and_no_mask() -> None:
@@ -183,8 +198,8 @@ def test_the_door_checks_weights() -> None:
     config = ACDCConfig(width=8, stages=2)
     folded = folded_weights(config, arrays(ACDC(config)))
     common = dict(
-        width=8, stages=2, stream_inputs=6, chain_maps=171, solid_maps=68, masked=[True] * 239, pose=True, excitation=True,
-        threads=1,
+        width=8, stages=2, stream_inputs=6, chain_maps=171, solid_maps=68, masked=[True] * 239, pose=True,
+        excitation=True, threads=1,
     )  # fmt: skip
     for name in ("0.encode1.weight", "1.stem.weight", "transfer", "pose.weight", "0.excite.bias", "depthwise.1"):
         with pytest.raises(InputError, match=f"{name} is missing"):

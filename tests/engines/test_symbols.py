@@ -1,7 +1,7 @@
 """Each instruction set's code stays in its own namespace.
 
-A weak symbol (an inline function or a template of std::, say) that a kernel file compiled for AVX-512 brings along may be
-the copy the linker keeps for everybody: an illegal instruction on an older CPU. So objects are listed with nm.
+A weak symbol (an inline function or a template of std::, say) that a kernel file compiled for AVX-512 brings along may
+be the copy the linker keeps for everybody: an illegal instruction on an older CPU. So objects are listed with nm.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def test_no_symbols_outside_the_namespace(isa: str, tmp_path: Path) -> None:
     jobs = []
     for source in kernel_sources():
         # -O1: inlines less than the build does, so it shows more.
-        command = [*compiler.split(), "-std=c++17", "-O1", "-fPIC", f"-DACDC_ISA_{isa.upper()}", *FLAGS[isa], f"-I{SOURCE}"]
+        command = [*compiler.split(), "-std=c++17", "-O1", "-fPIC", *FLAGS[isa]]
+        command += [f"-DACDC_ISA_{isa.upper()}", f"-I{SOURCE}"]
         output = tmp_path / f"{source}.o"
         jobs.append((output, subprocess.Popen([*command, "-c", str(SOURCE / source), "-o", str(output)])))
     seen = 0
