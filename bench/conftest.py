@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks of bench/")
     parser.addoption("--bench-out", default="runs/bench", help="folder for their tables and plots")
-    parser.addoption("--bench-without", default="", help="contestants to leave out, by part of their names, comma between")
+    parser.addoption("--bench-without", default="", help="contestants to leave out: parts of names, comma between")
     parser.addoption("--bench-rounds", type=int, default=0, help="interleaved rounds; 0: chosen by width and batch")
 
 
