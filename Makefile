@@ -38,7 +38,7 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 # A torch that is there already stays: a build for a GPU, say.
 $(VENV)/installed-for-tests: $(VENV)/made $(SOURCES)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,gpu-test,dev]'
 	@touch $(VENV)/installed $@
 
 clean:
