@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,12 @@ def command(root: Path, out: Path, *more: str) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])
 
 
 def test_a_run_writes_weights_history_and_a_checkpoint(root: Path, small: Settings, tmp_path: Path) -> None:
@@ -154,10 +161,18 @@ def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None
     settings = SETTINGS.replace("rate: 1e-2", "rate: 1e-3") + "channels_last: false\n"
     (root / "small.yaml").write_text(settings)
     assert train(read_settings(root / "small.yaml"), root, tmp_path / "one", device="cpu") == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    # An address without names: looking up the machine's own name may hang where there is no network.
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
     arguments = [*launcher, *command(root, tmp_path / "two")[1:]]
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        told, _ = process.communicate(timeout=180)
+    finally:
+        process.terminate()  # torchrun ends its workers
+    assert process.returncode == 0, told[-2000:]
     one, two = (read_history(tmp_path / name) for name in ("one", "two"))
     for name in ("mtfl/loss", "mtfl/gradient"):
         assert one[0][name] == pytest.approx(two[0][name], rel=1e-5)
