@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
@@ -14,8 +16,6 @@ from acdc_fast.kernels import (
     geometry_transfer,
     spatial_softmax,
 )
-from torch import Tensor
-
 from acdc_fast.ops import reference
 
 

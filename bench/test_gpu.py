@@ -18,11 +18,11 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if not torch.cuda.is_available():
     pytest.skip("torch sees no GPU: the GPU part of the benchmarks did not run", allow_module_level=True)
 
-from acdc_fast.kernels import configs, launch
 from gpu_cases import Case, cases
 
 from acdc_fast.config import ACDCConfig
 from acdc_fast.engines.gpu import GPUEngine
+from acdc_fast.kernels import configs, launch
 from acdc_fast.network import ACDC
 
 BATCHES = (1, 8, 32)

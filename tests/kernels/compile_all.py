@@ -19,6 +19,10 @@ from pathlib import Path
 
 import torch
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
 from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
@@ -28,9 +32,6 @@ from acdc_fast.kernels import (
     launch,
     spatial_softmax,
 )
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from triton.runtime.jit import JITFunction
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),

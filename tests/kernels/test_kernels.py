@@ -18,6 +18,8 @@ from acdc_fast.ops import reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
+from guard import guarded
+
 from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
@@ -26,7 +28,6 @@ from acdc_fast.kernels import (
     geometry_transfer,
     spatial_softmax,
 )
-from guard import guarded
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALVES = [torch.float16, torch.bfloat16]

@@ -6,6 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from acdc_fast.config import MARKUP_POINTS
+from acdc_fast.crops import crop_faces
+from acdc_fast.geometry import crop_to_image, euler_to_matrix, matrix_to_euler, square_from_box, square_from_points
 from acdc_fast.training.augment import (
     MIRROR,
     Augmentation,
@@ -17,10 +21,6 @@ from acdc_fast.training.augment import (
     warp,
 )
 from acdc_fast.training.data import Sample
-
-from acdc_fast.config import MARKUP_POINTS
-from acdc_fast.crops import crop_faces
-from acdc_fast.geometry import crop_to_image, euler_to_matrix, matrix_to_euler, square_from_box, square_from_points
 
 RNG = np.random.default_rng(5)
 ONLY_GEOMETRY = Augmentation(occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0)

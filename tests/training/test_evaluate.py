@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faces import write_faces
+
+from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.errors import InputError
 from acdc_fast.training import evaluate
 from acdc_fast.training.augment import face_square
 from acdc_fast.training.batches import open_source
 from acdc_fast.training.observations import observe_align, observe_crops
 from acdc_fast.training.settings import Source
-from faces import write_faces
-
-from acdc_fast import ACDC, ACDCConfig
-from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 CONFIG = ACDCConfig(width=4, stages=2, markups=("2d5", "3d68"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from acdc_fast.training.growing import grow
 
 from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.training.growing import grow
 from acdc_fast.weights import check_arrays
 
 

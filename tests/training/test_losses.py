@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from acdc_fast.training.losses import Targets, cascade_loss, landmark_loss, pose_loss, stage_weights
 
+from acdc_fast.training.losses import Targets, cascade_loss, landmark_loss, pose_loss, stage_weights
 from acdc_fast.types import Prediction
 
 

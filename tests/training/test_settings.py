@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from acdc_fast.training.schedule import Phase, learning_rate, phase_at
-from acdc_fast.training.settings import Settings, build, read_settings
 
 from acdc_fast.errors import InputError
+from acdc_fast.training.schedule import Phase, learning_rate, phase_at
+from acdc_fast.training.settings import Settings, build, read_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL: dict[str, Any] = {"databases": [{"name": "mtfl"}], "phases": [{"updates": 10}]}

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from faces import SETTINGS, write_faces
+
+from acdc_fast.errors import InputError
 from acdc_fast.training.batches import Batches, open_source
 from acdc_fast.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.distributed import World
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, build, read_settings
 from acdc_fast.training.train import train
-from faces import SETTINGS, write_faces
-
-from acdc_fast.errors import InputError
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acdc_fast.training.data import derived
-from acdc_fast.training.data.sample import Extended, FolderPictures, Table
 
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import box_from_points
+from acdc_fast.training.data import derived
+from acdc_fast.training.data.sample import Extended, FolderPictures, Table
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from acdc_fast.training.data import REGISTRY, open_database
-from acdc_fast.training.data.frames68 import is_held_out, person
-from acdc_fast.training.data.sample import Chosen
 from scipy.io import savemat
 
 from acdc_fast.errors import InputError
+from acdc_fast.training.data import REGISTRY, open_database
+from acdc_fast.training.data.frames68 import is_held_out, person
+from acdc_fast.training.data.sample import Chosen
 
 
 def jpeg(width: int = 20, height: int = 16, level: int = 100) -> bytes:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
 from acdc_fast.training.synthesis.mesh import FaceModel, build
 

@@ -11,6 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from made_up import model, write
+
+from acdc_fast.errors import InputError
 from acdc_fast.training.data import open_database
 from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, synthetic
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
@@ -21,9 +24,6 @@ from acdc_fast.training.synthesis.render import make_person, render
 from acdc_fast.training.synthesis.skin import SIZE
 from acdc_fast.training.synthesis.stored import detected_box, open_drawn, write_drawn
 from acdc_fast.training.synthesis.turn import Fitted, Turner, further_pose
-from made_up import model, write
-
-from acdc_fast.errors import InputError
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 

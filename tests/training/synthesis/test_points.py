@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_up import model, surface
+
+from acdc_fast import _native
 from acdc_fast.training.synthesis.markup import (
     _AT68,
     _AT98,
@@ -16,9 +19,6 @@ from acdc_fast.training.synthesis.markup import (
 )
 from acdc_fast.training.synthesis.pose import MIDDLE, Camera, head_to_camera, pose_of, sample_pose
 from acdc_fast.training.synthesis.render import visible_points
-from made_up import model, surface
-
-from acdc_fast import _native
 
 BROW = (BROW_UPPER, BROW_LOWER)
 POSES = [(0, 0, 0), (35, 10, -20), (-60, -15, 5), (88, 0, 30)]
