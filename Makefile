@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	@$(BIN)/acdc-fast align $(PHOTO) -o $(PICTURE)
 	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
 
-test: $(VENV)/installed-for-tests
+test: lint
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/installed-for-tests

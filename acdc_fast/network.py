@@ -5,6 +5,8 @@ Symbols are the paper's: I image, H embedding, φ attention maps, Ω pose, Φ ma
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,13 +29,13 @@ class ConvBlock(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, norm, _ = self
+        norm = self[1]
         if not self.training or type(norm) is not nn.BatchNorm2d or norm.momentum is None:  # SyncBatchNorm, say
-            return super().forward(x)
-        norm.num_batches_tracked.add_(1)
-        return ops.batch_norm_relu(
-            conv(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.momentum, norm.eps
-        )
+            return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+        mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+        assert mean is not None and variance is not None and batches is not None  # `__init__` asked for them
+        batches.add_(1)
+        return ops.batch_norm_relu(self[0](x), mean, variance, norm.weight, norm.bias, norm.momentum, norm.eps)
 
 
 class UNet(nn.Module):
@@ -56,7 +58,7 @@ class UNet(nn.Module):
         skip3 = self.encode3(self.down2(skip2))
         x = self.decode3(self.up3(_double(self.down3(skip3))) + skip3)
         x = self.decode2(self.up2(_double(x)) + skip2)
-        return self.decode1(self.up1(_double(x)) + skip1)
+        return cast(Tensor, self.decode1(self.up1(_double(x)) + skip1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after_stem(self.stem(x))
@@ -90,7 +92,7 @@ class GeometryTransfer(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The chained 1×1 layers as one product: depthwise (S, K, 3, 3) and transfer (L, K), maps in config order."""
-        products = []
+        products: list[Tensor] = []
         for i, name in enumerate(self.config.chain):
             products.append(self.transfer[name] @ products[-1] if i else self.transfer[name])
         products += [self.transfer[name] for name in self.config.solid]
@@ -121,7 +123,7 @@ class GeometryTransfer(nn.Module):
         if self.pose is None:
             return None
         points = mean[:, self.config.slices[self.config.solid[0]]]
-        return self.pose(points.flatten(1).to(self.pose.weight.dtype))
+        return cast(Tensor, self.pose(points.flatten(1).to(self.pose.weight.dtype)))
 
 
 class ACDC(nn.Module):
@@ -147,17 +149,16 @@ class ACDC(nn.Module):
         """Raises ``ValueError`` for crops of another shape, size or type."""
         check_crops(crops.shape, crops.is_floating_point())
         stages: list[Prediction] = []
-        x = self.unets[0].stem(crops)
-        for i, unet in enumerate(self.unets):
+        unets = [cast(UNet, unet) for unet in self.unets]
+        x = unets[0].stem(crops)
+        for i, unet in enumerate(unets):
             embedding = unet.after_stem(x)
             moments, mask, pose = self.gtn(embedding)
             stages.append(self._prediction(moments, mask, pose))
-            if i + 1 < len(self.unets):
-                stem = self.unets[i + 1].stem
-                excitation = self.excitation(i, pose, embedding)
-                x = ops.dual_fusion_conv1x1(
-                    crops, embedding, mask, excitation, stem.weight.flatten(1), stem.bias
-                )
+            if i + 1 < len(unets):
+                stem, excitation = unets[i + 1].stem, self.excitation(i, pose, embedding)
+                assert stem.bias is not None
+                x = ops.dual_fusion_conv1x1(crops, embedding, mask, excitation, stem.weight.flatten(1), stem.bias)
         last = stages[-1]
         kept = tuple(stages) if all_stages else None
         return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept)
