@@ -53,9 +53,7 @@ class Child:
         return float(megabytes)
 
 
-def test_training_step(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
-    if not request.config.getoption("--benchmark", default=False):
-        pytest.skip("a benchmark: run with --benchmark")
+def test_training_step(capsys: pytest.CaptureFixture[str]) -> None:
     variants = {name: Child(name) for name in ("eager", "fused")}
     first = {name: child.step() for name, child in variants.items()}  # warm-up, and the gate: no speed of wrong sums
     assert first["fused"]["loss"] == pytest.approx(first["eager"]["loss"], rel=1e-4)

@@ -7,6 +7,7 @@ can be pickled and sent to worker processes. Pixels: centres at integer coordina
 from __future__ import annotations
 
 import tarfile
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -120,11 +121,13 @@ class Database(Sequence[Sample]):
     #: What was left out because it was broken, one line each (only with skip_broken).
     skipped: Sequence[str] = ()
 
+    @abstractmethod
     def annotation(self, index: int) -> Annotation:
-        raise NotImplementedError
+        """Labels of a face, without its picture."""
 
+    @abstractmethod
     def _picture(self, index: int) -> str:
-        raise NotImplementedError
+        """Name of the picture that a face lies in."""
 
     def picture(self, index: int) -> np.ndarray:
         """(H, W) uint8. Raises `InputError` naming the file that is missing or broken."""
