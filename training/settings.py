@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam and what is around it."""
+    """Adam, or Muon beside it, and what is around them."""
 
     rate: float = 5e-4  # paper §III-D
     beta1: float = 0.9  # paper §III-D
@@ -41,6 +41,7 @@ class Optimiser:
     warmup: int = 0  # updates of linear warm-up, ours
     clip: float | None = None  # largest norm of the gradient, ours
     ema: float | None = None  # decay of the averaged weights, ours
+    muon_rate: float | None = None  # convolutions by Muon at this rate, the rest by Adam; None: all by Adam; ours
 
 
 @dataclass(frozen=True)

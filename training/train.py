@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Adam
 from tqdm import tqdm
 
 from acdc_fast.errors import InputError
@@ -32,6 +31,7 @@ from .checkpoint import NAME, load_checkpoint, random_states, restore_random_sta
 from .distributed import World, join, spread
 from .growing import grow
 from .losses import Targets, cascade_loss
+from .optimisers import Optimisers
 from .progress import Journal, Meters, contact_sheet
 from .schedule import learning_rate, phase_at
 from .settings import Settings, read_settings
@@ -47,9 +47,9 @@ class Run:
         self.network = ACDC(settings.network).to(world.device)
         if settings.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = settings.optimiser
-        self.optimiser = Adam(self.network.parameters(), lr=optimiser.rate, betas=(optimiser.beta1, optimiser.beta2))
-        self.average = Average(self.network, optimiser.ema) if optimiser.ema else None
+        ema = settings.optimiser.ema
+        self.optimiser = Optimisers(self.network, settings.optimiser)
+        self.average = Average(self.network, ema) if ema else None
         self.parallel = spread(self.network, world)
         self.meters, self.step = Meters(), 0
 
@@ -63,16 +63,11 @@ class Run:
     def update(self, image: Tensor, targets: Targets, source: str) -> None:
         """One update on this process's share of a batch."""
         settings = self.settings
-        rate = learning_rate(
-            self.step, settings.updates, settings.optimiser.rate, settings.optimiser.power, settings.optimiser.warmup
-        )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self.parallel.train()
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=settings.bf16):
             prediction = self.parallel(image, all_stages=True)
         loss, parts = cascade_loss(prediction, targets, settings.loss.pose, settings.loss.markups)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))
         if not torch.isfinite(norm):
@@ -80,7 +75,8 @@ class Run:
                 f"update {self.step}: the gradient is not finite (loss {loss.item():.4g}); "
                 "lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
             )
-        self.optimiser.step()
+        optimiser = settings.optimiser
+        self.optimiser.step(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
         self.step += 1
         if self.average:
             self.average.update(self.network, self.step)
