@@ -1,0 +1,54 @@
+"""The ablation runs every variant, repeats nothing, and its table says what the runs said."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faces import SETTINGS, write_faces
+
+from acdc_fast.config import ACDCConfig
+from acdc_fast.training import ablation
+from acdc_fast.training.settings import Settings, read_settings
+from acdc_fast.weights import load_weights
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    path = tmp_path / "small.yaml"
+    path.write_text(SETTINGS)
+    small = read_settings(path)
+    markups = ("2d5", "3d68")
+    return replace(small, network=ACDCConfig(width=4, stages=2, markups=markups), phases=small.phases[:1], log_every=4)
+
+
+def test_a_run_is_made_once_and_is_of_its_variant(settings: Settings, tmp_path: Path) -> None:
+    write_faces(tmp_path)
+    made = {}
+    for variant in ("ac", "ac-dc"):
+        made[variant] = ablation.one_run(settings, variant, 7, tmp_path, tmp_path / "runs", ["mtfl/train"], 6)
+        kept = load_weights(tmp_path / "runs" / f"{variant}-7" / "weights.safetensors")
+        assert kept.config.variant == variant
+        assert json.loads(kept.card["settings"])["seed"] == 7
+        assert made[variant] is not None and set(made[variant]) == {"mtfl/train 2d5"}
+    before = (tmp_path / "runs" / "ac-7" / "history.jsonl").stat().st_mtime_ns
+    again = ablation.one_run(settings, "ac", 7, tmp_path, tmp_path / "runs", ["mtfl/train"], 6)
+    assert again == made["ac"] != made["ac-dc"]
+    assert (tmp_path / "runs" / "ac-7" / "history.jsonl").stat().st_mtime_ns == before
+
+
+def test_the_table_has_mean_and_deviation_and_blanks(settings: Settings) -> None:
+    found = {
+        "ac": [{"a": 1.0}, {"a": 2.0}, {"a": 6.0}],
+        "ac+pose": [{"a": 2.0, "pose °": 5.0}, {"a": 2.0, "pose °": 7.0}, {"a": 2.0, "pose °": 9.0}],
+    }
+    text = ablation.summary(found, settings)
+    assert "4 updates of 4 faces at 32²" in text
+    rows = {line.split("  ")[0]: re.findall(r"\d+\.\d+|–", line) for line in text.splitlines() if " of 3" in line}
+    assert rows["AC, mean of 3"] == ["3.00", "–"]
+    assert rows["AC, deviation of 3"] == ["2.65", "–"]
+    assert rows["AC+Pose, mean of 3"] == ["2.00", "7.00"]
+    assert rows["AC+Pose, deviation of 3"] == ["0.00", "2.00"]

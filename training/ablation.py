@@ -1,0 +1,119 @@
+"""The paper's ablation (§IV-B, Table I): AC, AC+Pose and AC-DC at one budget, several seeds each, mean and spread.
+
+Every run is that of the settings but for its variant and seed. A finished run is not repeated, a broken one resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, get_args
+
+import torch
+
+from acdc_fast.config import Variant
+from acdc_fast.errors import InputError
+from acdc_fast.files import written_beside
+
+from .checkpoint import NAME
+from .evaluate import load_network, open_all
+from .observations import observe_crops
+from .report import report
+from .settings import Settings, read_settings
+from .tables import table
+from .train import train
+
+NAMES = {"ac": "AC", "ac+pose": "AC+Pose", "ac-dc": "AC-DC"}
+
+Scores = dict[str, float]
+
+
+def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
+    """Last stage's figures by name: NME of each markup (five points: own mean offset removed), pose MAE."""
+    found: Scores = {}
+    for name, values in reports.items():
+        for markup, m in values["markups"].items():
+            found[f"{name} {markup}"] = m["nme_offset_removed" if markup == "2d5" else "nme"][-1]
+        if "pose" in values:
+            found[f"{name} pose °"] = values["pose"]["mae"][-1][-1]
+    return found
+
+
+def one_run(
+    settings: Settings, variant: Variant, seed: int, data_root: Path, out: Path, databases: list[str], limit: int
+) -> Scores | None:
+    """Trains and measures one network; what was measured before is read. None where it was asked to stop."""
+    folder = out / f"{variant}-{seed}"
+    kept = folder / "scores.json"
+    if not kept.exists():
+        own = replace(settings, seed=seed, network=replace(settings.network, variant=variant))
+        weights = folder / "weights.safetensors"
+        if not weights.exists() and train(own, data_root, folder, resume=(folder / NAME).exists()):
+            return None
+        network, resolution = load_network(weights)
+        seen = {
+            name: report(observe_crops(network, database, resolution, torch.device("cpu"), limit))
+            for name, database in open_all(databases, data_root, skip_broken=False).items()
+        }
+        with written_beside(kept) as beside:
+            beside.write_text(json.dumps(scores(seen), indent=1))
+    values: Scores = json.loads(kept.read_text())
+    return values
+
+
+def summary(found: Mapping[str, Sequence[Scores]], settings: Settings) -> str:
+    """Table I's layout: a row for each variant, mean and standard deviation over the seeds."""
+    heads = list(next(iter(found.values()))[0]) if found else []
+    heads += [h for runs in found.values() for h in runs[0] if h not in heads]
+    rows: dict[str, list[float | None]] = {}
+    for variant, runs in found.items():
+        for told, measure in (("mean", mean), ("deviation", _deviation)):
+            rows[f"{NAMES[variant]}, {told} of {len(runs)}"] = [
+                measure([r[h] for r in runs]) if all(h in r for r in runs) else None for h in heads
+            ]
+    budget = ", ".join(f"{p.updates} updates of {p.batch} faces at {p.resolution}²" for p in settings.phases)
+    return table(f"width {settings.network.width}, {settings.network.stages} stages, {budget}", heads, rows)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = read_settings(args.config)
+    found: dict[str, list[Scores]] = {}
+    for seed in range(args.seeds):  # one of each variant first, so that a part of the answer is there early
+        for variant in get_args(Variant):
+            values = one_run(settings, variant, seed, args.data_root, args.out, args.databases, args.limit)
+            if values is None:
+                return 1
+            found.setdefault(variant, []).append(values)
+    print(summary(found, settings))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.ablation", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings, as configs/ablation.yaml")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
+    parser.add_argument(
+        "--databases", nargs="+", metavar="NAME", default=["mtfl-dev", "frames68", "synthetic"],
+        help="what to measure on (default: mtfl-dev frames68 synthetic)",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", default=1001, help="faces of each database (default: 1001)")
+    try:
+        return run(parser.parse_args())
+    except InputError as error:
+        print(f"ablation: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
