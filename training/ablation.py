@@ -1,6 +1,7 @@
 """The paper's ablation (§IV-B, Table I): AC, AC+Pose and AC-DC at one budget, several seeds each, mean and spread.
 
-Every run is that of the settings but for its variant and seed. A finished run is not repeated, a broken one resumed.
+Every run is that of the settings but for its variant and seed; of several files of settings each starts from the
+weights of the one before, as a cascade grows (`growing`). A finished run is not repeated, a broken one resumed.
 """
 
 from __future__ import annotations
@@ -44,16 +45,29 @@ def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
     return found
 
 
+def grown(chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path) -> Path | None:
+    """The weights at the end of the chain. None where it was asked to stop."""
+    weights = None
+    for number, settings in enumerate(chain):
+        # one stage has no fusion: AC-DC is AC+Pose there, and both go on from the same weights
+        kind: Variant = "ac+pose" if variant == "ac-dc" and settings.network.stages == 1 else variant
+        own = replace(settings, seed=seed, network=replace(settings.network, variant=kind))
+        folder = out / f"{kind}-{seed}-{number}"
+        before, weights = weights, folder / "weights.safetensors"
+        resume = (folder / NAME).exists()
+        if not weights.exists() and train(own, data_root, folder, resume=resume, init=None if resume else before):
+            return None
+    return weights
+
+
 def one_run(
-    settings: Settings, variant: Variant, seed: int, data_root: Path, out: Path, databases: list[str], limit: int
+    chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path, databases: list[str], limit: int
 ) -> Scores | None:
     """Trains and measures one network; what was measured before is read. None where it was asked to stop."""
-    folder = out / f"{variant}-{seed}"
-    kept = folder / "scores.json"
+    kept = out / f"{variant}-{seed}.json"
     if not kept.exists():
-        own = replace(settings, seed=seed, network=replace(settings.network, variant=variant))
-        weights = folder / "weights.safetensors"
-        if not weights.exists() and train(own, data_root, folder, resume=(folder / NAME).exists()):
+        weights = grown(chain, variant, seed, data_root, out)
+        if weights is None:
             return None
         network, resolution = load_network(weights)
         seen = {
@@ -66,7 +80,7 @@ def one_run(
     return values
 
 
-def summary(found: Mapping[str, Sequence[Scores]], settings: Settings) -> str:
+def summary(found: Mapping[str, Sequence[Scores]], chain: Sequence[Settings]) -> str:
     """Table I's layout: a row for each variant, mean and standard deviation over the seeds."""
     heads = list(next(iter(found.values()))[0]) if found else []
     heads += [h for runs in found.values() for h in runs[0] if h not in heads]
@@ -76,8 +90,12 @@ def summary(found: Mapping[str, Sequence[Scores]], settings: Settings) -> str:
             rows[f"{NAMES[variant]}, {told} of {len(runs)}"] = [
                 measure([r[h] for r in runs]) if all(h in r for r in runs) else None for h in heads
             ]
-    budget = ", ".join(f"{p.updates} updates of {p.batch} faces at {p.resolution}²" for p in settings.phases)
-    return table(f"width {settings.network.width}, {settings.network.stages} stages, {budget}", heads, rows)
+    budget = "; ".join(
+        f"width {s.network.width}, stages {s.network.stages}: {p.updates} updates of {p.batch} faces at {p.resolution}²"
+        for s in chain
+        for p in s.phases
+    )
+    return table(budget, heads, rows)
 
 
 def _deviation(values: Sequence[float]) -> float | None:
@@ -85,21 +103,21 @@ def _deviation(values: Sequence[float]) -> float | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = read_settings(args.config)
+    chain = [read_settings(path) for path in args.config]
     found: dict[str, list[Scores]] = {}
     for seed in range(args.seeds):  # one of each variant first, so that a part of the answer is there early
         for variant in get_args(Variant):
-            values = one_run(settings, variant, seed, args.data_root, args.out, args.databases, args.limit)
+            values = one_run(chain, variant, seed, args.data_root, args.out, args.databases, args.limit)
             if values is None:
                 return 1
             found.setdefault(variant, []).append(values)
-    print(summary(found, settings))
+    print(summary(found, chain))
     return 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.ablation", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings, as configs/ablation.yaml")
+    parser.add_argument("--config", type=Path, required=True, nargs="+", metavar="YAML", help="configs/ablation/*.yaml")
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")

@@ -27,17 +27,22 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_a_run_is_made_once_and_is_of_its_variant(settings: Settings, tmp_path: Path) -> None:
     write_faces(tmp_path)
-    made = {}
-    for variant in ("ac", "ac-dc"):
-        made[variant] = ablation.one_run(settings, variant, 7, tmp_path, tmp_path / "runs", ["mtfl/train"], 6)
-        kept = load_weights(tmp_path / "runs" / f"{variant}-7" / "weights.safetensors")
-        assert kept.config.variant == variant
+    runs, made = tmp_path / "runs", {}
+    chain = [replace(settings, network=replace(settings.network, stages=1)), settings]
+    for variant in ("ac", "ac+pose", "ac-dc"):
+        made[variant] = ablation.one_run(chain, variant, 7, tmp_path, runs, ["mtfl/train"], 6)
+        kept = load_weights(runs / f"{variant}-7-1" / "weights.safetensors")
+        assert (kept.config.variant, kept.config.stages) == (variant, 2)
         assert json.loads(kept.card["settings"])["seed"] == 7
         assert made[variant] is not None and set(made[variant]) == {"mtfl/train 2d5"}
-    before = (tmp_path / "runs" / "ac-7" / "history.jsonl").stat().st_mtime_ns
-    again = ablation.one_run(settings, "ac", 7, tmp_path, tmp_path / "runs", ["mtfl/train"], 6)
-    assert again == made["ac"] != made["ac-dc"]
-    assert (tmp_path / "runs" / "ac-7" / "history.jsonl").stat().st_mtime_ns == before
+    assert sorted(p.name for p in runs.iterdir() if p.is_dir()) == [
+        "ac+pose-7-0", "ac+pose-7-1", "ac-7-0", "ac-7-1", "ac-dc-7-1",
+    ]  # fmt: skip
+    history = runs / "ac-7-1" / "history.jsonl"
+    before = history.stat().st_mtime_ns
+    assert ablation.one_run(chain, "ac", 7, tmp_path, runs, ["mtfl/train"], 6) == made["ac"]
+    assert history.stat().st_mtime_ns == before
+    assert made["ac-dc"] != made["ac+pose"]  # the excitation makes them two networks
 
 
 def test_the_table_has_mean_and_deviation_and_blanks(settings: Settings) -> None:
@@ -45,8 +50,8 @@ def test_the_table_has_mean_and_deviation_and_blanks(settings: Settings) -> None
         "ac": [{"a": 1.0}, {"a": 2.0}, {"a": 6.0}],
         "ac+pose": [{"a": 2.0, "pose °": 5.0}, {"a": 2.0, "pose °": 7.0}, {"a": 2.0, "pose °": 9.0}],
     }
-    text = ablation.summary(found, settings)
-    assert "4 updates of 4 faces at 32²" in text
+    text = ablation.summary(found, [settings])
+    assert "width 4, stages 2: 4 updates of 4 faces at 32²" in text
     rows = {line.split("  ")[0]: re.findall(r"\d+\.\d+|–", line) for line in text.splitlines() if " of 3" in line}
     assert rows["AC, mean of 3"] == ["3.00", "–"]
     assert rows["AC, deviation of 3"] == ["2.65", "–"]
