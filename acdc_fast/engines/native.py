@@ -45,10 +45,9 @@ class NativeEngine:
         Raises `BackendUnavailable` where the library is not built, or cannot serve ``dtype`` or ``isa``.
         """
         native = native_library()
-        if dtype != "float32":
+        if dtype not in ("float32", "bfloat16"):
             raise BackendUnavailable(
-                f"backend 'native' computes in float32, not {dtype!r}: it has no kernels for AVX512-BF16 or AMX; "
-                "use dtype='float32' or another backend"
+                f"backend 'native' computes in float32 or bfloat16, not {dtype!r}: use one of these or another backend"
             )
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
@@ -65,6 +64,7 @@ class NativeEngine:
             weights=folded_weights(config, arrays),
             threads=threads or native.available_threads(),
             isa=isa or "",
+            dtype=dtype,
         )
 
     def __call__(

@@ -49,6 +49,7 @@ PYBIND11_MODULE(_native, m) {
         return 2.0 * 12 * k.lanes * static_cast<double>(rounds);
       },
       py::arg("rounds"), py::arg("isa") = "", "Runs multiply-adds on registers; gives their number times two (FLOP).");
+  bind_bf16(m);
   bind_engine(m);
   bind_rasterize(m);
   bind_ops(m);

@@ -24,6 +24,7 @@ inline void require(bool condition, const std::string& message) {
   if (!condition) throw InputError(message);
 }
 
+void bind_bf16(py::module_& m);       // bf16_bindings.cpp
 void bind_engine(py::module_& m);     // bindings_engine.cpp
 void bind_rasterize(py::module_& m);  // rasterize.cpp
 void bind_ops(py::module_& m);        // bindings_ops.cpp

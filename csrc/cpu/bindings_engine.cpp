@@ -12,7 +12,8 @@ namespace {
 using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::string, Doubles>& arrays, int threads,
-                                    const std::string& isa) {
+                                    const std::string& isa, const std::string& dtype) {
+  require(dtype == "float32" || dtype == "bfloat16", "dtype must be float32 or bfloat16, not '" + dtype + "'");
   Weights weights;
   for (const auto& [name, array] : arrays) weights[name].assign(array.data(), array.data() + array.size());
   const int64_t w = spec.width, fused = 2 + 2 * w, maps = spec.chain_maps + spec.solid_maps;
@@ -50,7 +51,7 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
     expect("pose.bias", 3);
   }
   py::gil_scoped_release release;
-  return std::make_unique<Engine>(spec, weights, threads, isa);
+  return std::make_unique<Engine>(spec, weights, threads, isa, dtype == "bfloat16");
 }
 
 // Index of the first crop with a NaN or an infinity, or -1. Sums of differences x − x stay 0 for finite x alone.
@@ -123,14 +124,15 @@ void bind_engine(py::module_& m) {
   py::class_<Engine>(m, "Engine")
       .def(py::init([](int width, int stages, int stream_inputs, int chain_maps, int solid_maps,
                        const std::vector<bool>& masked, bool pose, bool excitation,
-                       const std::map<std::string, Doubles>& weights, int threads, const std::string& isa) {
+                       const std::map<std::string, Doubles>& weights, int threads, const std::string& isa,
+                       const std::string& dtype) {
              EngineSpec spec{width, stages, stream_inputs, chain_maps, solid_maps, {}, pose, excitation};
              spec.masked.assign(masked.begin(), masked.end());
-             return make_engine(spec, weights, threads, isa);
+             return make_engine(spec, weights, threads, isa, dtype);
            }),
            py::kw_only(), py::arg("width"), py::arg("stages"), py::arg("stream_inputs"), py::arg("chain_maps"),
            py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
-           py::arg("threads"), py::arg("isa") = "")
+           py::arg("threads"), py::arg("isa") = "", py::arg("dtype") = "float32")
       .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"))
       .def("profile", &profile_engine, py::arg("crop"), "Seconds of each step: [(name, seconds)]; see engine.h.")
       .def_property_readonly("isa", &Engine::isa)

@@ -10,17 +10,21 @@ namespace {
 
 constexpr int64_t kLanes = Vec::lanes;
 
-ACDC_INLINE int64_t point_stride(int blocks, int tiles) { return (static_cast<int64_t>(blocks) * tiles + 1) * kLanes; }
+// Of M (float) or of V, in numbers of its type.
+template <class T>
+ACDC_INLINE int64_t point_stride(int blocks, int tiles) {
+  return (static_cast<int64_t>(blocks) * tiles + kPack<T>) * kLanes;
+}
 
 // One tile's channels of one block: `source` is its first pixel. Goes through columns, then rows.
-template <class Algorithm>
-ACDC_INLINE void transform_input(const float* source, int64_t pitch, int64_t channels, float* v, int64_t stride) {
+template <class Algorithm, class T>
+ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channels, Value* v, int64_t stride) {
   constexpr int reach = Algorithm::reach, points = Algorithm::points;
   Vec half[points][reach];
   for (int x = 0; x < reach; ++x) {
     Vec d[reach], t[points];
 #pragma GCC unroll 9
-    for (int y = 0; y < reach; ++y) d[y] = Vec::load(source + y * pitch + x * channels);
+    for (int y = 0; y < reach; ++y) d[y] = load(source + y * pitch + x * channels);
     Algorithm::input(d, t);
 #pragma GCC unroll 9
     for (int i = 0; i < points; ++i) half[i][x] = t[i];
@@ -29,13 +33,15 @@ ACDC_INLINE void transform_input(const float* source, int64_t pitch, int64_t cha
     Vec t[points];
     Algorithm::input(half[i], t);
 #pragma GCC unroll 9
-    for (int j = 0; j < points; ++j) t[j].store(v + (i * points + j) * stride);
+    for (int j = 0; j < points; ++j) store(t[j], v + (i * points + j) * stride);
   }
 }
 
 // A tile of `up` at the border: the upsampling clamps there and the convolution pads with zeros, so the patch of 6×6
 // upsampled pixels (times 16, as in Up::input) is made explicitly.
+template <class T>
 void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float* patch) {
+  const auto pixel = [&](int y, int x) __attribute__((always_inline)) { return load(in.as<T>(y, x) + channel); };
   for (int y = 0; y < 6; ++y) {
     for (int x = 0; x < 6; ++x) {
       const int v = top + y, u = left + x;
@@ -44,8 +50,8 @@ void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float
         const int far_y = v / 2 + (v % 2 ? 1 : -1), far_x = u / 2 + (u % 2 ? 1 : -1);
         const int y1 = far_y < 0 ? 0 : far_y >= in.height ? in.height - 1 : far_y;
         const int x1 = far_x < 0 ? 0 : far_x >= in.width ? in.width - 1 : far_x;
-        const Vec near_near = Vec::load(in.at(v / 2, u / 2) + channel), near_far = Vec::load(in.at(v / 2, x1) + channel);
-        const Vec far_near = Vec::load(in.at(y1, u / 2) + channel), far_far = Vec::load(in.at(y1, x1) + channel);
+        const Vec near_near = pixel(v / 2, u / 2), near_far = pixel(v / 2, x1);
+        const Vec far_near = pixel(y1, u / 2), far_far = pixel(y1, x1);
         sum = times(3.f, plus(3.f, near_near, near_far)) + plus(3.f, far_near, far_far);
       }
       sum.store(patch + (y * 6 + x) * kLanes);
@@ -53,31 +59,31 @@ void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float
   }
 }
 
-template <class Algorithm>
+template <class Algorithm, class T>
 void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
-  const int64_t stride = point_stride(conv.in_blocks, block.count);
+  const int64_t stride = point_stride<Value>(conv.in_blocks, block.count);
   for (int tile = from; tile < to; ++tile) {
     const int ty = (block.first + tile) / columns, tx = (block.first + tile) % columns;
     const int y = ty * Algorithm::step + Algorithm::offset, x = tx * Algorithm::step + Algorithm::offset;
     for (int c = 0; c < conv.in_blocks; ++c) {
-      float* v = block.v + (static_cast<int64_t>(c) * block.count + tile) * kLanes;
+      Value* v = reinterpret_cast<Value*>(block.v) + (static_cast<int64_t>(c) * block.count + tile) * kLanes;
       if constexpr (Algorithm::reach == Up::reach) {
         if (y < 0 || x < 0 || y + Up::reach > in.height || x + Up::reach > in.width) {
           float patch[36 * kLanes];
-          upsampled_patch(in, 4 * ty - 1, 4 * tx - 1, c * kLanes, patch);
-          transform_input<Same>(patch, 6 * kLanes, kLanes, v, stride);
+          upsampled_patch<T>(in, 4 * ty - 1, 4 * tx - 1, c * kLanes, patch);
+          transform_input<Same, float>(patch, 6 * kLanes, kLanes, v, stride);
           continue;
         }
       }
-      transform_input<Algorithm>(in.at(y, x) + c * kLanes, in.pitch, in.channels, v, stride);
+      transform_input<Algorithm>(in.as<const T>(y, x) + c * kLanes, in.pitch, in.channels, v, stride);
     }
   }
 }
 
-template <class Algorithm>
+template <class Algorithm, class T>
 void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
   constexpr int points = Algorithm::points;
-  const int64_t stride = point_stride(conv.out_blocks, block.count);
+  const int64_t stride = point_stride<float>(conv.out_blocks, block.count);
   for (int tile = from; tile < to; ++tile) {
     const int y0 = (block.first + tile) / columns * 4, x0 = (block.first + tile) % columns * 4;
     const int rows = out.height - y0 < 4 ? out.height - y0 : 4, cols = out.width - x0 < 4 ? out.width - x0 : 4;
@@ -96,11 +102,11 @@ void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBl
       for (int i = 0; i < rows; ++i) {
         Vec y[4];
         Algorithm::output(half[i], y);
-        float* target = out.at(y0 + i, x0) + c * kLanes;
+        T* target = out.as<T>(y0 + i, x0) + c * kLanes;
         for (int j = 0; j < cols; ++j, target += out.channels) {
           Vec value = max(y[j] + bias, Vec::zero());
-          if (conv.add) value = value + Vec::load(target);
-          value.store(target);
+          if (conv.add) value = value + load(target);
+          store(value, target);
         }
       }
     }
@@ -109,7 +115,7 @@ void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBl
 
 // R rows × C vectors of one point's M.
 template <int R, int C>
-void multiply_tile(const float* left, int64_t left_block, const float* right, int inner, float* m, int64_t m_block) {
+void multiply_tile(const Value* left, int64_t left_block, const Value* right, int inner, float* m, int64_t m_block) {
   Tile<R, C> t;
   multiply(t, left, left_block, right, inner);
 #pragma GCC unroll 32
@@ -120,7 +126,7 @@ void multiply_tile(const float* left, int64_t left_block, const float* right, in
 }
 
 template <int R, int C>
-void multiply_rows(int rows, const float* left, int64_t left_block, const float* right, int inner, float* m,
+void multiply_rows(int rows, const Value* left, int64_t left_block, const Value* right, int inner, float* m,
                    int64_t m_block) {
   if (rows == R) return multiply_tile<R, C>(left, left_block, right, inner, m, m_block);
   if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block);
@@ -128,7 +134,7 @@ void multiply_rows(int rows, const float* left, int64_t left_block, const float*
 
 // All tiles of one point and one panel of C vectors, in equal shares of at most kRows[C].
 template <int C>
-void multiply_panel(const float* v, const float* right, int inner, float* m, int tiles) {
+void multiply_panel(const Value* v, const Value* right, int inner, float* m, int tiles) {
   const int64_t block = tiles * kLanes;
   const int shares = (tiles + kRows[C] - 1) / kRows[C];
   for (int s = 0, row = 0; s < shares; ++s) {
@@ -149,35 +155,47 @@ int group_points(ConvKind kind, int group, int out[16]) {
   return count;
 }
 
+template <class T>
+void input_of(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
+  switch (conv.kind) {
+    case ConvKind::same: return input_tiles<Same, T>(conv, in, columns, block, from, to);
+    case ConvKind::up: return input_tiles<Up, T>(conv, in, columns, block, from, to);
+    case ConvKind::down: return input_tiles<Down, T>(conv, in, columns, block, from, to);
+  }
+}
+
+template <class T>
+void output_of(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
+  if (conv.kind == ConvKind::down) return output_tiles<Down, T>(conv, out, columns, block, from, to);
+  output_tiles<Same, T>(conv, out, columns, block, from, to);
+}
+
 }  // namespace
 
 void conv_input(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
   const FlushDenormals guard;
-  switch (conv.kind) {
-    case ConvKind::same: return input_tiles<Same>(conv, in, columns, block, from, to);
-    case ConvKind::up: return input_tiles<Up>(conv, in, columns, block, from, to);
-    case ConvKind::down: return input_tiles<Down>(conv, in, columns, block, from, to);
-  }
+  if (in.half) return input_of<Value>(conv, in, columns, block, from, to);
+  input_of<float>(conv, in, columns, block, from, to);
 }
 
 void conv_output(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
   const FlushDenormals guard;
-  if (conv.kind == ConvKind::down) return output_tiles<Down>(conv, out, columns, block, from, to);
-  output_tiles<Same>(conv, out, columns, block, from, to);
+  if (out.half) return output_of<Value>(conv, out, columns, block, from, to);
+  output_of<float>(conv, out, columns, block, from, to);
 }
 
 void conv_product(const Conv& conv, int first_group, int last_group, const TileBlock& block) {
   const FlushDenormals guard;
-  const int64_t v_stride = point_stride(conv.in_blocks, block.count);
-  const int64_t m_stride = point_stride(conv.out_blocks, block.count);
+  const int64_t v_stride = point_stride<Value>(conv.in_blocks, block.count);
+  const int64_t m_stride = point_stride<float>(conv.out_blocks, block.count);
   for (int group = first_group; group < last_group; ++group) {
     int points[16];
     const int count = group_points(conv.kind, group, points);
-    const float* right = conv.weights + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
+    const Value* right = static_cast<const Value*>(conv.weights) + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
     for (int n = 0; n < conv.out_blocks; n += kPanel) {
       const bool whole = conv.out_blocks - n >= kPanel;
       for (int i = 0; i < count; ++i) {
-        const float* v = block.v + points[i] * v_stride;
+        const Value* v = reinterpret_cast<const Value*>(block.v) + points[i] * v_stride;
         float* m = block.m + points[i] * m_stride + static_cast<int64_t>(n) * block.count * kLanes;
         if (whole) {
           multiply_panel<kPanel>(v, right, conv.inputs, m, block.count);

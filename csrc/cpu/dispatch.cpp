@@ -52,6 +52,11 @@ std::vector<Choice> choices() {
 
 }  // namespace
 
+std::string wanted_isa(const std::string& isa) {
+  const char* forced = std::getenv("ACDC_ISA");
+  return isa.empty() && forced ? forced : isa;
+}
+
 std::vector<std::string> available_isas() {
   std::vector<std::string> out;
   for (const Choice& c : choices()) {
@@ -61,12 +66,11 @@ std::vector<std::string> available_isas() {
 }
 
 const Kernels& kernels(const std::string& isa) {
-  std::string wanted = isa;
-  if (wanted.empty()) {
-    const char* forced = std::getenv("ACDC_ISA");
-    wanted = forced ? forced : "";
+  std::string wanted = wanted_isa(isa), known;
+  if (wanted == kBf16 || wanted == kBf16Emulated) {
+    bf16_parts(wanted);  // throws where it cannot serve
+    wanted = "avx512";
   }
-  std::string known, usable;
   for (const Choice& c : choices()) {
     const bool fits = c.table && c.served;
     if (fits && (wanted.empty() || wanted == c.name)) return *c.table;

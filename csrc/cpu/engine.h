@@ -61,7 +61,8 @@ class Engine {
  public:
   // weights: "<stage>.stem.{weight,bias}", "<stage>.<conv>.{weight,bias}" with batch norm folded, "depthwise.<stream>",
   // "transfer" folded to (maps, K), "pose.{weight,bias}", "<stage>.excite.{weight,bias}"; streams count from 0.
-  Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa);
+  // bf16: convolutions multiply bfloat16 numbers; only where bf16_kernels() can serve.
+  Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16 = false);
 
   // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of threads
   // may call it at once. Results do not depend on threads or on how crops are batched.

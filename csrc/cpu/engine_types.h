@@ -1,5 +1,6 @@
-// Plain descriptions that the engine hands to its kernels. Tensors are NHWC float32; channels are padded with zeros to a
-// multiple of Vec::lanes, and every tensor lies in a frame of zeros that stands for the convolutions' zero padding.
+// Plain descriptions that the engine hands to its kernels. Tensors are NHWC, float32 or (within a bfloat16 U-Net) bfloat16;
+// channels are padded with zeros to a multiple of Vec::lanes, and every tensor lies in a frame of zeros that stands for the
+// convolutions' zero padding.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +10,12 @@ namespace acdc {
 struct Tensor {
   float* data;     // pixel (0, 0)
   int height, width, channels;
-  int64_t pitch;   // floats from a pixel to the one below
+  int64_t pitch;   // values from a pixel to the one below
+  bool half = false;  // data is bfloat16
 
-  float* at(int y, int x) const { return data + y * pitch + static_cast<int64_t>(x) * channels; }
+  template <class T>
+  T* as(int y, int x) const { return reinterpret_cast<T*>(data) + y * pitch + static_cast<int64_t>(x) * channels; }
+  float* at(int y, int x) const { return as<float>(y, x); }
 };
 
 enum class ConvKind { same, up, down };  // stride 1; bilinear ×2, then stride 1; stride 2
@@ -21,13 +25,14 @@ struct Conv {
   ConvKind kind;
   int inputs;            // channels that are multiplied, unpadded
   int in_blocks, out_blocks;  // channels in vectors
-  const float* weights;  // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed
+  const void* weights;   // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
   const float* bias;     // [out_blocks·lanes]
   bool add;              // out += relu(...) instead of out = relu(...): the skip lies in out
 };
 
 // Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share is
-// one vector longer than its content, lest all points of a tile fall into the same cache set.
+// one vector longer than its content, lest all points of a tile fall into the same cache set. V is of the kernels' values,
+// float32 or bfloat16, M of float32.
 struct TileBlock {
   int first, count;  // tiles, row by row over the output
   float *v, *m;

@@ -1,13 +1,13 @@
 // The register-tiled product that every layer rests on: R rows × C vectors of outputs stay in registers while the inner
 // dimension runs; one broadcast of the left operand serves C products, one load of the right one R.
 //
-// Left:  [k block][row][lanes] with `left_block` floats between k blocks, as the input transforms store it.
-// Right: [k][C·lanes], packed at load.
+// Left:  [k block][row][lanes] with `left_block` values between k blocks, as the input transforms store it.
+// Right: [k][C·lanes], packed at load; of bfloat16 [k/2][C·lanes][2], and the inner dimension is even.
 #pragma once
 
 #include <cstdint>
 
-#include "vec.h"
+#include "value.h"
 
 namespace acdc::ACDC_ISA_NS {
 
@@ -39,8 +39,22 @@ ACDC_INLINE void multiply_step(Tile<R, C>& t, const float* left, const float* ri
   }
 }
 
+#if defined(ACDC_ISA_AVX512BF16)
 template <int R, int C>
-ACDC_INLINE void multiply(Tile<R, C>& t, const float* left, int64_t left_block, const float* right, int inner) {
+ACDC_INLINE void multiply_step(Tile<R, C>& t, const bf16* left, const bf16* right) {
+  Pairs b[C];
+  for (int j = 0; j < C; ++j) b[j] = Pairs::load(right + 2 * j * Vec::lanes);
+#pragma GCC unroll 32
+  for (int i = 0; i < R; ++i) {
+    const Pairs a = Pairs::broadcast(left + i * Vec::lanes);
+#pragma GCC unroll 4
+    for (int j = 0; j < C; ++j) t.at[i][j] = dot_bf16(t.at[i][j], a, b[j]);
+  }
+}
+#endif
+
+template <int R, int C, class T>
+ACDC_INLINE void multiply(Tile<R, C>& t, const T* left, int64_t left_block, const T* right, int inner) {
 #pragma GCC unroll 32
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
@@ -49,7 +63,9 @@ ACDC_INLINE void multiply(Tile<R, C>& t, const float* left, int64_t left_block, 
   for (int k = 0; k < inner; k += Vec::lanes, left += left_block) {
     const int count = inner - k < Vec::lanes ? inner - k : Vec::lanes;
 #pragma GCC unroll 4
-    for (int kk = 0; kk < count; ++kk, right += C * Vec::lanes) multiply_step<R, C>(t, left + kk, right);
+    for (int kk = 0; kk < count; kk += kPack<T>, right += kPack<T> * C * Vec::lanes) {
+      multiply_step<R, C>(t, left + kk, right);
+    }
   }
 }
 

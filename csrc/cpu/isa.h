@@ -2,7 +2,11 @@
 // code into the namespace acdc::ACDC_ISA_NS, so that no symbol of one instruction set can stand in for another's.
 #pragma once
 
-#if defined(ACDC_ISA_AVX512)
+#if defined(ACDC_ISA_AVX512BF16_EMULATED)  // with ACDC_ISA_AVX512BF16
+#define ACDC_ISA_NS avx512bf16_emulated
+#elif defined(ACDC_ISA_AVX512BF16)  // with ACDC_ISA_AVX512
+#define ACDC_ISA_NS avx512bf16
+#elif defined(ACDC_ISA_AVX512)
 #define ACDC_ISA_NS avx512
 #elif defined(ACDC_ISA_AVX2)
 #define ACDC_ISA_NS avx2

@@ -51,7 +51,19 @@ struct Kernels {
   const char* isa;
   int lanes;
   int panel, landmark_panel;  // vectors of the packed right operands: gemm.h
+  int value_bytes;            // of what convolutions multiply: 4, or 2 for bfloat16
   ACDC_KERNELS(ACDC_FIELD)
+};
+
+// What the bfloat16 engine has of its own beside AVX-512's kernels.
+struct Bf16Kernels {
+  const char* isa;
+  decltype(Kernels::conv_input) conv_input;
+  decltype(Kernels::conv_product) conv_product;
+  decltype(Kernels::conv_output) conv_output;
+  // For tests, n a multiple of 16: out = sum + a₁·b₁ + a₀·b₀ on pairs; y = x rounded.
+  void (*dot)(const float* sum, const uint16_t* a, const uint16_t* b, float* out, int64_t n);
+  void (*round)(const float* x, uint16_t* y, int64_t n);
 };
 #undef ACDC_FIELD
 
@@ -66,5 +78,15 @@ const Kernels& kernels(const std::string& isa = "");
 
 // Names of the instruction sets that this library holds and this CPU serves, best first.
 std::vector<std::string> available_isas();
+
+// The kernels of the bfloat16 engine, "avx512bf16". "avx512bf16-emulated" is for tests: it computes the same on any AVX-512, far
+// slower, and is taken only where it is named. Under either name kernels() gives AVX-512's. Throws BackendUnavailable.
+constexpr const char *kBf16 = "avx512bf16", *kBf16Emulated = "avx512bf16-emulated";
+const Kernels& bf16_kernels(const std::string& isa = "");
+const Bf16Kernels& bf16_parts(const std::string& isa = "");
+std::vector<std::string> available_bf16_isas();
+
+// `isa`, else ACDC_ISA from the environment, else "".
+std::string wanted_isa(const std::string& isa);
 
 }  // namespace acdc

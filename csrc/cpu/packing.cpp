@@ -1,5 +1,6 @@
 // Weights as the kernels want them, made once at load, in double precision up to the last step.
 #include <cmath>
+#include <cstring>
 
 #include "engine.h"
 #include "thread_pool.h"
@@ -38,6 +39,20 @@ int64_t packed_index(int k, int column, int inner, int vectors, int panel, int l
   return (static_cast<int64_t>(first) * inner + static_cast<int64_t>(k) * width) * lanes + (column - first * lanes);
 }
 
+// The same where values of two rows, k and k + 1, lie side by side: bfloat16 in pairs.
+int64_t paired_index(int k, int column, int inner, int vectors, int panel, int lanes) {
+  const int64_t even = packed_index(k - k % 2, column, inner, vectors, panel, lanes);
+  return even + column % (panel * lanes) + k % 2;
+}
+
+// To nearest, ties to even; finite values only.
+uint16_t to_bf16(double value) {
+  const float single = static_cast<float>(value);
+  uint32_t bits;
+  std::memcpy(&bits, &single, sizeof bits);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 }  // namespace
 
 Buffer Engine::track(Buffer buffer) {
@@ -49,7 +64,9 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int inputs, int outputs, con
                        const std::vector<double>& bias) {
   const int lanes = kernels_.lanes, panel = kernels_.panel, vecs = vectors(outputs);
   const int64_t group = static_cast<int64_t>(inputs) * vecs * lanes;
-  layer.weights = track(Buffer(36 * group));
+  const bool half = kernels_.value_bytes == sizeof(uint16_t);
+  layer.weights = track(Buffer(36 * group * kernels_.value_bytes / 4));
+  auto* const halves = reinterpret_cast<uint16_t*>(layer.weights.data());
   layer.bias = track(Buffer(padded(outputs)));
   for (int o = 0; o < outputs; ++o) layer.bias.data()[o] = static_cast<float>(bias[o]);
   double g[kMaxGroups][3];
@@ -57,13 +74,19 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int inputs, int outputs, con
   auto pack = [&](int64_t i, int) {
     for (int o = 0; o < outputs; ++o) {
       const double* w = &weight[(static_cast<int64_t>(o) * inputs + i) * 9];
-      const int64_t at = packed_index(static_cast<int>(i), o, inputs, vecs, panel, lanes);
+      const int k = static_cast<int>(i);
+      const int64_t at = (half ? paired_index : packed_index)(k, o, inputs, vecs, panel, lanes);
       for (int y = 0; y < kMaxGroups; ++y) {
         double row[3];
         for (int b = 0; b < 3; ++b) row[b] = g[y][0] * w[b] + g[y][1] * w[3 + b] + g[y][2] * w[6 + b];
         for (int x = 0; x < kMaxGroups; ++x) {
           const double value = row[0] * g[x][0] + row[1] * g[x][1] + row[2] * g[x][2];
-          layer.weights.data()[(y * kMaxGroups + x) * group + at] = static_cast<float>(value);
+          const int64_t to = (y * kMaxGroups + x) * group + at;
+          if (half) {
+            halves[to] = to_bf16(value);
+          } else {
+            layer.weights.data()[to] = static_cast<float>(value);
+          }
         }
       }
     }
@@ -104,8 +127,8 @@ void Engine::pack_landmarks(const Weights& weights) {
   for (size_t l = 0; l < map_lane_.size(); ++l) lane_masked_[map_lane_[l]] = spec_.masked[l];
 }
 
-Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa)
-    : spec_(spec), kernels_(kernels(isa)), threads_(threads), stages_(spec.stages) {
+Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16)
+    : spec_(spec), kernels_(bf16 ? bf16_kernels(isa) : kernels(isa)), threads_(threads), stages_(spec.stages) {
   using K = ConvKind;
   static const struct {
     const char* name;
