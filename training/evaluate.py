@@ -23,7 +23,8 @@ from .figures import draw_excitations, draw_masks
 from .observations import observe_align, observe_crops
 from .report import report
 from .settings import Source
-from .tables import SUBSETS, database_tables, paper_tables
+from .tables import SUBSETS, database_tables, paper_tables, table
+from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
 
 #: What is looked for where --databases names none; the first that is there with --detector is the test of the whole.
 WANTED = ("mtfl-dev", "frames68", "synthetic", "300w", "aflw2000", "celeba", *(f"wflw/{s}" for s in SUBSETS))
@@ -71,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5 and 6 there")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
+    parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
@@ -92,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
     network.to(device)
     databases = open_all(args.databases, args.data_root, args.skip_broken)
     reports: dict[str, Any] = {}
-    seen = {}
+    seen, calibration = {}, load_weights(path).calibration
     for name, database in databases.items():
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit)
         else:
             seen[name] = observe_crops(network, database, resolution, device, args.limit)
-        reports[name] = report(seen[name])
+        reports[name] = report(seen[name], calibration)
     if args.json:
         print(
             json.dumps(
@@ -108,8 +110,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
             print(text, end="\n\n")
+    if args.hide:
+        for name, database in databases.items():
+            rows = half_hidden(network.cpu(), database, resolution, args.limit)
+            told = f"{name}: spread in % of the crop's side, half of the face covered"
+            print(table(told, HIDDEN_HEADS, {m: [100 * v for v in r] for m, r in rows.items()}), end="\n\n")
     if args.figures:
         draw_figures(network.cpu(), next(iter(databases.values())), resolution, args.figures)
+        with written_beside(args.figures / "risk-coverage.png") as beside:
+            draw_risk(seen, beside)
     if args.calibrate:
         calibrate(path, list(seen.values()), args.calibrate)
     return 0

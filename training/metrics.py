@@ -118,3 +118,13 @@ def separation(low: ArrayLike, high: ArrayLike) -> float:
     below = np.searchsorted(low, high, "left")
     ties = np.searchsorted(low, high, "right") - below
     return float((below + ties / 2).sum() / (len(low) * len(high)))
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Spearman's: correlation of the ranks, ties share theirs; None where either is constant."""
+    from scipy.stats import spearmanr
+
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)

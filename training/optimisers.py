@@ -88,4 +88,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
         polynomial.diagonal(dim1=1, dim2=2).add_(a)
         product = polynomial @ product
         gram = polynomial @ gram @ polynomial
-    return product @ x
+    whole: Tensor = product @ x
+    return whole

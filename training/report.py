@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import metrics
 from .observations import Observations
+from .uncertainty import doubt
 from .validation import normaliser
+
+Calibration = Mapping[str, tuple[float, float]]
 
 #: MTFL's pose classes that are profiles, and the frontal one.
 PROFILES, FRONTAL = (1, 5), 3
 
 
-def report(seen: Observations) -> dict[str, Any]:
-    """Errors in %, angles in degrees. A miss counts as error 100 %; poses of missed faces are left out."""
+def report(seen: Observations, calibration: Calibration | None = None) -> dict[str, Any]:
+    """Errors in %, angles in degrees. A miss counts as error 100 %; poses of missed faces are left out.
+
+    ``calibration`` is that of the weights, for the calibration error of their confidence.
+    """
     values: dict[str, Any] = {"faces": len(seen.annotations), "missed": int(seen.missed.sum()), "markups": {}}
     for markup in seen.points[-1]:
         target, known = seen.labelled(markup)
         if len(known):
-            values["markups"][markup] = _of_markup(seen, markup, target, known)
+            values["markups"][markup] = _of_markup(seen, markup, target, known, calibration or {})
     target, known = seen.posed()
     known = known[~seen.missed[known]]
     if len(known) and seen.poses:
@@ -31,7 +38,9 @@ def report(seen: Observations) -> dict[str, Any]:
     return values
 
 
-def _of_markup(seen: Observations, markup: str, target: np.ndarray, known: np.ndarray) -> dict[str, Any]:
+def _of_markup(
+    seen: Observations, markup: str, target: np.ndarray, known: np.ndarray, calibration: Calibration
+) -> dict[str, Any]:
     scale = normaliser(markup, target)
     stages = [metrics.nme(points[markup][known], target, scale) for points in seen.points]
     last = stages[-1]
@@ -51,10 +60,7 @@ def _of_markup(seen: Observations, markup: str, target: np.ndarray, known: np.nd
         if all(p is not None for p in poses):
             ranges, mean = metrics.by_yaw(last, [p[0] for p in poses if p is not None])
             values["by_yaw"] = {name: 100 * v for name, v in ranges.items()} | {"mean": 100 * mean}
-    found = ~seen.missed[known]
-    if found.sum() > 2:
-        errors = metrics.point_errors(seen.points[-1][markup][known], target, scale)[found]
-        values["spearman"] = rank_correlation(seen.spread[markup][known][found].ravel(), errors.ravel())
+    values["doubt"] = doubt(seen, markup, calibration)
     return values
 
 
@@ -86,12 +92,3 @@ def _by_class(seen: Observations) -> dict[str, Any]:
             values["profile_auc"] = metrics.separation(np.abs(yaw[frontal & found]), np.abs(yaw[profile & found]))
         values["yaw"] = {int(c): float(yaw[found & (classes == c)].mean()) for c in np.unique(classes[found])}
     return values
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Spearman's: correlation of the ranks, ties share theirs; None where either is constant."""
-    from scipy.stats import spearmanr
-
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return float(spearmanr(a, b).statistic)

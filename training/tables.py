@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .uncertainty import DOUBT_HEADS, doubt_rows
+
 SUBSETS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
 _HEADS = ("all", "pose", "expr.", "illum.", "make-up", "occl.", "blur")
 
@@ -79,6 +81,9 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
     if rows:
         stages = [f"stage {i + 1}" for i in range(len(next(iter(values["markups"].values()))["nme"]))]
         found.append(table(told, [*stages, "median", "AUC@0.1", "FR@0.1"], rows))
+    doubts = doubt_rows({markup: m["doubt"] for markup, m in values["markups"].items()})
+    if doubts:
+        found.append(table(f"{name}: what the spread says of the error", DOUBT_HEADS, doubts))
     if "pose" in values:
         pose = {f"stage {i + 1}": row for i, row in enumerate(values["pose"]["mae"])}
         found.append(table(f"{name}: pose MAE ° of {values['pose']['faces']} faces", POSE_HEADS, pose))
