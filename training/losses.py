@@ -6,7 +6,7 @@ then the mean of the losses of its equal parts, which is what distributed traini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,18 +54,20 @@ def cascade_loss(
     targets: Targets,
     pose_weight: float = 1.0,
     markup_weights: Mapping[str, float] | None = None,
+    scales: Sequence[float] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over stages of λ·(eq. 7 for each markup of the batch + pose_weight · eq. 8), and its parts.
 
     ``prediction`` must have its stages (``all_stages=True``). The parts are named ``stage1/2d68``, ``stage1/pose``, …,
-    unweighted and detached. ``markup_weights`` weighs markups against each other (ours; 1 where absent).
+    unweighted and detached. ``markup_weights`` weighs markups against each other (ours; 1 where absent), ``scales``
+    takes the place of the paper's λ.
     """
     if prediction.stages is None:
         raise ValueError("the loss needs every stage: call the network with all_stages=True")
-    markup_weights = markup_weights or {}
+    markup_weights, scales = markup_weights or {}, scales or stage_weights(len(prediction.stages))
     parts: dict[str, Tensor] = {}
     total = torch.zeros((), device=next(iter(prediction.landmarks.values())).device)
-    for i, (stage, scale) in enumerate(zip(prediction.stages, stage_weights(len(prediction.stages)), strict=True)):
+    for i, (stage, scale) in enumerate(zip(prediction.stages, scales, strict=True)):
         for markup, target in targets.landmarks.items():
             if markup not in stage.landmarks:
                 continue

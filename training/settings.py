@@ -46,9 +46,10 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Loss:
-    """Weights of the terms against each other; stage weights are the paper's."""
+    """Weights of the terms against each other."""
 
     pose: float = 1.0
+    stages: tuple[float, ...] | None = None  # None: the paper's ⅛, ¼, ½, 1 (§III-C); heavier early ones are ours
     markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
 
 
@@ -88,6 +89,8 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
+        if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:
+            raise ValueError(f"loss.stages has {len(self.loss.stages)} weights for {self.network.stages} stages")
         stray = set(self.loss.markups) - set(self.network.markups)
         if stray:
             raise ValueError(f"loss.markups names {sorted(stray)[0]!r}, which network.markups lacks")

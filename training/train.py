@@ -66,7 +66,9 @@ class Run:
         self.parallel.train()
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=settings.bf16):
             prediction = self.parallel(image, all_stages=True)
-        loss, parts = cascade_loss(prediction, targets, settings.loss.pose, settings.loss.markups)
+        loss, parts = cascade_loss(
+            prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages
+        )
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))

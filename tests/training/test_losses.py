@@ -57,6 +57,8 @@ def test_cascade_weighs_stages_markups_and_pose() -> None:
     # stage i: landmarks 0.2·i, pose 3·9·i/90 = 0.3·i
     expected = sum(w * (3.0 * 0.2 * i + 0.5 * 0.3 * i) for i, w in enumerate((0.125, 0.25, 0.5, 1.0), 1))
     assert total.item() == pytest.approx(expected)
+    own, _ = cascade_loss(last, targets, 0.5, {"2d5": 3.0}, (1.0, 0.0, 0.0, 2.0))
+    assert own.item() == pytest.approx(1 * (3.0 * 0.2 + 0.5 * 0.3) + 2 * (3.0 * 0.8 + 0.5 * 1.2))
     assert parts["stage3/2d5"].item() == pytest.approx(0.6)
     assert parts["stage2/pose"].item() == pytest.approx(0.6)
     with pytest.raises(ValueError, match="2d98"):

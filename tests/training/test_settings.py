@@ -48,6 +48,7 @@ def test_shipped_settings_read(path: Path) -> None:
         ({"augment": {"mirror": 2}}, "augment: augmentation mirror"),
         ({"loss": {"markups": {"2d29": 1}}}, "loss.markups names '2d29'"),
         ({"optimiser": {"rate": "fast"}}, "optimiser: rate must be of type float"),
+        ({"loss": {"stages": [1.0]}}, "loss.stages has 1 weights for"),
         ({"workers": -1}, "workers must be 0 or more"),
     ],
 )
