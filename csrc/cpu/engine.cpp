@@ -38,8 +38,8 @@ int points_of(ConvKind kind) { return kind == ConvKind::down ? 81 : 36; }
 int tiles_along(int size) { return (size + 3) / 4; }
 
 // Floats of V (of two bfloat16 values each, it may be) and M for a block of `count` tiles.
-int64_t v_floats(const Conv& conv, int count, int lanes, int value_bytes) {
-  const int64_t floats = points_of(conv.kind) * (static_cast<int64_t>(conv.in_blocks) * count * lanes * value_bytes / 4 + lanes);
+int64_t v_floats(const Conv& conv, int count, int lanes) {
+  const int64_t floats = points_of(conv.kind) * (static_cast<int64_t>(conv.in_blocks) * count * lanes * conv.value_bytes / 4 + lanes);
   return (floats + 15) / 16 * 16;
 }
 int64_t m_floats(const Conv& conv, int count, int lanes) {
@@ -52,10 +52,10 @@ struct Blocking {
   int count;       // tiles of a block
 };
 
-Blocking blocking(const Conv& conv, int tiles, int threads, int lanes, int value_bytes) {
-  const int64_t weight_bytes = 36ll * conv.inputs * conv.out_blocks * lanes * value_bytes;
+Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
+  const int64_t weight_bytes = 36ll * conv.inputs * conv.out_blocks * lanes * conv.value_bytes;
   if (weight_bytes >= kHeavyWeights) return {true, std::min(tiles, kHeavyTiles)};
-  const int64_t tile_bytes = points_of(conv.kind) * (conv.in_blocks * value_bytes + conv.out_blocks * 4ll) * lanes;
+  const int64_t tile_bytes = points_of(conv.kind) * (conv.in_blocks * conv.value_bytes + conv.out_blocks * 4ll) * lanes;
   // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for reading them.
   const int64_t block_bytes = std::min<int64_t>(1 << 20, std::max<int64_t>(1 << 18, weight_bytes / 2));
   int count = static_cast<int>(std::max<int64_t>(8, block_bytes / tile_bytes));
@@ -138,7 +138,7 @@ class Arena {
   // Activations: x is the stem's output, h the embedding; an up layer adds to its skip in place.
   enum Name { kX, kSkip1, kDown1, kSkip2, kDown2, kSkip3, kDown3, kDecode3, kDecode2, kEmbedding, kNames };
 
-  // Those within a U-Net are of the kernels' values; what the stem writes and the geometry transfer network reads, of float32.
+  // Those at full resolution are of float32, the others of the kernels' values.
   Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec& spec, int maps, int64_t scratch_floats)
       : side(side), threads(threads), scratch_floats(scratch_floats) {
     const int w = spec.width;
@@ -151,7 +151,7 @@ class Arena {
       // One pixel of frame before; behind it as far as the last tile's patch reaches: 8·tiles + 1 for a stride of 2.
       const int reach = (size + 7) / 8 * 8 + 2;
       const int64_t pitch = static_cast<int64_t>(reach + 1) * channels;
-      const bool half = value_bytes == 2 && i != kX && i != kEmbedding;
+      const bool half = value_bytes == 2 && plan[i].shrink > 1;
       const int per_float = half ? 2 : 1;  // channels are even
       start[i] = total + (pitch + channels) / per_float;
       total += pitch * (reach + 1) / per_float + lanes;  // vectors of a stream may begin within the last pixel
@@ -201,17 +201,17 @@ ArenaHandle Engine::take_arena(int side, int threads) {
       }
     }
   }
-  const int lanes = kernels_.lanes, bytes = kernels_.value_bytes, sizes[12] = {1, 2, 2, 4, 4, 8, 4, 4, 2, 2, 1, 1};
+  const int lanes = kernels_.lanes, sizes[12] = {1, 2, 2, 4, 4, 8, 4, 4, 2, 2, 1, 1};
   int64_t scratch = landmark_strip_floats(landmarks_.inputs, lanes) + kSums * lanes_of_maps_;
   for (int i = 0; i < 12; ++i) {
     const Conv& conv = stages_[0].layers[i].conv;
     const int across = tiles_along(side / sizes[i]);
-    const Blocking cut = blocking(conv, across * across, threads, lanes, bytes);
-    const int64_t needed = v_floats(conv, cut.count, lanes, bytes) + m_floats(conv, cut.count, lanes);
+    const Blocking cut = blocking(conv, across * across, threads, lanes);
+    const int64_t needed = v_floats(conv, cut.count, lanes) + m_floats(conv, cut.count, lanes);
     scratch = std::max(scratch, cut.by_points ? (needed + threads - 1) / threads : needed);
   }
   scratch = (scratch + 15) / 16 * 16;
-  return ArenaHandle(new Arena(side, threads, lanes, bytes, spec_, lanes_of_maps_, scratch));
+  return ArenaHandle(new Arena(side, threads, lanes, conv_kernels_.value_bytes, spec_, lanes_of_maps_, scratch));
 }
 
 void Engine::give_back(ArenaHandle arena) {
@@ -233,14 +233,14 @@ int64_t Engine::arena_bytes() const {
 
 void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const {
   const Conv& conv = layer.conv;
-  const Kernels& k = kernels_;
+  const Kernels& k = conv.value_bytes == 4 ? kernels_ : conv_kernels_;
   const int columns = tiles_along(out.width), tiles = columns * tiles_along(out.height);
-  const Blocking cut = blocking(conv, tiles, threads, k.lanes, k.value_bytes);
+  const Blocking cut = blocking(conv, tiles, threads, k.lanes);
   if (!cut.by_points) {
     auto body = [&](int64_t task, int slot) {
       const int first = static_cast<int>(task) * cut.count, count = std::min(cut.count, tiles - first);
       float* v = arena.scratch(slot);
-      const TileBlock block = {first, count, v, v + v_floats(conv, count, k.lanes, k.value_bytes)};
+      const TileBlock block = {first, count, v, v + v_floats(conv, count, k.lanes)};
       const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, block, 0, count);
       lap.end(0);
@@ -253,7 +253,7 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
   }
   for (int first = 0; first < tiles; first += cut.count) {
     const int count = std::min(cut.count, tiles - first);
-    const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes, k.value_bytes)};
+    const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes)};
     auto inputs = [&](int64_t tile, int slot) {
       const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);

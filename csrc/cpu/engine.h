@@ -61,7 +61,7 @@ class Engine {
  public:
   // weights: "<stage>.stem.{weight,bias}", "<stage>.<conv>.{weight,bias}" with batch norm folded, "depthwise.<stream>",
   // "transfer" folded to (maps, K), "pose.{weight,bias}", "<stage>.excite.{weight,bias}"; streams count from 0.
-  // bf16: convolutions multiply bfloat16 numbers; only where bf16_kernels() can serve.
+  // bf16: convolutions multiply bfloat16 numbers, all but a few (packing.cpp); only where bf16_kernels() can serve.
   Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16 = false);
 
   // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of threads
@@ -72,7 +72,7 @@ class Engine {
   Profile profile(const float* crop, int side, const EngineOutput& out);
 
   const EngineSpec& spec() const { return spec_; }
-  const char* isa() const { return kernels_.isa; }
+  const char* isa() const { return conv_kernels_.isa; }
   int threads() const { return threads_; }
   int64_t weight_bytes() const { return weight_bytes_; }
   int64_t arena_bytes() const;  // of all arenas that exist
@@ -88,7 +88,7 @@ class Engine {
     Layer layers[12];
   };
 
-  void pack_conv(Layer& layer, ConvKind kind, int inputs, int outputs, const std::vector<double>& weight,
+  void pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs, const std::vector<double>& weight,
                  const std::vector<double>& bias);
   void pack_landmarks(const Weights& weights);
   void run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
@@ -105,7 +105,7 @@ class Engine {
   Buffer track(Buffer buffer);
 
   EngineSpec spec_;
-  const Kernels& kernels_;
+  const Kernels &kernels_, &conv_kernels_;  // the latter's convolutions multiply bfloat16 where that is asked for
   int threads_;
   std::vector<Stage> stages_;
   Landmarks landmarks_{};  // without the embedding

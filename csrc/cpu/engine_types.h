@@ -28,6 +28,7 @@ struct Conv {
   const void* weights;   // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
   const float* bias;     // [out_blocks·lanes]
   bool add;              // out += relu(...) instead of out = relu(...): the skip lies in out
+  int value_bytes;       // of weights and V: 4, or 2 for bfloat16
 };
 
 // Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share is

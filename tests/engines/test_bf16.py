@@ -1,0 +1,294 @@
+"""The native engine in bfloat16, on the instructions where this CPU has them and on their emulation on any AVX-512.
+
+Its error against float64 may be twice that of the eager network in bfloat16 (autocast), in root mean square over the
+landmarks of a stage: the worst of two runs cannot be compared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nets import arrays, crops, lively
+from test_native import HOSTILE, eager, errors, rms
+from test_native_robust import same_bits
+from test_symbols import FLAGS, SOURCE, foreign_symbols
+
+from acdc_fast import ACDC, Model
+from acdc_fast.crops import crop_faces
+from acdc_fast.engines.eager import EagerEngine
+from acdc_fast.engines.native import NativeEngine, native_library
+from acdc_fast.errors import BackendUnavailable, InputError
+from acdc_fast.geometry import square_from_box
+from acdc_fast.images import load_picture
+
+native = native_library()
+REAL, EMULATED = "avx512bf16", "avx512bf16-emulated"
+ISAS = native.bf16_isas()
+ROOT = Path(__file__).parents[2]
+SOURCES = ("bf16_table.cpp", "conv.cpp")
+
+needs_avx512 = pytest.mark.skipif(not ISAS, reason="needs AVX-512, if only to emulate AVX512-BF16 on it")
+each_isa = pytest.mark.parametrize("isa", ISAS or [pytest.param("", marks=needs_avx512)])
+
+
+def engine(network: ACDC, isa: str, **options: Any) -> NativeEngine:
+    return NativeEngine(network.config, arrays(network), dtype="bfloat16", isa=isa, **options)
+
+
+def check(network: ACDC, x: np.ndarray, isa: str) -> None:
+    """Every stage within twice the error of eager bfloat16, and no NaN anywhere."""
+    got = engine(network, isa)(x, all_stages=True).stages
+    half = EagerEngine(network.config, arrays(network), dtype="bfloat16")(x, all_stages=True).stages
+    assert got is not None and half is not None
+    for stage, (ours, plain, exact) in enumerate(zip(got, half, eager(network, x), strict=True)):
+        mine, theirs = errors(ours, exact, rms), errors(plain, exact, rms)
+        for name in ("landmarks", "covariance"):
+            # 1e-7: where both are as exact as float32 (constant maps) there is nothing to compare.
+            assert mine[name] <= 2 * theirs[name] + 1e-7, (name, stage, mine[name], theirs[name])
+
+
+# The instruction, against a model of it in rational numbers.
+
+
+def to_float32(x: Fraction) -> np.float32:
+    """To nearest, ties to even, denormals to zero."""
+    if not x:
+        return np.float32(0)
+    exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
+    while abs(x) >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    while abs(x) < Fraction(2) ** exponent:
+        exponent -= 1
+    unit = Fraction(2) ** (exponent - 23)
+    rounded = round(x / unit) * unit
+    return np.float32(0) if abs(rounded) < Fraction(2) ** -126 else np.float32(float(rounded))
+
+
+def value(bits: int) -> Fraction:
+    """A finite bfloat16 number; denormals are zero."""
+    x = np.array([bits << 16], np.uint32).view(np.float32)[0]
+    return Fraction(0) if bits & 0x7F80 == 0 else Fraction(float(x))
+
+
+def modelled_dot(total: np.float32, a: np.ndarray, b: np.ndarray) -> np.float32:
+    start = Fraction(0) if abs(total) < np.float32(2.0**-126) else Fraction(float(total))
+    odd = to_float32(start + value(int(a[1])) * value(int(b[1])))
+    return to_float32(Fraction(float(odd)) + value(int(a[0])) * value(int(b[0])))
+
+
+def halves(x: Any) -> np.ndarray:
+    return torch.as_tensor(np.asarray(x, np.float32)).bfloat16().view(torch.int16).numpy().view(np.uint16)
+
+
+@each_isa
+def test_dot_is_the_instruction(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    n = 1600
+    a, b = (halves(rng.standard_normal((n, 2)) * 2.0 ** rng.integers(-9, 9, (n, 2))) for _ in range(2))
+    total = (rng.standard_normal(n) * 2.0 ** rng.integers(-20, 20, n)).astype(np.float32)
+    a[:80], b[:80] = halves(rng.standard_normal((80, 2)) * 2.0**-66), halves(rng.standard_normal((80, 2)) * 2.0**-62)
+    total[:80] *= np.float32(2.0**-120)  # sums about the least normal number
+    a[80:120] = rng.integers(1, 0x80, (40, 2))  # denormal factors
+    total[120:160] = np.float32(1e-40)  # and sums
+    total[160:176], a[160:176], b[160:176] = 1, halves([2.0**24, 1]), halves([1, 1])
+    got = native.bf16_dot(total, a, b, isa)
+    wanted = np.array([modelled_dot(*each) for each in zip(total, a, b, strict=True)])
+    np.testing.assert_array_equal(got, wanted)
+    assert got[160] == 2**24 + 2  # even first, 1 + 2²⁴ would have lost the one
+
+
+@each_isa
+def test_rounding(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2**32, 160_000, dtype=np.uint32)
+    x[:64] = [0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x00800000, 0x807FFFFF] * 8
+    got, wanted = native.bf16_round(x.view(np.float32), isa), halves(x.view(np.float32))
+    number, tiny = ~np.isnan(x.view(np.float32)), (x & 0x7F800000) == 0
+    wanted[tiny] &= 0x8000
+    np.testing.assert_array_equal(got[number], wanted[number])
+    assert ((got[~number] & 0x7F80) == 0x7F80).all() and (got[~number] & 0x7F).all()
+
+
+# The engine.
+
+
+@each_isa
+@pytest.mark.parametrize(("width", "side"), [(4, 40), (8, 32), (12, 88), (16, 64), (20, 48), (32, 40), (64, 32)])
+def test_error(width: int, side: int, isa: str) -> None:
+    check(lively(width=width), crops(3, side), isa)
+
+
+@each_isa
+@pytest.mark.parametrize(
+    "config",
+    [{"variant": "ac"}, {"variant": "ac+pose"}, {"markups": ("2d68",), "variant": "ac"}, {"stream_fraction": 1.0}],
+    ids=str,
+)
+def test_variants(config: dict[str, Any], isa: str) -> None:
+    check(lively(width=16, stages=2, **config), crops(4, 32), isa)
+
+
+@each_isa
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_weights(kind: str, isa: str) -> None:
+    network = lively(width=16, stages=2)
+    with torch.no_grad():
+        HOSTILE[kind](network)
+    check(network, crops(6), isa)
+
+
+def faces(side: int) -> np.ndarray:
+    """The face of the example picture in twelve squares about it."""
+    picture, rng = load_picture(ROOT / "examples" / "astronaut.jpg"), np.random.default_rng(0)
+    boxes = np.float32([[172, 62, 276, 200]]) + rng.uniform(-12, 12, (12, 4)).astype(np.float32)
+    return crop_faces(picture.grey, square_from_box(boxes), side)
+
+
+@each_isa
+def test_error_of_the_shipped_weights(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACDC_ISA", isa)
+    model = Model.from_pretrained(backend="native", dtype="bfloat16")
+    assert isinstance(model.engine, NativeEngine) and model.engine.isa == isa
+    network = ACDC(model.config).eval()
+    network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in model.weights.arrays.items()}, strict=False)
+    check(network, faces(model.resolution), isa)
+
+
+@each_isa
+def test_a_fault_is_seen(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acdc_fast.engines.native.BATCH_NORM_EPSILON", 0.03)
+    with pytest.raises(AssertionError, match="landmarks"):
+        check(lively(width=16), crops(3), isa)
+
+
+@each_isa
+@pytest.mark.parametrize(("width", "side"), [(16, 48), (64, 40)])
+def test_same_bits_for_any_threads_and_batch(width: int, side: int, isa: str) -> None:
+    network, x = lively(width=width, stages=2), crops(3, side)
+    alone = engine(network, isa, threads=1)
+    expected = alone(x)
+    for threads in (2, 3):
+        same_bits(engine(network, isa, threads=threads)(x), expected)
+    for i in range(3):
+        one = alone(x[i : i + 1])
+        np.testing.assert_array_equal(one.landmarks["2d98"][0], expected.landmarks["2d98"][i])
+        np.testing.assert_array_equal(one.mask[0], expected.mask[i])
+
+
+@each_isa
+def test_half_the_memory(isa: str) -> None:
+    network, x = lively(width=32, stages=1), crops(1, 64)
+    half, whole = engine(network, isa, threads=1), NativeEngine(network.config, arrays(network), threads=1)
+    half(x), whole(x)
+    assert half.memory["weights"] < 0.53 * whole.memory["weights"]
+    assert half.memory["arenas"] < whole.memory["arenas"]
+    held = half.memory
+    for _ in range(50):
+        half(x)
+    assert half.memory == held
+
+
+@each_isa
+def test_bad_crops(isa: str) -> None:
+    network, x = lively(width=8, stages=1), crops(3)
+    for bad in (np.nan, np.inf):
+        x[1, 0, 5, 7] = bad
+        with pytest.raises(InputError, match="crop 1 of the batch"):
+            engine(network, isa)(x)
+
+
+# Who is served, and who is not.
+
+
+@pytest.mark.skipif(REAL in ISAS, reason="this CPU has AVX512-BF16, so nothing is refused")
+def test_refused_without_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACDC_ISA", raising=False)
+    network = lively(width=8, stages=1)
+    reason = "bfloat16 with the instruction set avx512bf16, but this (CPU|build).*dtype='float32', or backend='eager'"
+    for make in (lambda: engine(network, ""), lambda: Model(network, backend="native", dtype="bfloat16")):
+        with pytest.raises(BackendUnavailable, match=reason):
+            make()
+    with pytest.raises(BackendUnavailable, match="avx512bf16, but this"):
+        NativeEngine(network.config, arrays(network), isa=REAL)
+    assert Model(network, device="cpu", dtype="bfloat16").backend == "eager"
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "scalar"])
+def test_other_instruction_sets_have_no_bfloat16(isa: str) -> None:
+    with pytest.raises(BackendUnavailable, match=rf"but {isa} was asked for \(ACDC_ISA or isa=\)"):
+        engine(lively(width=8, stages=1), isa)
+
+
+@needs_avx512
+def test_the_emulation_is_taken_by_name_alone() -> None:
+    assert EMULATED in ISAS and EMULATED not in native.available_isas()
+    assert native.isa(EMULATED) == "avx512"  # what is not bfloat16 runs as ever
+    network = lively(width=8, stages=1)
+    same_bits(
+        NativeEngine(network.config, arrays(network), isa=EMULATED)(crops()),
+        NativeEngine(network.config, arrays(network), isa="avx512")(crops()),
+    )
+    assert engine(network, EMULATED).isa == EMULATED
+    try:
+        assert engine(network, "").isa == REAL
+    except BackendUnavailable:
+        assert REAL not in ISAS
+
+
+# The machine code.
+
+#: EVEX.512.F3.0F38.W0 52: prefix with its map, its width and F3, a register mask of none, the opcode.
+VDPBF16PS = re.compile(
+    rb"\x62[\x02\x12\x22\x32\x42\x52\x62\x72\x82\x92\xa2\xb2\xc2\xd2\xe2\xf2]"
+    rb"[\x06\x0e\x16\x1e\x26\x2e\x36\x3e\x46\x4e\x56\x5e\x66\x6e\x76\x7e][\x40\x48\x50\x58]\x52"
+)
+
+
+def dot_instructions(library: Path) -> int:
+    """vdpbf16ps in it on whole registers: as objdump reads it, else by their bytes."""
+    if objdump := shutil.which("objdump"):
+        listing = subprocess.run([objdump, "-d", str(library)], capture_output=True, text=True, check=True).stdout
+        return len(re.findall(r"vdpbf16ps .*%zmm", listing))
+    return len(VDPBF16PS.findall(library.read_bytes()))
+
+
+@needs_avx512
+def test_the_library_holds_the_instruction() -> None:
+    library = Path(native.__file__)
+    # A step of the 14 × 2 register tile alone has 28, and smaller tiles follow it.
+    assert dot_instructions(library) >= 100
+    if shutil.which("objdump"):
+        assert len(VDPBF16PS.findall(library.read_bytes())) >= dot_instructions(library)
+
+
+@pytest.mark.skipif(not SOURCE.exists(), reason="needs the C++ sources")
+@pytest.mark.parametrize("isa", [REAL, EMULATED])
+@needs_avx512
+def test_no_symbols_outside_the_namespace(isa: str, tmp_path: Path) -> None:
+    compiler, nm = os.environ.get("CXX") or shutil.which("c++"), shutil.which("nm")
+    if not compiler or not nm:
+        pytest.skip("needs a C++ compiler and nm")
+    namespace = isa.replace("-", "_")
+    defines = [f"-DACDC_ISA_{name.upper()}" for name in ("avx512", REAL, namespace)]
+    flags = [*FLAGS["avx512"], *(["-mavx512bf16"] if isa == REAL else []), *dict.fromkeys(defines), f"-I{SOURCE}"]
+    for source in SOURCES:
+        output = tmp_path / f"{source}.o"
+        command = [*compiler.split(), "-std=c++17", "-O1", "-fPIC", *flags, "-c", str(SOURCE / source)]
+        subprocess.run([*command, "-o", str(output)], check=True)
+        listing = subprocess.run([nm, "--defined-only", str(output)], capture_output=True, text=True, check=True).stdout
+        assert foreign_symbols(listing, namespace) == []
+        assert f"4acdc{len(namespace)}{namespace}" in listing
+
+
+def test_symbols_of_the_build_are_those_tested() -> None:
+    text = (ROOT / "CMakeLists.txt").read_text().split("set(ACDC_BF16_SOURCES", 1)[1].split(")", 1)[0]
+    assert {Path(word).name for word in text.split()} == set(SOURCES)
