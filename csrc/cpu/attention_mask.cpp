@@ -62,7 +62,8 @@ void attention_mask_backward(const LogitMaps& a, const float* grad_mask, const f
     const int32_t* who = winner + b * pixels;
     float *rise = spikes + b * 3 * a.maps, *at_argmax = rise + a.maps, *at_argmin = at_argmax + a.maps;
     float* out = grad_logits + b * a.maps * pixels;
-    mask_spikes(grad, m, who, pixels, maps.high + b * a.maps, maps.low + b * a.maps, a.maps, rise, at_argmax, at_argmin);
+    for (int64_t l = 0; l < a.maps; ++l) rise[l] = rise_of(exp_one(maps.low[b * a.maps + l] - maps.high[b * a.maps + l]));
+    mask_spikes(grad, m, who, pixels, rise, a.maps, at_argmax, at_argmin);
     for (int64_t p = 0; p < pixels; ++p)
       if (who[p] >= 0) out[who[p] * pixels + p] += grad[p] * (m[p] + rise[who[p]]);
     for (int64_t l = 0; l < a.maps; ++l) {

@@ -99,9 +99,11 @@ MapStatistics statistics(const py::dict& d, py::ssize_t batch, py::ssize_t maps,
 
 // Kernels index maps by what an earlier call saved: a stray index must not reach them.
 void check_indices(const int32_t* index, int64_t n, int64_t low, int64_t end, const char* name) {
-  for (int64_t i = 0; i < n; ++i)
-    require(index[i] >= low && index[i] < end, std::string(name) + " holds " + std::to_string(index[i]) +
-                                                   ", outside " + std::to_string(low) + ".." + std::to_string(end - 1));
+  for (int64_t i = 0; i < n; ++i) {
+    if (index[i] >= low && index[i] < end) continue;
+    throw InputError(std::string(name) + " holds " + std::to_string(index[i]) + ", outside " + std::to_string(low) + ".." +
+                     std::to_string(end - 1));
+  }
 }
 
 int64_t rounded_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -125,14 +127,12 @@ GeometryShape geometry_shape(const py::array& embedding, const py::array& depthw
     s.stream[s.streams++] = {channel[i], first[i], maps[i], s.slots, rounded_up(maps[i], lanes)};
     s.slots += rounded_up(maps[i], lanes);
   }
+  s.lanes = lanes;
+  s.padded = rounded_up(s.k, lanes);
   s.block_rows = 16;
   s.blocks = (s.height + s.block_rows - 1) / s.block_rows;
   input<float>(depthwise, "depthwise", {s.streams, s.k, 3, 3});
   return s;
-}
-
-int64_t packed_floats(const GeometryShape& s) {
-  return s.k * s.slots + s.streams * 9 * s.k + s.width * std::max(s.channels, s.k) + 64;
 }
 
 void geometry_transfer_forward(const py::array& embedding, const py::array& depthwise, const py::array& transfer,
@@ -148,8 +148,7 @@ void geometry_transfer_forward(const py::array& embedding, const py::array& dept
   a.maps = statistics(maps, s.batch, s.maps, true, true);
   a.mask = output(mask, "mask", {s.batch, 1, s.height, s.width});
   a.winner = output<int32_t>(winner, "winner", {s.batch, s.height, s.width});
-  const Scratch scratch(packed_floats(s) + s.batch * (s.blocks + 1) * 6 * s.slots +
-                        s.threads * s.width * (s.k + 2 * k.lanes));
+  const Scratch scratch(geometry_forward_layout(s).total);
   a.scratch = scratch.get();
   py::gil_scoped_release release;
   k.geometry_transfer_forward(a);
@@ -179,10 +178,7 @@ void geometry_transfer_backward(const py::dict& grads, const py::array& embeddin
   a.grad_embedding = output(grad_embedding, "grad_embedding", {s.batch, s.height, s.width, s.channels});
   a.grad_depthwise = output(grad_depthwise, "grad_depthwise", {s.streams, s.k, 3, 3});
   a.grad_transfer = output(grad_transfer, "grad_transfer", {s.maps, s.k});
-  const int64_t tasks = s.batch * s.blocks;
-  const Scratch scratch(packed_floats(s) + tasks * s.k * (s.slots + s.streams * 9) + s.batch * 9 * s.slots +
-                        3 * s.batch * s.maps + s.streams * s.batch * s.height * s.width * s.k +
-                        s.threads * (s.streams * s.width * s.k + (16 + 6) * s.slots));
+  const Scratch scratch(geometry_backward_layout(s).total);
   a.scratch = scratch.get();
   py::gil_scoped_release release;
   k.geometry_transfer_backward(a);

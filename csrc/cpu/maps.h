@@ -52,12 +52,14 @@ ACDC_INLINE Extremes extremes_of(const float* g, int64_t n) {
   return e;
 }
 
-// The mask's gradient beyond the winning pixels, for the maps of one face: with n = exp(low − high), rise = n/(1 − n)
-// and sums over the pixels that a map won, −(1 + rise)·Σ grad·mask at its argmax and rise·Σ grad·(mask − 1) at its argmin
+// n/(1 − n), 0 for a constant map, where n is the value of a map's lowest pixel if its highest one's is 1.
+ACDC_INLINE float rise_of(float n) { return n < 1.f ? n / (1.f - n) : 0.f; }
+
+// The mask's gradient beyond the winning pixels, for the maps of one face: with each map's `rise_of` and sums over the
+// pixels that it won, −(1 + rise)·Σ grad·mask at its argmax and rise·Σ grad·(mask − 1) at its argmin
 // (docs/adding-a-kernel.md). A winning pixel itself gets grad·(mask + rise).
 ACDC_INLINE void mask_spikes(const float* grad, const float* mask, const int32_t* winner, int64_t pixels,
-                             const float* high, const float* low, int64_t maps, float* rise, float* at_argmax,
-                             float* at_argmin) {
+                             const float* rise, int64_t maps, float* at_argmax, float* at_argmin) {
   fill(at_argmax, maps, 0.f);
   fill(at_argmin, maps, 0.f);
   for (int64_t p = 0; p < pixels; ++p) {
@@ -67,8 +69,6 @@ ACDC_INLINE void mask_spikes(const float* grad, const float* mask, const int32_t
     at_argmin[l] += grad[p] * (mask[p] - 1.f);
   }
   for (int64_t l = 0; l < maps; ++l) {
-    const float n = exp_one(low[l] - high[l]);
-    rise[l] = n < 1.f ? n / (1.f - n) : 0.f;
     at_argmax[l] *= -(1.f + rise[l]);
     at_argmin[l] *= rise[l];
   }

@@ -21,10 +21,73 @@ struct Stream {
 
 struct GeometryShape {
   int64_t batch, height, width, channels, k, maps, slots;
+  int64_t lanes, padded;       // floats of a vector; K in whole vectors
   int64_t block_rows, blocks;  // a task is one block of rows of one face
   int streams, threads;
   Stream stream[2];
+
+  int64_t tasks() const { return batch * blocks; }
 };
+
+// Where the kernels of geometry_transfer keep what they compute with: offsets into the scratch memory, in floats.
+struct GeometryLayout {
+  // of both: taps (S, K/lanes, 9, lanes), transfer in panels as gemm.h wants it, a row of zeros
+  int64_t taps, transfer, zeros;
+  int64_t table;                      // (B, numbers, slots)
+  int64_t partial, partial_floats;    // (tasks, partial_floats)
+  int64_t per_thread, thread_floats;  // (threads, thread_floats)
+  // of the backward alone: transfer's rows (K/lanes, slots, lanes); per face and map rise and the mask's gradient at the
+  // extremes (B, 3, L); whether a panel of maps has any gradient of moments (B, slots/lanes); gradient of the depthwise
+  // features (S, B, H, W, padded); sums over tasks in double precision (partial_floats)
+  int64_t rows, spikes, active, grad_features, sums;
+  int64_t total;
+};
+
+constexpr int kGeometryStrip = 32;  // pixels of a row that are worked on at once: a multiple of the product's rows
+
+#define ACDC_ALWAYS inline __attribute__((always_inline))
+
+// Takes `floats` from the end of what is laid out so far, a multiple of 64 bytes.
+ACDC_ALWAYS int64_t lay_out(GeometryLayout& l, int64_t floats) {
+  const int64_t at = l.total;
+  l.total += (floats + 15) / 16 * 16;
+  return at;
+}
+
+ACDC_ALWAYS int64_t zeros_width(const GeometryShape& s) { return s.channels > s.padded ? s.channels : s.padded; }
+
+ACDC_ALWAYS GeometryLayout geometry_layout(const GeometryShape& s, int64_t numbers, int64_t partial_floats) {
+  GeometryLayout l = {};
+  l.taps = lay_out(l, s.streams * 9 * s.padded);
+  l.transfer = lay_out(l, s.k * s.slots);
+  l.zeros = lay_out(l, s.width * zeros_width(s));
+  l.table = lay_out(l, s.batch * numbers * s.slots);
+  l.partial_floats = partial_floats;
+  l.partial = lay_out(l, s.tasks() * partial_floats);
+  return l;
+}
+
+constexpr int kGeometryForwardNumbers = 6, kGeometryBackwardNumbers = 9;  // of each map
+
+ACDC_ALWAYS GeometryLayout geometry_forward_layout(const GeometryShape& s) {
+  GeometryLayout l = geometry_layout(s, kGeometryForwardNumbers, 6 * s.slots);
+  l.thread_floats = kGeometryStrip * (s.padded + 2 * s.lanes);
+  l.per_thread = lay_out(l, s.threads * l.thread_floats);
+  return l;
+}
+
+// A task's partial sums: transfer's gradient in panels, by map (L, padded), depthwise's gradient.
+ACDC_ALWAYS GeometryLayout geometry_backward_layout(const GeometryShape& s) {
+  GeometryLayout l = geometry_layout(s, kGeometryBackwardNumbers, s.k * s.slots + (s.maps + 9 * s.streams) * s.padded);
+  l.rows = lay_out(l, s.slots * s.padded);
+  l.spikes = lay_out(l, s.batch * 3 * s.maps);
+  l.active = lay_out(l, s.batch * s.slots / s.lanes);
+  l.grad_features = lay_out(l, s.streams * s.batch * s.height * s.width * s.padded);
+  l.sums = lay_out(l, 2 * l.partial_floats);
+  l.thread_floats = kGeometryStrip * (2 * s.padded + 3 * s.lanes) + (12 * s.maps + 15) / 16 * 16;
+  l.per_thread = lay_out(l, s.threads * l.thread_floats);
+  return l;
+}
 
 struct GeometryForward {
   GeometryShape shape;
@@ -33,7 +96,7 @@ struct GeometryForward {
   MapStatistics maps;
   float* mask;
   int32_t* winner;
-  float* scratch;  // geometry_forward_scratch(shape) floats
+  float* scratch;  // geometry_forward_layout(shape).total floats
 };
 
 struct GeometryBackward {
@@ -43,7 +106,7 @@ struct GeometryBackward {
   MapStatistics maps;
   const int32_t* winner;
   float *grad_embedding, *grad_depthwise, *grad_transfer;
-  float* scratch;  // geometry_backward_scratch(shape) floats
+  float* scratch;  // geometry_backward_layout(shape).total floats
 };
 
 // x(p) = bias + M_1·[image; embedding](p) + mask(p)·M_2·[image; embedding](p), with per face folded = (M_1, M_2) as

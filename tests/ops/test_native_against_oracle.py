@@ -103,6 +103,45 @@ def test_geometry_transfer_of_large_and_constant_maps() -> None:
     case.agrees()
 
 
+@pytest.mark.parametrize("given", ["mean", "covariance", "peak", "mask", "nothing"])
+def test_geometry_transfer_where_most_maps_get_no_gradient(given: str) -> None:
+    """A batch labels one markup of each face: the other maps get theirs from the mask alone."""
+    case = geometry_case(2, 6, 4, 19, 37, 60, 20, seed=5)
+    results, _ = case.run("native", torch.float32, False)
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [torch.zeros_like(r) for r in results]
+    if given != "nothing":
+        cotangents[3] = torch.randn(results[3].shape, generator=generator)
+    labelled = {"mean": 0, "covariance": 1, "peak": 2}
+    if given in labelled:
+        cotangent = cotangents[labelled[given]]
+        cotangent[0, 50:55] = torch.randn(cotangent[0, 50:55].shape, generator=generator)  # one face's flat markup
+        cotangent[1, 60:] = torch.randn(cotangent[1, 60:].shape, generator=generator)  # the other's solid one
+    grads = []
+    for backend, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        leaves = [x.to(dtype).requires_grad_() for x in case.tensors]
+        with poison():
+            out = flatten(case.op(*leaves, *case.plain, backend=backend))
+            grads.append(torch.autograd.grad(out, leaves, [c.to(dtype) for c in cotangents]))
+    close(grads[0], grads[1], 4 * case.tolerance, "gradient")
+
+
+def test_geometry_transfer_leaves_out_maps_without_gradient() -> None:
+    """Moments saved for maps that get no gradient are not read: NaN there changes nothing."""
+    case = geometry_case(1, 6, 4, 9, 40, 60, 20)
+    (embedding, depthwise, transfer), (split, _) = case.tensors, case.plain
+    mean, covariance, peak, mask, *rest = native.geometry_transfer.forward(*case.tensors, *case.plain)
+    grads = [torch.zeros_like(mean), torch.zeros_like(covariance), torch.zeros_like(peak), torch.randn(mask.shape)]
+    grads[0][:, 60:] = 1
+    spoilt = mean.clone(), covariance.clone()
+    spoilt[0][:, :60] = spoilt[1][:, :60] = torch.nan
+    runs = [
+        native.geometry_transfer.backward(*grads, embedding, depthwise, transfer, split, *m, peak, mask, *rest)
+        for m in ((mean, covariance), spoilt)
+    ]
+    assert all(torch.isfinite(x).all() and torch.equal(x, y) for x, y in zip(*runs, strict=True))
+
+
 def test_other_layouts_and_dtypes_of_arguments() -> None:
     """Slices, transposed and expanded tensors and channels last give what the contiguous copy gives."""
     generator = torch.Generator().manual_seed(3)
