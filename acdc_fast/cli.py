@@ -110,7 +110,7 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--dtype", default="float32")
     group.add_argument("--threads", type=_positive)
-    group.add_argument("--stages", type=_positive, help="run only the first stages")
+    group.add_argument("--stages", type=_stages, help="run only the first stages; auto: as many as a face needs")
     group.add_argument("--resolution", type=_positive, help="side of the crops, unless told otherwise the weights' own")
 
 
@@ -119,6 +119,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+def _stages(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def _batch_size(text: str) -> int | str:

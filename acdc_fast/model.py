@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -43,18 +43,20 @@ class Model:
         device: str = "auto",
         dtype: str = "float32",
         threads: int | None = None,
-        stages: int | None = None,
+        stages: int | Literal["auto"] | None = None,
         resolution: int | None = None,
     ) -> None:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
         ``backend`` "auto", "native" (C++ on the CPU), "eager" (torch) or "gpu"; ``device`` "auto", "cpu", "cuda" or
-        "cuda:N"; ``stages`` runs only the first ones; ``resolution``: side of the crops that
+        "cuda:N"; ``stages`` runs only the first ones, "auto" ends each crop at the first stage whose maps are narrow
+        enough by the weights' card (the native engine then skips the rest); ``resolution``: side of the crops that
         `align` cuts, None for that which the weights were trained at (128 where their card does not say).
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = _weights(source)
-        self.stages = check_stages(stages, self.config.stages)
+        self.enough = _enough(self.weights) if stages == "auto" else 0.0
+        self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be a positive number, not {threads!r}")
         if resolution is None:
@@ -108,7 +110,9 @@ class Model:
                 (1, *crops.shape[1:])
             )
             return _mapped(self._run(one, all_stages, mask), lambda values: values[:0])
-        return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask)
+        if self.enough and all_stages:
+            raise InputError("a model with stages='auto' ends early and cannot give all stages: make one with stages=None")
+        return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough)
 
     @overload
     def align(self, image: list[ImageLike], boxes: Any = None) -> list[Faces]: ...
@@ -202,6 +206,21 @@ def _weights(source: Any) -> Weights:
     return Weights(config, check_arrays(config, state, "module"))
 
 
+def _enough(weights: Weights) -> float:
+    """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
+    told = weights.card.get("enough")
+    try:
+        value = float(told or "nan")
+    except ValueError:
+        value = float("nan")
+    if not value > 0:
+        raise InputError(
+            f"stages='auto' needs weights whose card says which spread is enough (theirs: {told!r}): "
+            "'acdc-fast evaluate WEIGHTS --enough OUT' finds and writes it; or give a number of stages"
+        )
+    return value
+
+
 def _torch_of(value: Any) -> Any:
     """The torch module where ``value`` is a tensor, else None; never imports torch."""
     torch = sys.modules.get("torch")
@@ -216,6 +235,7 @@ def _mapped(prediction: Prediction, change: Callable[[Any], Any]) -> Prediction:
         None if prediction.pose is None else change(prediction.pose),
         None if prediction.mask is None else change(prediction.mask),
         None if prediction.stages is None else tuple(_mapped(stage, change) for stage in prediction.stages),
+        None if prediction.depth is None else change(prediction.depth),
     )
 
 
@@ -227,6 +247,7 @@ def _only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
         prediction.pose,
         prediction.mask,
         None if prediction.stages is None else tuple(_only(stage, markups) for stage in prediction.stages),
+        prediction.depth,
     )
 
 

@@ -33,6 +33,7 @@ class Prediction:
     pose: Array | None  # (B, 3) yaw, pitch, roll in degrees; None for variant "ac"
     mask: Array | None  # (B, 1, H, W) Φ of eq. 4
     stages: tuple[Prediction, ...] | None = None  # one per stage, last one last; only where all_stages=True
+    depth: Array | None = None  # (B,) int, stages that each crop ran; only where it may end early
 
 
 @dataclass(frozen=True)

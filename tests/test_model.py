@@ -105,6 +105,35 @@ def test_first_stages(backend: str) -> None:
     compare(Model(network, backend=backend, stages=2)(crops), whole.stages[1])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_crop_ends_where_its_maps_are_narrow_enough(backend: str) -> None:
+    weights = small_weights()
+    crops = torch.rand(7, 1, 40, 40) * torch.linspace(0.1, 1, 7)[:, None, None, None]
+    whole = Model(weights, backend=backend)(crops, all_stages=True)
+    doubts = []
+    for stage in whole.stages:
+        moments = torch.cat(list(stage.covariance.values()), 1)
+        doubts.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
+    enough = float(doubts[0].sort().values[2:4].mean())  # three of the seven end after the first stage
+    auto = Model(replace(weights, card={"enough": repr(enough)}), backend=backend, stages="auto")
+    got = auto(crops)
+    ends = [next(s for s in range(3) if s == 2 or doubts[s][i] <= enough) for i in range(7)]
+    assert got.depth.tolist() == [s + 1 for s in ends] and len(set(ends)) > 1
+    for i, s in enumerate(ends):
+        for name, points in whole.stages[s].landmarks.items():
+            assert torch.equal(got.landmarks[name][i], points[i])
+        assert torch.equal(got.pose[i], whole.stages[s].pose[i])
+        assert torch.equal(got.mask[i], whole.stages[s].mask[i])
+    assert auto(crops.numpy()).depth.tolist() == got.depth.tolist()
+    assert auto(crops[:0]).depth.shape == (0,)
+    assert whole.depth is None
+    with pytest.raises(InputError, match="stages=None"):
+        auto(crops, all_stages=True)
+    for card in ({}, {"enough": "much"}, {"enough": "-1"}):
+        with pytest.raises(InputError, match="--enough"):
+            Model(replace(weights, card=card), backend=backend, stages="auto")
+
+
 def test_module_is_copied_and_left_alone() -> None:
     network = small_network().train()
     model = Model(network)

@@ -19,6 +19,7 @@ from acdc_fast.weights import bundled, load_weights
 from .batches import open_source
 from .calibration import calibrate
 from .data import REGISTRY, Database
+from .early_exit import write_enough
 from .figures import draw_excitations, draw_masks
 from .observations import observe_align, observe_crops
 from .report import report
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
     parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
+    parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
     parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
@@ -121,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
             draw_risk(seen, beside)
     if args.calibrate:
         calibrate(path, list(seen.values()), args.calibrate)
+    if args.enough:
+        write_enough(path, seen, args.enough)
     return 0
 
 

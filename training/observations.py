@@ -32,6 +32,7 @@ class Observations:
     poses: list[np.ndarray]  # one per stage: (N, 3) degrees; empty without a pose head
     spread: dict[str, np.ndarray]  # last stage: markup -> (N, L) crop units
     side: np.ndarray  # (N,) side of the crop in pixels
+    doubts: np.ndarray | None = None  # (stages, N) mean spread of all maps, crop units; of crops only
 
     @property
     def missed(self) -> np.ndarray:
@@ -67,6 +68,7 @@ def observe_crops(
         list(outcome.pose),
         outcome.spread,
         squares[:, 2],
+        outcome.doubts,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ class Outcome:
     pose: tuple[np.ndarray, ...]  # one per stage: (N, 3); empty without a pose head
     crops: Sequence[Crop]
     mask: np.ndarray  # (N', S, S) last Φ of the first few faces
+    doubts: np.ndarray  # (stages, N) mean spread of all maps after each stage, crop units
 
     def labels(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
         """(N', L, 2) labels and the indices (N',) of the faces that have this markup."""
@@ -72,7 +74,14 @@ def predict(
         tuple(joined([p.pose for p in ps if p.pose is not None]) for ps in of_stage) if network.config.has_pose else (),
         crops,
         joined([found[0].mask[:, 0]]) if found[0].mask is not None else np.zeros((0, resolution, resolution)),
+        np.stack([joined([_mean_spread(p) for p in ps]) for ps in of_stage]),
     )
+
+
+def _mean_spread(prediction: Prediction) -> torch.Tensor:
+    """(B,) mean over all maps of the root of the covariance's trace, crop units: what ``stages="auto"`` looks at."""
+    moments = torch.cat(list(prediction.covariance.values()), 1)
+    return cast(torch.Tensor, (moments[..., 0] + moments[..., 2]).sqrt().mean(1))
 
 
 def normaliser(markup: str, points: np.ndarray) -> np.ndarray:

@@ -27,8 +27,10 @@ class Engine(Protocol):
         ...
 
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True
-    ) -> Prediction: ...
+        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
+    ) -> Prediction:
+        """``enough`` > 0 ends a crop at the first stage whose maps have a mean spread (crop units) of at most it."""
+        ...
 
 
 def make_engine(

@@ -47,15 +47,19 @@ class EagerEngine:
 
     @torch.inference_mode()
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True
+        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
     ) -> Prediction:
-        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None."""
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
+        ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
+        """
         network = self._first(check_stages(stages, self.config.stages))
         tensors = isinstance(crops, torch.Tensor)
         check_crops(crops.shape, crops.is_floating_point() if tensors else crops.dtype.kind == "f")
         x = crops if tensors else torch.from_numpy(np.ascontiguousarray(crops))
         with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            prediction = network(x.to(self.device, self.dtype), all_stages=all_stages)
+            prediction = network(x.to(self.device, self.dtype), all_stages=all_stages or enough > 0)
+        if enough:
+            prediction = first_enough(prediction, enough)
         return _given(prediction, crops.device if tensors else None, mask)
 
     def _first(self, stages: int) -> ACDC:
@@ -93,4 +97,30 @@ def _given(prediction: Prediction, device: torch.device | None, mask: bool) -> P
         None if prediction.pose is None else give(prediction.pose),
         give(prediction.mask) if mask and prediction.mask is not None else None,
         prediction.stages and tuple(_given(stage, device, mask) for stage in prediction.stages),
+        prediction.depth if prediction.depth is None or device is not None else prediction.depth.cpu().numpy(),
+    )
+
+
+def first_enough(prediction: Prediction, enough: float) -> Prediction:
+    """Of each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
+    stages = prediction.stages
+    assert stages, "every stage must be there to choose from"
+    doubt = []
+    for stage in stages:
+        moments = torch.cat(list(stage.covariance.values()), 1).double()
+        doubt.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
+    done = torch.stack(doubt) <= enough
+    done[-1] = True
+    depth = done.int().argmax(0)  # the first of them
+
+    def chosen(values: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(values)[depth, torch.arange(len(depth), device=depth.device)]
+
+    first = stages[0]
+    return Prediction(
+        {name: chosen([s.landmarks[name] for s in stages]) for name in first.landmarks},
+        {name: chosen([s.covariance[name] for s in stages]) for name in first.covariance},
+        None if first.pose is None else chosen([s.pose for s in stages if s.pose is not None]),
+        None if first.mask is None else chosen([s.mask for s in stages if s.mask is not None]),
+        depth=depth.int() + 1,
     )

@@ -68,19 +68,25 @@ class NativeEngine:
         )
 
     def __call__(
-        self, crops: np.ndarray, stages: int | None = None, all_stages: bool = False, mask: bool = True
+        self,
+        crops: np.ndarray,
+        stages: int | None = None,
+        all_stages: bool = False,
+        mask: bool = True,
+        enough: float = 0.0,
     ) -> Prediction:
         """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
+        ``enough`` > 0: a crop ends after the first stage whose maps have a mean spread of at most it.
 
         Raises `InputError` for crops of another shape, and for NaN or infinity, naming the crop.
         """
         crops = np.asarray(crops)
         check_crops(crops.shape, crops.dtype.kind == "f")
         count = check_stages(stages, self.config.stages)
-        result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask)
+        result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask, enough)
         kept = tuple(self._prediction(result, i) for i in range(len(result["mean"])))
-        last = kept[-1]
-        return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if all_stages else None)
+        last, depth = kept[-1], result["depth"] if enough else None
+        return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if all_stages else None, depth)
 
     def _prediction(self, result: dict[str, Any], stage: int) -> Prediction:
         slices = self.config.slices

@@ -69,18 +69,21 @@ int64_t first_bad_crop(const float* crops, int64_t batch, int64_t area) {
   return -1;
 }
 
-py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask) {
+py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask, float enough) {
   require(crops.ndim() == 4 && crops.shape(1) == 1 && crops.shape(2) == crops.shape(3) && crops.shape(2) % 8 == 0 &&
               crops.shape(2) >= 32 && crops.shape(2) <= 4096,
           "crops must have shape (B, 1, S, S), S a multiple of 8 from 32");
   const EngineSpec& spec = engine.spec();
   require(stages >= 1 && stages <= spec.stages,
           "stages must lie between 1 and " + std::to_string(spec.stages) + ", not " + std::to_string(stages));
+  require(enough >= 0 && (enough == 0 || !all_stages), "enough must not be negative, and not be asked for with all stages");
   const py::ssize_t batch = crops.shape(0), side = crops.shape(2), kept = all_stages ? stages : 1;
   const py::ssize_t maps = spec.chain_maps + spec.solid_maps;
   Floats mean({kept, batch, maps, py::ssize_t{2}}), covariance({kept, batch, maps, py::ssize_t{3}});
   py::object pose = py::none(), masks = py::none();
-  EngineOutput out{mean.mutable_data(), covariance.mutable_data(), nullptr, nullptr, all_stages};
+  EngineOutput out{mean.mutable_data(), covariance.mutable_data(), nullptr, nullptr, all_stages, enough};
+  py::array_t<int> depth(batch);
+  out.depth = depth.mutable_data();
   if (spec.pose) {
     Floats array({kept, batch, py::ssize_t{3}});
     out.pose = array.mutable_data();
@@ -104,6 +107,7 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
   result["covariance"] = covariance;
   result["pose"] = pose;
   result["mask"] = masks;
+  result["depth"] = depth;
   return result;
 }
 
@@ -133,7 +137,8 @@ void bind_engine(py::module_& m) {
            py::kw_only(), py::arg("width"), py::arg("stages"), py::arg("stream_inputs"), py::arg("chain_maps"),
            py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
            py::arg("threads"), py::arg("isa") = "", py::arg("dtype") = "float32")
-      .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"))
+      .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"),
+           py::arg("enough") = 0.0f)
       .def("profile", &profile_engine, py::arg("crop"), "Seconds of each step: [(name, seconds)]; see engine.h.")
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)

@@ -337,6 +337,13 @@ void Engine::landmarks(Arena& arena, int threads, bool want_mask, float* mean, f
   }
 }
 
+// Mean over the maps of the root of the covariance's trace, crop units.
+static double mean_spread(const float* covariance, int64_t maps) {
+  double sum = 0;
+  for (int64_t l = 0; l < maps; ++l) sum += std::sqrt(static_cast<double>(covariance[3 * l]) + covariance[3 * l + 2]);
+  return sum / static_cast<double>(maps);
+}
+
 void Engine::head_pose(const float* mean, float* pose) const {
   const float* points = mean + 2 * spec_.chain_maps;
   for (int i = 0; i < 3; ++i) {
@@ -383,17 +390,21 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
   };
   parallel_for(arena.side / kRowsPerTask, threads, first_stem);
   for (int s = 0; s < stages; ++s) {
-    const bool last = s + 1 == stages;
+    bool last = s + 1 == stages;
     const int64_t at = (out.all_stages ? s * batch : 0) + index;  // unless all are kept, later stages write over earlier ones
     float *mean = out.mean + at * maps * 2, *pose = out.pose ? out.pose + at * 3 : nullptr;
     unet(arena, stages_[s], threads);
     if (arena.clock) arena.clock->step("extremes");
+    float* covariance = out.covariance + at * maps * 3;
+    landmarks(arena, threads, !last || out.mask, mean, covariance);
+    last = last || mean_spread(covariance, maps) <= out.enough;
     const bool keep_mask = out.mask && (last || out.all_stages);
-    landmarks(arena, threads, keep_mask || !last, mean, out.covariance + at * maps * 3);
     if (spec_.pose) head_pose(mean, pose);
     if (keep_mask) std::memcpy(out.mask + at * area, arena.mask(), area * sizeof(float));
     if (arena.clock) arena.clock->step("stem");
-    if (!last) fused_stem(arena, stages_[s + 1], crop, pose, threads);
+    if (out.depth) out.depth[index] = s + 1;
+    if (last) return;
+    fused_stem(arena, stages_[s + 1], crop, pose, threads);
   }
 }
 

@@ -45,6 +45,9 @@ struct EngineOutput {
   float* pose;        // [3] degrees / 90; null without a pose head
   float* mask;        // [side·side]; null where it is not wanted
   bool all_stages;    // false: only the last stage is written
+  // A crop ends after the first stage whose maps have a mean spread (crop units) of at most this; 0: it runs them all.
+  float enough = 0;
+  int* depth = nullptr;  // stages that the crop ran; null where it is not wanted
 };
 
 // Seconds that each step of one crop took: "0.encode1", …, "0.extremes", "0.moments", "1.stem"; those of a convolution are
