@@ -192,7 +192,8 @@ def _job(model: Model, source: str, column: str | None) -> dict[str, Any]:
     """What must be the same for a run to be taken up again."""
     return {
         "version": __version__, "source": str(Path(source).resolve()), "column": column,
-        "weights": _fingerprint(model.weights), "stages": model.stages, "enough": model.enough, "resolution": model.resolution,
+        "weights": _fingerprint(model.weights), "stages": model.stages, "enough": model.enough,
+        "resolution": model.resolution,
     }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ class Model:
             )
             return _mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
-            raise InputError("a model with stages='auto' ends early and cannot give all stages: make one with stages=None")
+            raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough)
 
     @overload
