@@ -17,6 +17,7 @@ import torch
 
 from acdc_fast import ACDC
 from acdc_fast.engines.native import NativeEngine
+from acdc_fast.errors import BackendUnavailable
 from acdc_fast.export import onnx_outputs
 
 # Eager, and what is compiled or exported from it, is plain torch, not our fused ops.
@@ -59,6 +60,15 @@ def ours(s: Subject) -> Call:
 def ours_avx2(s: Subject) -> Call:
     arrays = {name: tensor.numpy() for name, tensor in s.network.state_dict().items()}
     engine = NativeEngine(s.network.config, arrays, threads=s.threads, isa="avx2")
+    return lambda x: named(engine(x))
+
+
+def ours_bf16(s: Subject) -> Call:
+    arrays = {name: tensor.numpy() for name, tensor in s.network.state_dict().items()}
+    try:
+        engine = NativeEngine(s.network.config, arrays, threads=s.threads, dtype="bfloat16", isa="avx512bf16")
+    except BackendUnavailable as reason:
+        raise Unavailable(str(reason)) from reason
     return lambda x: named(engine(x))
 
 
@@ -157,6 +167,7 @@ def ncnn(s: Subject) -> Call:
 #: Table row → maker and the error allowed to its landmarks (crop units): float32's by contract; bfloat16 has 8 bits.
 CONTESTANTS: dict[str, tuple[Callable[[Subject], Call], float]] = {
     "ours (float32)": (ours, 2e-5),
+    "ours (bfloat16)": (ours_bf16, 2e-2),
     "ours, forced to AVX2": (ours_avx2, 2e-5),
     "eager": (eager, 2e-5),
     "eager, channels last": (eager_channels_last, 2e-5),
