@@ -49,7 +49,8 @@ class Model:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
         ``backend`` "auto", "native" (C++ on the CPU), "eager" (torch) or "gpu"; ``device`` "auto", "cpu", "cuda" or
-        "cuda:N"; ``stages`` runs only the first ones, "auto" ends each crop at the first stage whose maps are narrow
+        "cuda:N"; ``dtype`` "float32", "bfloat16" (natively on a CPU with AVX512-BF16, else by torch) or, on a GPU,
+        "float16"; ``stages`` runs only the first ones, "auto" ends each crop at the first stage whose maps are narrow
         enough by the weights' card (the native engine then skips the rest); ``resolution``: side of the crops that
         `align` cuts, None for that which the weights were trained at (128 where their card does not say).
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
