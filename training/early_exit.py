@@ -20,7 +20,7 @@ COST = 0.02
 
 
 def depths(doubts: np.ndarray, enough: float) -> np.ndarray:
-    """(stages, N) mean spreads → (N,) index of the stage that each face ends at."""
+    """(stages, N) mean spreads → (N,) index of the stage that each face ends at; the last for faces not found."""
     done = doubts <= enough
     done[-1] = True
     return np.asarray(done.argmax(0))
@@ -43,7 +43,6 @@ def trade(observed: Mapping[str, Observations], enough: float) -> tuple[float, f
     """Mean number of stages run, and the error over the whole cascade's (mean over databases and markups)."""
     run, ratios = [], []
     for seen in observed.values():
-        assert seen.doubts is not None
         ends = depths(seen.doubts, enough)
         run.append(ends.mean() + 1)
         for errors in errors_by_stage(seen):
@@ -56,12 +55,12 @@ def find_enough(observed: Mapping[str, Observations], cost: float = COST) -> flo
 
     Raises `InputError` where there is nothing to look at.
     """
-    if not observed or any(seen.doubts is None or not errors_by_stage(seen) for seen in observed.values()):
-        raise InputError("--enough needs labelled faces on crops: leave --detector out")
-    doubts = np.concatenate([seen.doubts[:-1].ravel() for seen in observed.values() if seen.doubts is not None])
+    if any(not errors_by_stage(seen) for seen in observed.values()):
+        raise InputError("--enough needs databases with labels of the network's markups")
+    doubts = np.concatenate([seen.doubts[:-1].ravel() for seen in observed.values()])
     if not len(doubts):
         raise InputError("--enough: a network of one stage cannot end early")
-    tried = np.quantile(doubts, np.linspace(0, 1, 201))
+    tried = np.nanquantile(doubts, np.linspace(0, 1, 201))
     kept = [float(value) for value in tried if trade(observed, value)[1] <= 1 + cost]
     return max(kept, default=float(tried[0]) * 0.999)
 

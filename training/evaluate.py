@@ -96,13 +96,13 @@ def run(args: argparse.Namespace) -> int:
     network.to(device)
     databases = open_all(args.databases, args.data_root, args.skip_broken)
     reports: dict[str, Any] = {}
-    seen, calibration = {}, load_weights(path).calibration
+    seen, loaded = {}, load_weights(path)
     for name, database in databases.items():
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit)
         else:
             seen[name] = observe_crops(network, database, resolution, device, args.limit)
-        reports[name] = report(seen[name], calibration)
+        reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
         print(
             json.dumps(

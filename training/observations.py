@@ -32,7 +32,7 @@ class Observations:
     poses: list[np.ndarray]  # one per stage: (N, 3) degrees; empty without a pose head
     spread: dict[str, np.ndarray]  # last stage: markup -> (N, L) crop units
     side: np.ndarray  # (N,) side of the crop in pixels
-    doubts: np.ndarray | None = None  # (stages, N) mean spread of all maps, crop units; of crops only
+    doubts: np.ndarray  # (stages, N) mean spread of all maps, crop units
 
     @property
     def missed(self) -> np.ndarray:
@@ -87,7 +87,7 @@ def observe_align(
     points = [{m: np.full((count, whole.config.points[m], 2), np.nan) for m in whole.markups} for _ in stages]
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
-    side = np.full(count, np.nan)
+    side, doubts = np.full(count, np.nan), np.full((len(stages), count), np.nan)
     for n, (index, annotation) in enumerate(
         zip(tqdm(indices, desc=database.name, leave=False), annotations, strict=True)
     ):
@@ -101,11 +101,12 @@ def observe_align(
         for s, face in enumerate(found):
             for markup in whole.markups:
                 points[s][markup][n] = face.landmarks[markup][0]
+            doubts[s, n] = np.concatenate([face.spread[m][0] for m in whole.markups]).mean() / side[n]
             if face.pose is not None:
                 poses[s][n] = face.pose.yaw[0], face.pose.pitch[0], face.pose.roll[0]
         for markup in whole.markups:
             spread[markup][n] = faces.spread[markup][k] / side[n]
-    return Observations(annotations, points, poses, spread, side)
+    return Observations(annotations, points, poses, spread, side, doubts)
 
 
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:

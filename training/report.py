@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import metrics
+from .early_exit import depths
 from .observations import Observations
 from .uncertainty import doubt
 from .validation import normaliser
@@ -18,10 +19,11 @@ Calibration = Mapping[str, tuple[float, float]]
 PROFILES, FRONTAL = (1, 5), 3
 
 
-def report(seen: Observations, calibration: Calibration | None = None) -> dict[str, Any]:
+def report(seen: Observations, calibration: Calibration | None = None, enough: float = 0.0) -> dict[str, Any]:
     """Errors in %, angles in degrees. A miss counts as error 100 %; poses of missed faces are left out.
 
-    ``calibration`` is that of the weights, for the calibration error of their confidence.
+    ``calibration`` is that of the weights, for the calibration error of their confidence; ``enough`` the mean spread
+    at which ``stages="auto"`` ends (0: not asked).
     """
     values: dict[str, Any] = {"faces": len(seen.annotations), "missed": int(seen.missed.sum()), "markups": {}}
     for markup in seen.points[-1]:
@@ -35,6 +37,23 @@ def report(seen: Observations, calibration: Calibration | None = None) -> dict[s
         values["pose"] = _of_pose(seen, target, known)
     if "pose" in seen.annotations[0].attributes and "2d5" in values["markups"]:
         values["classes"] = _by_class(seen)
+    if enough:
+        values["auto"] = _ended_early(seen, enough)
+    return values
+
+
+def _ended_early(seen: Observations, enough: float) -> dict[str, Any]:
+    """What ``stages="auto"`` gives: mean number of stages run, and the errors as `_of_markup` has them."""
+    ends, faces = depths(seen.doubts, enough), np.arange(len(seen.annotations))
+    values: dict[str, Any] = {"stages": float(ends.mean() + 1), "nme": {}, "nme_offset_removed": {}}
+    for markup in seen.points[-1]:
+        target, known = seen.labelled(markup)
+        if len(known):
+            points = np.stack([p[markup] for p in seen.points])[ends, faces][known]
+            values["nme"][markup] = 100 * float(metrics.nme(points, target, normaliser(markup, target)).mean())
+            if not markup.startswith("3d"):
+                fair = metrics.offset_removed_nme(points, target)
+                values["nme_offset_removed"][markup] = 100 * float(fair.mean())
     return values
 
 

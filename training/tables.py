@@ -81,6 +81,11 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
     if rows:
         stages = [f"stage {i + 1}" for i in range(len(next(iter(values["markups"].values()))["nme"]))]
         found.append(table(told, [*stages, "median", "AUC@0.1", "FR@0.1"], rows))
+    if "auto" in values:
+        auto = values["auto"]
+        errors = {m: [v, auto["nme_offset_removed"].get(m)] for m, v in auto["nme"].items()}
+        title = f"{name}: stages='auto' runs {auto['stages']:.2f} stages a face"
+        found.append(table(title, ["NME %", "offset removed"], errors))
     doubts = doubt_rows({markup: m["doubt"] for markup, m in values["markups"].items()})
     if doubts:
         found.append(table(f"{name}: what the spread says of the error", DOUBT_HEADS, doubts))

@@ -13,13 +13,14 @@ from acdc_fast.errors import InputError
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.early_exit import depths, find_enough, trade, write_enough
 from acdc_fast.training.observations import Observations
+from acdc_fast.training.report import report
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 FACES = 10
 TARGET = np.array([[0, 0], [10, 0], [5, 5], [1, 9], [9, 9]], np.float64)
 
 
-def observations(errors: np.ndarray, doubts: np.ndarray | None) -> Observations:
+def observations(errors: np.ndarray, doubts: np.ndarray) -> Observations:
     """(stages, N) errors in eye distances → what the stages said."""
     annotations = [Annotation(source="made", name=str(i), landmarks={"2d5": TARGET}) for i in range(errors.shape[1])]
     points = [{"2d5": TARGET + np.stack([10 * e, 0 * e], 1)[:, None]} for e in errors]
@@ -43,6 +44,10 @@ def test_the_largest_spread_within_the_cost() -> None:
     assert 0.10 <= enough < 0.20
     assert trade(seen, enough) == pytest.approx((1.5, 1.0))
     assert find_enough(seen, 10.0) == pytest.approx(0.20)
+    values = report(seen["made"], enough=enough)
+    assert values["auto"]["stages"] == pytest.approx(1.5)
+    assert values["auto"]["nme"]["2d5"] == pytest.approx(5.0)
+    assert "auto" not in report(seen["made"])
     assert trade(seen, 0.20) == pytest.approx((1.0, 2.0))
 
 
@@ -53,8 +58,11 @@ def test_nothing_is_enough_where_every_early_end_costs() -> None:
 
 
 def test_what_cannot_be_asked() -> None:
-    with pytest.raises(InputError, match="--detector"):
-        find_enough({"made": observations(np.ones((2, FACES)), None)})
+    bare = observations(np.ones((2, FACES)), np.ones((2, FACES)))
+    for i in range(FACES):
+        bare.annotations[i] = Annotation(source="made", name=str(i), landmarks={"3d68": np.zeros((68, 2))})
+    with pytest.raises(InputError, match="labels"):
+        find_enough({"made": bare})
     with pytest.raises(InputError, match="one stage"):
         find_enough({"made": observations(np.ones((1, FACES)), np.ones((1, FACES)))})
 

@@ -29,7 +29,8 @@ def observations() -> Observations:
         points[3], pose[3] = np.nan, np.nan
         stages.append({"2d5": points})
         poses.append(pose)
-    return Observations(annotations, stages, poses, {"2d5": np.full((4, 5), 0.02)}, np.array([40.0, 40, 40, np.nan]))
+    side = np.array([40.0, 40, 40, np.nan])
+    return Observations(annotations, stages, poses, {"2d5": np.full((4, 5), 0.02)}, side, np.full((2, 4), 0.02))
 
 
 def test_report_by_hand() -> None:
