@@ -14,6 +14,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks of bench/")
     parser.addoption("--bench-out", default="runs/bench", help="folder for their tables and plots")
     parser.addoption("--bench-without", default="", help="contestants to leave out: parts of names, comma between")
+    parser.addoption("--data-root", default="", help="folder of the databases, for what needs real faces")
+    parser.addoption("--frontier", nargs="*", default=[], help="outputs of 'acdc-fast evaluate --json'")
     parser.addoption("--bench-rounds", type=int, default=0, help="interleaved rounds; 0: chosen by width and batch")
 
 
