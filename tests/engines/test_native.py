@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -44,7 +46,8 @@ def rms(difference: np.ndarray) -> float:
 
 
 def eager(network: ACDC, x: np.ndarray, dtype: torch.dtype = torch.float64) -> tuple[Prediction, ...]:
-    with torch.no_grad():
+    """Plain torch, not our fused ops, which serve float32."""
+    with torch.no_grad(), patch.dict(os.environ, ACDC_BACKEND="reference"):
         return copy.deepcopy(network).to(dtype)(torch.from_numpy(x).to(dtype), all_stages=True).stages
 
 
