@@ -46,7 +46,7 @@ def cases(
     *_, high, low = geometry_transfer.statistics(embedding, layers, places=False)
     mask = cascade_transition.mask_of(embedding, layers, high, low)
     logits = reference.geometry_logits(embedding, depthwise.to(dtype), transfer.to(dtype), split).contiguous()
-    stem, flags = weight.t().contiguous(), [True] * maps
+    stem, flags = weight.t().to(dtype).contiguous(), [True] * maps
     half = [t.to(dtype) for t in (image, embedding, mask, excitation, weight, bias)]
     layers_half = (depthwise.to(dtype), transfer.to(dtype))
 

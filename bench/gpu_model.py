@@ -63,13 +63,15 @@ class Work:
         return faces * times[bound], bound
 
 
-def works(width: int = 64, side: int = 128, maps: int = 239, size: int = 2, rows: int = 32) -> dict[str, Work]:
-    """By kernel. ``size``: bytes of a stored number; ``rows`` of a one-pass kernel's program (32 from batch 64 on)."""
+def works(
+    width: int = 64, side: int = 128, maps: int = 239, size: int = 2, tile: tuple[int, int] = (32, 64)
+) -> dict[str, Work]:
+    """By kernel. ``size``: bytes of a stored number; ``tile``: rows and columns of a one-pass kernel's program."""
     p, k = side * side, 3 * width // 4
     h, g, plane = width * p * size, maps * p * size, 4 * p  # embedding, logits, a float32 plane
-    strips = -(-side // rows)
-    halo = 1 + 2 * (strips - 1) / side  # rows read twice at inner borders
-    layers, stem, stats = maps * width * size + 2 * 9 * width * 4, (2 + 2 * width) * width * 4, 8 * maps * 4
+    down, across = (-(-side // n) for n in tile)
+    tiles, halo = down * across, (1 + 2 * (down - 1) / side) * (1 + 2 * (across - 1) / side)  # inner borders twice
+    layers, stem, stats = maps * k * size + 2 * 9 * k * 4, (2 + 2 * width) * width * size, 8 * maps * 4
     padded, n = -(-maps // 64) * 64, maps * p
     dw = 2 * 2 * 9 * width * p  # both streams' depthwise convolutions
     strip = 1 + 2 * (side / 8 - 1) / side  # halo of the gradients' strips of 8 rows
@@ -84,10 +86,11 @@ def works(width: int = 64, side: int = 128, maps: int = 239, size: int = 2, rows
         "dual_fusion_conv1x1": Work(h + 2 * plane, h, 4 * width * width * p, 6 * width * p),
         "dual_fusion_conv1x1, backward": Work(2 * h + 2 * plane, h + 2 * plane, 8 * width * width * p, 12 * width * p),
         "geometry_transfer, statistics": Work(
-            halo * h + strips * (layers + stats), strips * stats, 4 * 256 * width * p, dw + 12 * n, 256 * p
+            halo * h + tiles * (layers + stats), tiles * stats, 4 * 256 * width * p, dw + 12 * n, 256 * p
         ),
         "cascade_transition": Work(
-            halo * h + strips * (layers + stem) + plane, h, (padded + 64) * 2 * width * p + 4 * width * width * p,
+            halo * h + tiles * (layers + stem + 8 * maps) + p * size, h,
+            (padded + 64) * 2 * width * p + 4 * width * width * p,
             dw + 4 * n, padded * p,
         ),
         "geometry_transfer, backward": Work(  # per stream: gradient of its convolution, of its layers (2½ blocks), of H
@@ -141,7 +144,7 @@ COMPILED = {
     "dual_fusion_conv1x1, backward": "dual_fusion_conv1x1.gradient_kernel.last",
     "geometry_transfer, statistics": "geometry_transfer.statistics_kernel.last",
     "cascade_transition": "cascade_transition.transition_kernel.STEM.last",
-    "geometry_transfer, backward": "geometry_transfer.stream_gradient_kernel.last",
+    "geometry_transfer, backward": "geometry_transfer_backward.stream_gradient_kernel.last",
 }
 
 

@@ -22,7 +22,7 @@ from gpu_cases import Case, cases
 
 from acdc_fast.config import ACDCConfig
 from acdc_fast.engines.gpu import GPUEngine
-from acdc_fast.kernels import configs, launch
+from acdc_fast.kernels import configs, launch, tiles
 from acdc_fast.network import ACDC
 
 BATCHES = (1, 8, 32)
@@ -91,8 +91,9 @@ def test_kernels(batch: int, lines: list[str], bandwidth: float) -> None:
     if batch == BATCHES[0]:
         lines.append("| kernel | batch | µs | share of copy bandwidth | eager µs | torch.compile µs |")
         lines.append("| --- | --- | --- | --- | --- | --- |")
-    rows = launch.strip_rows(128, batch, torch.device("cuda", torch.cuda.current_device()))
-    model = works(rows=rows)
+    device = torch.device("cuda", torch.cuda.current_device())
+    block = configs.of("cascade_transition", launch.family(device), torch.float16).pixels
+    model = works(tile=tiles.tile(128, 128, batch, launch.processors(device), block))
     for case in cases(batch, torch.float16, "cuda"):
         ours, eager = seconds(case.ours), seconds(case.reference)
         fused = seconds(torch.compile(case.reference, mode="max-autotune-no-cudagraphs"))
@@ -142,7 +143,7 @@ def test_configurations(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     lines += ["", f"| kernel ({family}) | configuration | µs |", "| --- | --- | --- |"]
     for case in cases(8, torch.float16, "cuda"):
         kernel = case.kernel
-        for candidate in configs.CANDIDATES.get(kernel, ()):
+        for candidate in configs.candidates(kernel, family, torch.float16):
             monkeypatch.setitem(configs.TABLE[family][0], kernel, candidate)
             lines.append(f"| {case.name} | {candidate} | {1e6 * seconds(case.ours):.1f} |")
     assert lines

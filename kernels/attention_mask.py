@@ -42,7 +42,7 @@ def mask_kernel(
     i_p, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)
     m_p = o_p < H * W
-    p_pixel = logits + i_b * s_b + (o_p // W).to(tl.int64) * s_h + (o_p % W) * s_w  # [BP]
+    p_pixel = logits + i_b * s_b + (o_p // W).to(tl.int64) * s_h + (o_p % W).to(tl.int64) * s_w  # [BP]
     b_mask, b_winner = tl.zeros([BP], tl.float32), tl.full([BP], -1, tl.int32)
     for i_l in range(0, L, BL):
         o_l = i_l + tl.arange(0, BL)

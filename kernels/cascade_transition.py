@@ -14,20 +14,21 @@ from torch import Tensor
 from ..ops.allocate import empty, empty_image
 from .attention_mask import level_scale, strongest
 from .dual_fusion_conv1x1 import TYPES, excited, stem
-from .geometry_transfer import Layers, logits_of, streams, transfer_rows
-from .launch import cdiv, config, dot_dtype, on, power, precision, strip_rows
+from .geometry_logits import Layers, logits_of, place_of, streams, transfer_rows
+from .launch import cdiv, config, dot_dtype, near, on, power, precision, tile_of
 
 
 @triton.jit
 def transition_kernel(
     embedding, depthwise, transfer, high, low, image, excitation, weight, bias, mask, winner, out,
-    C, OC, H, W, rows, s_b, s_c, s_h, s_w, i_sb, i_sh, i_sw, t_b, t_c, t_h, t_w,
-    L: tl.constexpr, SPLIT: tl.constexpr, MASK: tl.constexpr, WINNER: tl.constexpr, STEM: tl.constexpr,
+    C, OC, H, W, rows, columns, s_b, s_c, s_h, s_w, i_sb, i_sh, i_sw, t_b, t_c, t_h, t_w,
+    L: tl.constexpr, K: tl.constexpr, SPLIT: tl.constexpr, MASK: tl.constexpr, WINNER: tl.constexpr, STEM: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
     BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr, BO: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, face)."""
-    i_s, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)  # 64-bit rows and offsets
+    """Program (tile, face)."""
+    i_b = tl.program_id(1).to(tl.int64)
+    y0, x0 = place_of(tl.program_id(0), W, rows, columns)
     o_c, o_o = tl.arange(0, BC), tl.arange(0, BO)
     m_c, m_o = o_c < C, o_o < OC
     p_face = embedding + i_b * s_b
@@ -35,20 +36,20 @@ def transition_kernel(
         p_f = excitation + i_b * (2 + 2 * C)
         b_w = excited(weight, p_f, 2 + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)  # [BC, BO]
         b_wm = excited(weight, p_f, 2 + C + o_c, m_c, o_o, OC, embedding.dtype.element_ty, DOT)  # [BC, BO]
-        b_wi = tl.load(weight + o_o, mask=m_o, other=0) * tl.load(p_f)  # [BO], as both below
-        b_wim = tl.load(weight + OC + o_o, mask=m_o, other=0) * tl.load(p_f + 1)
+        b_wi = tl.load(weight + o_o, mask=m_o, other=0).to(tl.float32) * tl.load(p_f)  # [BO], as both below
+        b_wim = tl.load(weight + OC + o_o, mask=m_o, other=0).to(tl.float32) * tl.load(p_f + 1)
         b_bias = tl.load(bias + o_o, mask=m_o, other=0)
-    for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
-        for i_x in tl.range(0, W, BW, disable_licm=True):
+    for i_y in range(y0, tl.minimum(y0 + rows, H)):
+        for i_x in tl.range(x0, tl.minimum(x0 + columns, W), BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             m_x = o_x < W
             b_u, b_v = streams(
-                p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, SPLIT > 0, SPLIT < L, DOT, BW, BC
+                p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, K, SPLIT > 0, SPLIT < L, DOT, BW, BC
             )
             b_mask, b_winner = tl.zeros([BW], tl.float32), tl.full([BW], -1, tl.int32)
             for i_l in tl.range(0, L, BL, disable_licm=True):
                 o_l = i_l + tl.arange(0, BL)
-                b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, SPLIT)
+                b_t, b_s = transfer_rows(transfer, o_l, o_c, L, C, K, SPLIT)
                 b_g = logits_of(b_t, b_s, b_u, b_v, i_l, SPLIT, L, PRECISION)  # [BL, BW]
                 b_high, b_gain, b_shift = level_scale(high, low, i_b * L + o_l, o_l < L)
                 b_mask, b_winner = strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, WINNER)
@@ -58,7 +59,7 @@ def transition_kernel(
             if WINNER:
                 tl.store(winner + o_p, b_winner, mask=m_x)
             if STEM:
-                b_image = tl.load(image + i_b * i_sb + i_y * i_sh + o_x * i_sw, mask=m_x, other=0)  # [BW]
+                b_image = tl.load(image + i_b * i_sb + i_y * i_sh + o_x.to(tl.int64) * i_sw, mask=m_x, other=0)  # [BW]
                 p_h = p_face + i_y * s_h + o_x[:, None] * s_w + o_c.to(tl.int64)[None, :] * s_c
                 b_h = tl.load(p_h, mask=m_x[:, None] & m_c[None, :], other=0).to(DOT)  # [BW, BC]
                 b_image = b_image.to(tl.float32)
@@ -71,19 +72,23 @@ def _launch(
     embedding: Tensor, layers: Layers, high: Tensor, low: Tensor, mask: Tensor | None, winner: Tensor | None,
     image: Tensor | None, excitation: Tensor | None, weight: Tensor | None, bias: Tensor | None, out: Tensor | None,
 ) -> None:  # fmt: skip
+    embedding = near(embedding)
     (b, c, h, w), maps = embedding.shape, layers.transfer.shape[0]
-    cfg, rows = config("cascade_transition", embedding), strip_rows(h, b, embedding.device)
+    cfg = config("cascade_transition", embedding)
+    bw = min(cfg.pixels, power(w))
+    rows, columns = tile_of(embedding, bw)
     o = 1 if weight is None else weight.shape[1]
     place = (0, 0, 0) if image is None else (image.stride(0), *image.stride()[2:])
     absent = high  # any pointer: the kernel's flags keep it from being read
     given = (absent if t is None else t for t in (image, excitation, weight, bias, mask, winner, out))
     with on(embedding):
-        transition_kernel[cdiv(h, rows), b](
-            embedding, layers.depthwise, layers.transfer, high, low, *given, c, o, h, w, rows,
+        transition_kernel[cdiv(h, rows) * cdiv(w, columns), b](
+            embedding, layers.depthwise, layers.transfer, high, low, *given, c, o, h, w, rows, columns,
             *embedding.stride(), *place, *(out.stride() if out is not None else (0, 0, 0, 0)),
-            L=maps, SPLIT=layers.split, MASK=mask is not None, WINNER=winner is not None, STEM=out is not None,
+            L=maps, K=layers.transfer.shape[1], SPLIT=layers.split,
+            MASK=mask is not None, WINNER=winner is not None, STEM=out is not None,
             DOT=TYPES[dot_dtype(embedding)], PRECISION=precision(embedding),
-            BL=min(cfg.maps, power(maps)), BW=min(cfg.pixels, power(w)), BC=power(c), BO=power(o),
+            BL=min(cfg.maps, power(maps)), BW=bw, BC=power(c), BO=power(o),
             num_warps=cfg.warps, num_stages=cfg.stages,
         )  # fmt: skip
 
@@ -100,7 +105,10 @@ def transition(
     embedding: Tensor, layers: Layers, high: Tensor, low: Tensor,
     image: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor, mask: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """The next stem's output (B, O, H, W) and, where asked for, the mask (B, 1, H, W); weight is (2 + 2C, O)."""
+    """The next stem's output (B, O, H, W) and, where asked for, the mask (B, 1, H, W).
+
+    weight (2 + 2C, O) is best in the embedding's type, for every program reads it.
+    """
     b, _, h, w = embedding.shape
     out = empty_image(embedding, weight.shape[1])
     stored = empty((b, 1, h, w), embedding) if mask else None

@@ -47,7 +47,7 @@ AMD = {
 TABLE = {
     "sm_80": (HALF | {"cascade_transition": Config(pixels=64, warps=8)}, FLOAT32),
     "sm_90": (HALF, FLOAT32),
-    "sm_100": (HALF, FLOAT32),
+    "sm_100": (HALF, FLOAT32 | {"geometry_transfer": Config(pixels=16, maps=64, warps=8)}),
     "gfx942": (
         HALF | AMD,
         FLOAT32 | AMD | {
@@ -58,7 +58,8 @@ TABLE = {
     ),
 }  # fmt: skip
 
-#: What else compiles without spilling and may be faster where it runs.
+#: What else may be faster in half precision where it runs: a benchmark on a GPU times them, tests compile each for
+#: every family. float32 has none.
 CANDIDATES = {
     "spatial_softmax": (Config(512), Config(1024), Config(2048, warps=8)),
     "attention_mask": (Config(128, 8), Config(256, 8, stages=3), Config(256, 16), Config(512, 8, stages=3)),
@@ -67,8 +68,20 @@ CANDIDATES = {
     "geometry_transfer": (Config(32, 256, warps=8), Config(32, 128, warps=8), Config(16, 256, warps=8)),
     "cascade_transition": (Config(32), Config(32, warps=8), Config(64, warps=8)),
 }
+#: Of these what spills registers, by family and kernel.
+UNFIT = {
+    ("sm_80", "cascade_transition", Config(32)),
+    ("sm_80", "geometry_transfer", Config(32, 128, warps=8)),
+}
 
 
 def of(kernel: str, family: str, dtype: torch.dtype) -> Config:
     half, single = TABLE[family]
     return (single if dtype == torch.float32 else half)[kernel]
+
+
+def candidates(kernel: str, family: str, dtype: torch.dtype) -> list[Config]:
+    """What is worth timing for this kernel, without what does not fit."""
+    if dtype == torch.float32:
+        return []
+    return [c for c in CANDIDATES.get(kernel, ()) if (family, kernel, c) not in UNFIT]

@@ -19,7 +19,7 @@ def fuse_kernel(
     i_p, i_c, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)
     o_c = i_c * BC + tl.arange(0, BC)
-    o_y, o_x = (o_p // W).to(tl.int64), o_p % W
+    o_y, o_x = (o_p // W).to(tl.int64), (o_p % W).to(tl.int64)
     m_p = o_p < H * W
     o_c64 = o_c.to(tl.int64)[:, None]
     m_cp = (o_c < C)[:, None] & m_p[None, :]
@@ -47,7 +47,7 @@ def gradient_kernel(
     """Program (pixel block, face): all channels, so that the mask's gradient is summed in one place."""
     i_p, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)
-    o_y, o_x = (o_p // W).to(tl.int64), o_p % W
+    o_y, o_x = (o_p // W).to(tl.int64), (o_p % W).to(tl.int64)
     m_p = o_p < H * W
     F = 2 + 2 * C
     p_f = excitation + i_b * F

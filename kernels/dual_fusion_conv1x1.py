@@ -22,7 +22,8 @@ TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: t
 def excited(weight, excitation, o_f, m_f, o_o, OC, STORAGE: tl.constexpr, DOT: tl.constexpr):
     """Rows o_f of the stem's weight (2 + 2C, O), each times its excitation: [BC, BO]."""
     b_w = tl.load(weight + o_f[:, None] * OC + o_o[None, :], mask=m_f[:, None] & (o_o < OC)[None, :], other=0)
-    return (b_w * tl.load(excitation + o_f, mask=m_f, other=0)[:, None]).to(STORAGE).to(DOT)
+    b_f = tl.load(excitation + o_f, mask=m_f, other=0)[:, None]
+    return (b_w.to(tl.float32) * b_f).to(STORAGE).to(DOT)
 
 
 @triton.jit
@@ -52,7 +53,7 @@ def stem_kernel(
     end = tl.minimum((i_s + 1) * span, H * W)
     for i_p in range(i_s * span, end, BP):
         o_p = i_p + tl.arange(0, BP)
-        o_y, o_x = (o_p // W).to(tl.int64), o_p % W
+        o_y, o_x = (o_p // W).to(tl.int64), (o_p % W).to(tl.int64)
         m_p = o_p < end
         b_image = tl.load(image + i_b * H * W + o_p, mask=m_p, other=0)  # [BP], as below
         b_mask = tl.load(mask + i_b * H * W + o_p, mask=m_p, other=0)
@@ -87,7 +88,7 @@ def gradient_kernel(
     end = tl.minimum((i_s + 1) * span, H * W)
     for i_p in range(i_s * span, end, BP):
         o_p = i_p + tl.arange(0, BP)
-        o_y, o_x = (o_p // W).to(tl.int64), o_p % W
+        o_y, o_x = (o_p // W).to(tl.int64), (o_p % W).to(tl.int64)
         m_p = o_p < end
         m_cp = m_p[:, None] & m_c[None, :]
         b_image = tl.load(image + i_b * H * W + o_p, mask=m_p, other=0)  # [BP], as below

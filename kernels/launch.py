@@ -8,16 +8,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from . import configs, interpreted
+from . import configs, interpreted, tiles
+from .tiles import cdiv as cdiv
 
 
 def power(n: int, least: int = 16) -> int:
     """Smallest power of two that holds n; 16 is the least side of a tl.dot."""
     return max(least, 1 << (n - 1).bit_length())
-
-
-def cdiv(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 def on(x: Tensor) -> AbstractContextManager[object]:
@@ -55,7 +52,19 @@ def precision(x: Tensor) -> str:
     return "ieee" if family(x.device) == "gfx942" or interpreted() else "tf32x3"
 
 
-def strip_rows(height: int, batch: int, device: torch.device, most: int = 32) -> int:
-    """Rows of a program: as many as leave each processor a program or two, for each reads halos and weights."""
+def near(embedding: Tensor) -> Tensor:
+    """``embedding``, or a copy where a row of it spans 2³¹ elements: the geometry kernels, which have no registers to
+    spare, count the offset within a row in 32 bits; all other offsets are 64-bit."""
+    return embedding if embedding.shape[3] * embedding.stride(3) < 2**31 else embedding.contiguous()
+
+
+def tile_of(embedding: Tensor, block: int) -> tuple[int, int]:
+    """Rows and columns of a one-pass program's tile of this embedding; ``block``: columns of one step."""
+    b, _, h, w = embedding.shape
+    return tiles.tile(h, w, b, processors(embedding.device), block)
+
+
+def strip_rows(height: int, batch: int, device: torch.device) -> int:
+    """Rows of a gradient program, 8 at most: as many as leave each processor a program or two."""
     programs = cdiv(4 * processors(device) // 3, batch) if device.type == "cuda" else 1
-    return max(2, min(most, cdiv(height, programs)))
+    return max(2, min(8, cdiv(height, programs)))

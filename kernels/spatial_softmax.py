@@ -40,7 +40,7 @@ def statistics_kernel(
         o_p = i_p + tl.arange(0, BP)
         o_y, o_x = o_p // W, o_p % W
         m_p = m_l[:, None] & (o_p < end)[None, :]
-        p_g = p_map + (o_y.to(tl.int64) * s_h + o_x * s_w)[None, :]
+        p_g = p_map + (o_y.to(tl.int64) * s_h + o_x.to(tl.int64) * s_w)[None, :]
         b_g = tl.load(p_g, mask=m_p, other=0).to(tl.float32)  # [BL, BP]
         m_rise = m_p & (b_g > b_high)
         m_fall = m_p & (b_g < b_low)
@@ -93,8 +93,11 @@ def finish_kernel(
         h = tl.load(p_sum, mask=m_l, other=0)  # [BL], as all below
         n = tl.load(p_sum + L, mask=m_l, other=0)
         if PLACES:
-            b_top = tl.where(h > b_high, tl.load(places + o_part * 2 + o_l, mask=m_l, other=0), b_top)
-            b_bottom = tl.where(n < b_low, tl.load(places + o_part * 2 + L + o_l, mask=m_l, other=0), b_bottom)
+            i_top = tl.load(places + o_part * 2 + o_l, mask=m_l, other=0)
+            i_bottom = tl.load(places + o_part * 2 + L + o_l, mask=m_l, other=0)
+            # of equals the first in row-major order, which parts, being tiles, do not come in
+            b_top = tl.where((h > b_high) | ((h == b_high) & (i_top < b_top)), i_top, b_top)
+            b_bottom = tl.where((n < b_low) | ((n == b_low) & (i_bottom < b_bottom)), i_bottom, b_bottom)
         top = tl.maximum(b_high, h)
         if MOMENTS:
             old, new = tl.exp(b_high - top), tl.exp(h - top)
@@ -155,7 +158,8 @@ def gradient_kernel(
     o_y, o_x = o_p // W, o_p % W
     m_l = o_l < L
     m_p = m_l[:, None] & (o_p < H * W)[None, :]
-    p_g = logits + i_b * s_b + o_l.to(tl.int64)[:, None] * s_l + (o_y.to(tl.int64) * s_h + o_x * s_w)[None, :]
+    p_map = logits + i_b * s_b + o_l.to(tl.int64)[:, None] * s_l  # [BL, 1]
+    p_g = p_map + (o_y.to(tl.int64) * s_h + o_x.to(tl.int64) * s_w)[None, :]
     b_g = tl.load(p_g, mask=m_p, other=0).to(tl.float32)  # [BL, BP]
     b_dg = softmax_gradient(
         b_g, o_p, (o_x + 0.5) / W, (o_y + 0.5) / H, i_b * L + o_l, m_l,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from triton.runtime.jit import JITFunction
 from acdc_fast.kernels import (
     attention_mask,
     cascade_transition,
+    configs,
     dual_fusion,
     dual_fusion_conv1x1,
     geometry_transfer,
@@ -45,7 +47,7 @@ B, C, L, SPLIT, SIDE, K = 8, 64, 239, 171, 128, 48
 BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
 
 Launch = tuple[str, JITFunction, dict, dict]
-Job = tuple[str, str, bool, str]  # family, dtype, channels last, name
+Job = tuple[str, str, bool, str, int]  # family, dtype, channels last, name, number of the candidate (−1: configs.TABLE)
 
 
 def operations(dtype: torch.dtype, last: bool) -> None:
@@ -83,7 +85,7 @@ def operations(dtype: torch.dtype, last: bool) -> None:
     layers = geometry_transfer.pack(depthwise, transfer, SPLIT, embedding)
     geometry_transfer.statistics(embedding, layers, places=False)
     for mask in (False, True):
-        stem_weight = weight.t().contiguous()
+        stem_weight = weight.t().contiguous().to(dtype)
         cascade_transition.transition(embedding, layers, peak, peak, image(1), f, stem_weight, small(C), mask)
     cascade_transition.mask_of(embedding, layers, peak, peak)
 
@@ -160,6 +162,30 @@ def amd(asm: dict, shared: int) -> dict:
     }
 
 
+#: Kernels that a configuration of `configs.CANDIDATES` changes, channels last.
+TUNED = {
+    "spatial_softmax": "spatial_softmax.(statistics_kernel.MOMENTS|gradient_kernel)$",
+    "attention_mask": "attention_mask.mask_kernel",
+    "dual_fusion": r"dual_fusion\.",
+    "dual_fusion_conv1x1": "dual_fusion_conv1x1.stem_kernel",
+    "geometry_transfer": "geometry_transfer.statistics_kernel",
+    "cascade_transition": "cascade_transition.transition_kernel.(MASK.WINNER|STEM)",
+}
+
+
+@contextmanager
+def candidate(number: int, family: str, dtype: str) -> Iterator[str]:
+    """Meanwhile the candidate of this number is its kernel's configuration; gives the kernel's name."""
+    pairs = [(kernel, c) for kernel in TUNED for c in configs.candidates(kernel, family, DTYPES[dtype])]
+    kernel, config = pairs[number]
+    table = configs.TABLE[family][dtype == "fp32"]
+    before, table[kernel] = table[kernel], config
+    try:
+        yield kernel
+    finally:
+        table[kernel] = before
+
+
 def wanted() -> Iterator[Job]:
     """Everything once: layouts where a kernel's blocks depend on them, types where its storage does."""
     for family, dtype, last in product(TARGETS, DTYPES, (False, True)):
@@ -167,18 +193,33 @@ def wanted() -> Iterator[Job]:
             both_layouts = re.match(r"(spatial_softmax.(stat|grad)|attention_mask.(mask_k|grad)|dual_fusion\.)", name)
             any_type = re.search(r"finish_kernel|mask_sums", name)
             if (last or both_layouts) and (dtype == "fp16" or not any_type):
-                yield family, dtype, last, name
+                yield family, dtype, last, name, -1
+    for family, dtype in product(TARGETS, DTYPES):
+        for number in range(sum(len(configs.candidates(k, family, DTYPES[dtype])) for k in TUNED)):
+            with candidate(number, family, dtype) as kernel:
+                used = configs.of(kernel, family, DTYPES[dtype])
+                if used != SHIPPED[family, dtype, kernel]:  # compiled above
+                    for name, *_ in launches(family, DTYPES[dtype], True):
+                        if re.match(TUNED[kernel], name.removesuffix(".last")):
+                            yield family, dtype, True, name, number
+
+
+SHIPPED = {(f, d, k): configs.of(k, f, DTYPES[d]) for f in TARGETS for d in DTYPES for k in TUNED}
 
 
 def compile_one(job: Job) -> tuple[str, dict]:
-    family, dtype, last, name = job
-    for key, fn, given, options in launches(family, DTYPES[dtype], last):
-        if key == name:
-            compiled = triton.compile(source(fn, given), target=TARGETS[family], options=options)
-            read = nvidia if family.startswith("sm") else amd
-            facts = read(compiled.asm, compiled.metadata.shared)
-            return f"{name}/{dtype}/{family}", facts | {"warps": options.get("num_warps", 4)}
-    raise KeyError(name)
+    family, dtype, last, name, number = job
+    suffix = ""
+    with ExitStack() as stack:
+        if number >= 0:
+            c = configs.of(stack.enter_context(candidate(number, family, dtype)), family, DTYPES[dtype])
+            suffix = f"@{c.pixels},{c.maps},{c.warps},{c.stages}"
+        found = {key: rest for key, *rest in launches(family, DTYPES[dtype], last)}
+    fn, given, options = found[name]
+    compiled = triton.compile(source(fn, given), target=TARGETS[family], options=options)
+    read = nvidia if family.startswith("sm") else amd
+    facts = read(compiled.asm, compiled.metadata.shared)
+    return f"{name}{suffix}/{dtype}/{family}", facts | {"warps": options.get("num_warps", 4)}
 
 
 def main() -> None:
@@ -186,7 +227,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="regular expression on kernel/dtype/target")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    jobs = [j for j in wanted() if re.search(options.only, f"{j[3]}/{j[1]}/{j[0]}")]
+    jobs = [j for j in wanted() if re.search(options.only, f"{j[3]}{'@' * (j[4] >= 0)}/{j[1]}/{j[0]}")]
     with ProcessPoolExecutor(options.workers) as pool:
         results = {}
         for name, facts in pool.map(compile_one, jobs):

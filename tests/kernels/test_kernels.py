@@ -218,6 +218,29 @@ def test_geometry_transfer(case: str, kind: str) -> None:
     close([*saved[:4], *ours], [*truth, *expected], 2e-5)  # logits to 1e-6 of their size, then exponentials of them
 
 
+@pytest.mark.parametrize("tile", [(1, 16), (3, 32)])
+def test_tiles_join(tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces cut into tiles that do not divide them, with each map's extremes twice: the first in row-major order wins,
+    though its tile comes after the other's."""
+    for module in (geometry_transfer, cascade_transition):
+        monkeypatch.setattr(module, "tile_of", lambda embedding, block: (tile[0], max(block, tile[1])))
+    b, c, h, w, maps, split, k = 2, 5, 7, 70, 9, 4, 4
+    embedding, transfer = noise(b, c, h, w), noise(maps, k)
+    embedding[:, :, 0, 60], embedding[:, :, 1, 60], embedding[:, :, 2, 3] = 20.0, -20.0, -20.0
+    embedding[:, :, 2, 7] = 20.0
+    depthwise = torch.zeros(2, k, 3, 3, device=DEVICE)
+    depthwise[:, :, 1, 1] = 1  # the pixel itself, so that equal pixels have equal logits
+    saved = geometry_transfer.forward(embedding, depthwise, transfer.abs(), split, masked(maps))
+    assert (saved[6] == 60).all() and (saved[7] == w + 60).all()
+    embedding = layout(noise(b, c, h, w), "last")
+    depthwise = noise(2, k, 3, 3, scale=0.3)
+    with guarded(embedding, depthwise, transfer):
+        saved = geometry_transfer.forward(embedding, depthwise, transfer, split, masked(maps))
+    given = [t.double() for t in (embedding, depthwise, transfer)]
+    moments, truth = reference.geometry_transfer(*given, split, masked(maps))
+    close(saved[:4], [*moments, truth], 2e-5)
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_geometry_transfer_in_half_precision(dtype: torch.dtype) -> None:
     """Without the mask's gradient: which map wins a pixel is not continuous."""
@@ -277,3 +300,13 @@ def test_more_than_two_to_the_31_elements() -> None:
     ours = geometry_transfer.statistics(embedding, layers, places=False)
     moments, _ = reference.geometry_transfer(embedding.double(), depthwise.double(), transfer.double(), 3, [True] * 3)
     close(ours[:1], moments[:1], 1e-3)  # float16 products
+    logits = room.as_strided((1, 1, 2, 3), (6, 1, 3, 2**30))  # columns: strides of 31 bits, an offset of 32
+    logits.copy_(noise(1, 1, 2, 3))
+    close([spatial_softmax.forward(logits)[0]], [reference.spatial_softmax(logits.double()).mean], 2e-6)
+    close([attention_mask.forward(logits)[0]], [reference.attention_mask(logits.double())])
+    image, mask, f = noise(1, 1, 2, 3), noise(1, 1, 2, 3).abs(), noise(1, 4)
+    close([dual_fusion.forward(image, logits, mask, f)],
+          [reference.dual_fusion(*(t.double() for t in (image, logits, mask, f)))], 1e-3)  # fmt: skip
+    ours = geometry_transfer.forward(logits, depthwise[:, :1], transfer[:, :1], 3, [True] * 3)
+    given = [t.double() for t in (logits, depthwise[:, :1], transfer[:, :1])]
+    close(ours[:1], reference.geometry_transfer(*given, 3, [True] * 3)[0][:1], 1e-3)

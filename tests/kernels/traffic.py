@@ -27,8 +27,12 @@ class Traffic:
         on = np.broadcast_to(mask.data, pointers.data.shape).astype(bool)
         self.touched[way, self.program, size].append(np.unique(pointers.data[on]))
 
-    def bytes(self, way: str) -> int:
-        return sum(size * np.unique(np.concatenate(a)).size for (w, _, size), a in self.touched.items() if w == way)
+    def bytes(self, way: str, program: int) -> int:
+        return sum(
+            size * np.unique(np.concatenate(a)).size
+            for (w, p, size), a in self.touched.items()
+            if (w, p) == (way, program)
+        )
 
 
 @contextmanager
