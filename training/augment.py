@@ -71,6 +71,7 @@ class Augmentation:
     scale: float = 0.12  # σ of log(side)
     shift: float = 0.07  # σ of each coordinate of the centre, in sides
     mirror: float = 0.5
+    cut: float = 0.4  # the picture ends within the crop, as pictures cut close to a face do
     occluder: float = 0.35
     blur: float = 0.2
     low_resolution: float = 0.2
@@ -83,7 +84,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            limit = 1.0 if item.name in ("mirror", "occluder", "blur", "low_resolution", "noise", "jpeg") else np.inf
+            limit = 1.0 if item.name in ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg") else np.inf
             if not 0 <= value <= limit:
                 raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
 
@@ -153,7 +154,10 @@ def crop_face(
         mirrored = bool(rng.random() < how.mirror)
         if rng.random() < 0.5:  # the part outside the picture: continued, or one grey
             border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))
-    image = warp(sample.image, square, size, border, fill)
+    picture, corner = sample.image, np.zeros(2)
+    if rng is not None and how is not None and rng.random() < how.cut:
+        picture, corner = cut_close(picture, square, rng)
+    image = warp(picture, np.concatenate([square[:2] - corner, square[2:]]), size, border, fill)
     landmarks = {m: image_to_crop(p[None], square[None])[0] for m, p in sample.landmarks.items()}
     weights = {m: np.array(sample.weights.get(m, np.ones(len(p))), np.float32) for m, p in landmarks.items()}
     pose = None if sample.pose is None else turned_pose(sample.pose, -float(square[3]))
@@ -174,6 +178,16 @@ def crop_face(
         square,
         mirrored,
     )
+
+
+def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A part of the picture whose edges lie up to a fifth of the square's side inside the square, or a tenth outside it,
+    and the (2,) x, y of its corner."""
+    (x, y, side), (h, w) = square[:3], image.shape
+    left, top, right, bottom = (0.5 - rng.uniform(-0.1, 0.2, 4)) * side  # of the centre
+    x0, y0 = (int(np.clip(v, 0, n - 8)) for v, n in ((x - left, w), (y - top, h)))
+    x1, y1 = (int(np.clip(v, o + 8, n)) for v, o, n in ((x + right, x0, w), (y + bottom, y0, h)))
+    return image[y0:y1, x0:x1], np.array([x0, y0], np.float64)
 
 
 def turned_pose(pose: np.ndarray, angle: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from acdc_fast.training.augment import (
 from acdc_fast.training.data import Sample
 
 RNG = np.random.default_rng(5)
-ONLY_GEOMETRY = Augmentation(occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0)
+ONLY_GEOMETRY = Augmentation(cut=0, occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0)
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
 
 
@@ -202,3 +202,26 @@ def test_bad_settings_are_named() -> None:
         Augmentation(mirror=1.5)
     with pytest.raises(ValueError, match="rotation"):
         Augmentation(rotation=-1)
+
+
+def test_a_picture_cut_close_ends_within_the_crop_and_moves_no_point() -> None:
+    """Grey values name their place, so that those left in the crop say where the picture was cut."""
+    picture = np.tile(np.arange(200, dtype=np.uint8), (220, 1))
+    how = replace(ONLY_GEOMETRY, rotation=0, scale=0, shift=0, mirror=0)
+    plain = crop_face(face(picture), 64)
+    ended = 0
+    for seed in range(20):
+        whole = crop_face(face(picture), 64, np.random.default_rng(seed), replace(how, cut=0))
+        cut = crop_face(face(picture), 64, np.random.default_rng(seed), replace(how, cut=1))
+        np.testing.assert_array_equal(cut.landmarks["2d5"], plain.landmarks["2d5"])
+        middle = np.s_[0, 20:44, 20:44]  # edges lie a fifth of the side inside at most
+        np.testing.assert_array_equal(cut.image[middle], whole.image[middle])
+        ended += not np.array_equal(cut.image, whole.image)
+    assert ended > 15  # no edge inside: a third to the fourth power
+
+
+def test_a_tiny_picture_can_be_cut() -> None:
+    sample = Sample(source="s", name="n", image=np.zeros((9, 9), np.uint8), landmarks={"2d5": FIVE / 20})
+    for seed in range(20):
+        crop = crop_face(sample, 32, np.random.default_rng(seed), Augmentation(cut=1))
+        assert crop.image.shape == (1, 32, 32)
