@@ -84,7 +84,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            limit = 1.0 if item.name in ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg") else np.inf
+            chances = ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
+            limit = 1.0 if item.name in chances else np.inf
             if not 0 <= value <= limit:
                 raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
 
@@ -181,7 +182,7 @@ def crop_face(
 
 
 def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A part of the picture whose edges lie up to a fifth of the square's side inside the square, or a tenth outside it,
+    """A part of the picture whose edges lie up to a fifth of the square's side inside it or a tenth outside,
     and the (2,) x, y of its corner."""
     (x, y, side), (h, w) = square[:3], image.shape
     left, top, right, bottom = (0.5 - rng.uniform(-0.1, 0.2, 4)) * side  # of the centre

@@ -23,7 +23,9 @@ from acdc_fast.training.augment import (
 from acdc_fast.training.data import Sample
 
 RNG = np.random.default_rng(5)
-ONLY_GEOMETRY = Augmentation(cut=0, occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0)
+ONLY_GEOMETRY = Augmentation(
+    cut=0, occluder=0, blur=0, low_resolution=0, brightness=0, contrast=0, gamma=0, noise=0, jpeg=0
+)
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
 
 
