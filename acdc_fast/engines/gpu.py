@@ -1,13 +1,13 @@
-"""GPU engine: convolutions by cuDNN, channels last with batch norm folded; between them the one-pass Triton kernels.
+"""GPU engine: convolutions by cuDNN, channels last with batch norm folded; between them the one-pass kernels.
 
 An embedding is read twice, once for the statistics of its maps and once on the way to the next stem; logits, attention
-maps and fused features are never stored. The whole cascade is one CUDA graph for each batch size. The same code runs on
-CPU tensors where Triton interprets its kernels (TRITON_INTERPRET=1), to be compared with the eager network.
+maps and fused features are never stored. The kernels are Triton's, or where there is no Triton those of csrc/cuda. The
+whole cascade is one CUDA graph for each batch size. The same code runs on CPU tensors where Triton interprets its
+kernels (TRITON_INTERPRET=1) or an emulator runs the CUDA ones, to be compared with the eager network.
 """
 
 from __future__ import annotations
 
-import importlib
 import threading
 import warnings
 from collections import OrderedDict
@@ -23,7 +23,8 @@ from ..checks import check_crops, check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..types import Prediction
-from .eager import _given
+from . import between
+from .eager import _given, first_enough
 from .native import CONVOLUTIONS, POSE_SCALE, folded_weights
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -55,26 +56,25 @@ class GPUEngine:
         threads: int | None = None,
         dtype: str = "float16",
         device: str = "cuda",
+        kernels: str = "auto",
     ) -> None:
-        """``arrays`` as in ``ACDC(config).state_dict()``; ``threads`` means nothing on a GPU.
+        """``arrays`` as in ``ACDC(config).state_dict()``; ``threads`` means nothing on a GPU. ``kernels``: "triton",
+        "cuda" or "auto", the first of them that can serve.
 
-        Raises `BackendUnavailable` where there is no GPU or no Triton, or for a ``dtype`` that the kernels do not have.
+        Raises `BackendUnavailable` where there is no GPU or neither kernels, or for a ``dtype`` that they do not have.
         """
         if dtype not in DTYPES:
             raise BackendUnavailable(f"backend 'gpu' computes in {', '.join(DTYPES)}, not {dtype!r}")
         self.config, self.device, self.dtype = config, torch.device(device), DTYPES[dtype]
-        reason = importlib.import_module("acdc_fast.kernels").why_not(self.device.type, self.dtype)
-        if reason is not None:
-            raise BackendUnavailable(f"backend 'gpu' cannot serve: {reason}")
-        self._transfer = importlib.import_module("acdc_fast.kernels.geometry_transfer")
-        self._transition = importlib.import_module("acdc_fast.kernels.cascade_transition")
-        self._load(folded_weights(config, arrays))
+        #: Which kernels run between two U-Nets: "triton" or "cuda".
+        self.kernels = between.choose(kernels, self.device.type, self.dtype)
+        self._between = self._load(folded_weights(config, arrays))
         self._graphs: OrderedDict[tuple[Any, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
         #: Why runs are not captured in a CUDA graph; None where they are.
         self.ungraphed = None if self.device.type == "cuda" else "CUDA graphs need a GPU"
 
-    def _load(self, weights: dict[str, np.ndarray]) -> None:
+    def _load(self, weights: dict[str, np.ndarray]) -> between.Between:
         """Convolutions go to the device in the engine's dtype, all small layers in float32."""
 
         def small(name: str) -> Tensor:
@@ -87,32 +87,36 @@ class GPUEngine:
         config, stages = self.config, range(self.config.stages)
         self._unets = [{name: layer(f"{i}.{name}") for name in CONVOLUTIONS} for i in stages]
         self._first = layer("0.stem")
-        self._stems = [(small(f"{i}.stem.weight").flatten(1).t().contiguous(), small(f"{i}.stem.bias")) for i in stages]
         self._pose = (small("pose.weight"), small("pose.bias")) if config.has_pose else None
         given = range(config.stages - 1) if config.has_excitation else ()
         self._excite = [(small(f"{i}.excite.weight"), small(f"{i}.excite.bias")) for i in given]
         depthwise = torch.stack([small(name) for name in sorted(weights) if name.startswith("depthwise.")])
-        split = sum(config.points[name] for name in config.chain)
-        like = torch.empty(1, config.width, 1, 1, dtype=self.dtype, device=self.device)
-        self._layers = self._transfer.pack(depthwise, small("transfer"), split, like)
-        flags = config.masked_maps
-        self._masked = None if all(flags) else torch.tensor(flags, device=self.device)
+        split, fused = sum(config.points[name] for name in config.chain), config.fusion_channels
+        stems = [(small(f"{i}.stem.weight").flatten(1), small(f"{i}.stem.bias")) for i in stages]
+        stems[0] = stems[0][0].new_empty(config.width, fused), stems[0][1]  # the first takes crops: never asked for
+        small_layers = between.Weights(depthwise, small("transfer"), split, tuple(config.masked_maps), stems)
+        return between.make(self.kernels, small_layers, self.dtype)
 
     @torch.inference_mode()
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True
+        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
     ) -> Prediction:
-        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None."""
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
+        ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
+        """
+        every = all_stages or enough > 0
         tensors = isinstance(crops, Tensor)
         count = check_stages(stages, self.config.stages)
         check_crops(crops.shape, crops.is_floating_point() if tensors else crops.dtype.kind == "f")
         x = crops if tensors else torch.from_numpy(np.ascontiguousarray(crops))
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
         with self._lock, exact:
-            outputs = self._run(x, count, all_stages, mask) if len(x) else self._nothing(x, count, mask)
+            outputs = self._run(x, count, every, mask) if len(x) else self._nothing(x, count, mask)
         kept = tuple(self._prediction(stage) for stage in outputs)
         last = kept[-1]
-        prediction = Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if all_stages else None)
+        prediction = Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if every else None)
+        if enough:
+            prediction = first_enough(prediction, enough)
         return _given(prediction, crops.device if tensors else None, mask)
 
     def _run(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
@@ -154,17 +158,14 @@ class GPUEngine:
         out: list[Stage] = []
         for i in range(count):
             embedding = self._unet(x, self._unets[i])
-            mean, covariance, _, high, low = self._transfer.statistics(embedding, self._layers, places=False)
-            low, pose = self._transfer.lowered(low, high, self._masked), self._head_pose(mean)
+            mean, covariance, high, low = self._between.statistics(embedding)
+            pose = self._head_pose(mean)
             last, shown = i + 1 == count, None
             if not last:
-                weight, bias = self._stems[i + 1]
                 excitation = self._excitation(i, pose, len(x))
-                x, shown = self._transition.transition(
-                    embedding, self._layers, high, low, crops, excitation, weight, bias, every and mask
-                )
+                x, shown = self._between.transition(embedding, high, low, crops, excitation, i + 1, every and mask)
             elif mask:
-                shown = self._transition.mask_of(embedding, self._layers, high, low)
+                shown = self._between.mask(embedding, high, low)
             if last or every:
                 out.append((mean, covariance, pose, shown))
         return out

@@ -9,10 +9,10 @@ from . import cuda_launch
 from .allocate import empty
 from .cuda_fusion import dual_fusion as dual_fusion
 from .cuda_fusion import dual_fusion_conv1x1 as dual_fusion_conv1x1
-from .cuda_geometry import cascade_transition as cascade_transition
 from .cuda_geometry import geometry_transfer as geometry_transfer
 from .cuda_launch import launch
 from .cuda_plan import cdiv, restored, vector, wide
+from .cuda_transition import cascade_transition as cascade_transition
 
 
 def why_not(device: str, dtype: torch.dtype) -> str | None:

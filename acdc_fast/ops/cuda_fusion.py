@@ -45,7 +45,7 @@ def pack_stem(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor,
     return packed, torch.cat([weight[:, :2], bias[:, None]], dim=1).contiguous()
 
 
-def _flat(x: Tensor) -> Tensor:
+def flat(x: Tensor) -> Tensor:
     return x.to(torch.float32).contiguous()
 
 
@@ -59,7 +59,7 @@ class dual_fusion:
         grid = [cdiv(h * w, 256 * vector(dense)), 1 + c, b]
         aligned = wide(dense, h * w) and wide(fused, h * w)
         launch(
-            "dual_fusion_forward", embedding.dtype, grid, 0, _flat(image), dense, _flat(mask), _flat(excitation), fused,
+            "dual_fusion_forward", embedding.dtype, grid, 0, flat(image), dense, flat(mask), flat(excitation), fused,
             c, h * w, int(aligned),
         )  # fmt: skip
         return restored(fused, embedding)
@@ -76,16 +76,15 @@ class dual_fusion:
         parts = empty((b, blocks, 2 + 2 * c), embedding, torch.float32)
         aligned = wide(dense, h * w) and wide(grad, h * w) and wide(grad_embedding, h * w)
         launch(
-            "dual_fusion_backward", embedding.dtype, [blocks, b], taken(8 * (2 + 2 * c) * 4), grad, _flat(image), dense,
-            _flat(mask), _flat(excitation), grad_image, grad_embedding, grad_mask, parts, c, h * w, int(aligned),
+            "dual_fusion_backward", embedding.dtype, [blocks, b], taken(8 * (2 + 2 * c) * 4), grad, flat(image), dense,
+            flat(mask), flat(excitation), grad_image, grad_embedding, grad_mask, parts, c, h * w, int(aligned),
         )  # fmt: skip
         return grad_image, restored(grad_embedding, embedding), grad_mask, parts.sum(1)
 
 
 class dual_fusion_conv1x1:
     """The fusion and the next stem in one, csrc/cuda/dual_fusion_conv1x1.cuh; where the weights do not fit a block's
-    shared
-    memory, the fused features are stored and a plain matrix product follows."""
+    shared memory, the fused features are stored and a plain matrix product follows."""
 
     @staticmethod
     def forward(
@@ -106,8 +105,8 @@ class dual_fusion_conv1x1:
         packed, terms = pack_stem(weight, bias, embedding.dtype)
         grid = [_parts(embedding, tile), b]
         launch(
-            "dual_fusion_conv1x1_forward", embedding.dtype, grid, shared, _flat(image), embedding, _flat(mask),
-            _flat(excitation), packed, terms, out, s, layout(embedding, h * w), layout(out, h * w), h * w,
+            "dual_fusion_conv1x1_forward", embedding.dtype, grid, shared, flat(image), embedding, flat(mask),
+            flat(excitation), packed, terms, out, s, layout(embedding, h * w), layout(out, h * w), h * w,
         )  # fmt: skip
         return out
 
@@ -119,7 +118,7 @@ class dual_fusion_conv1x1:
         embedding, grad_out = dense_image(embedding), dense_image(grad_out.to(embedding.dtype))
         (b, c, h, w), o, size = embedding.shape, weight.shape[0], embedding.element_size()
         pixels = h * w
-        image, mask, excitation = _flat(image), _flat(mask), _flat(excitation)
+        image, mask, excitation = flat(image), flat(mask), flat(excitation)
         for tile in (64, 32, 16):
             s = StemShape(o, c, tile)
             columns = [tile * column_stride(n) * size for n in (o, c)]

@@ -1,6 +1,7 @@
 // The list of kernels, by name: one list for nvcc, NVRTC and the emulator.
 #pragma once
 #include "attention_mask.cuh"
+#include "cascade_transition.cuh"
 #include "dual_fusion.cuh"
 #include "dual_fusion_conv1x1.cuh"
 #include "dual_fusion_conv1x1_backward.cuh"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from emulator_build import SOURCES, compile_objects
+from emulator_build import OWN, SOURCES, compile_objects
 
 from acdc_fast.ops import cuda_launch
 
@@ -20,7 +20,7 @@ def emulator_library(tmp_path_factory: pytest.TempPathFactory) -> cuda_launch.Co
         pytest.skip("the emulator is built with g++, which is not installed")
     folder = tmp_path_factory.mktemp("emulator")
     flags = ["-O2", "-fPIC"]
-    names = ["emulator/emulator.cpp", "emulator/launch.cpp", "bindings.cpp"]
+    names = [*OWN, "emulator/launch.cpp", "bindings.cpp"]
     objects = compile_objects(folder, SOURCES, flags, flags, names)
     subprocess.run(["g++", "-shared", *objects, "-o", str(folder / "emulator.so")], check=True)
     compiled = cuda_launch.Compiled(folder / "emulator.so", "cpu")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from acdc_fast import ops
-from acdc_fast.ops import allocate, backends, cuda, cuda_geometry, cuda_plan, reference
+from acdc_fast.ops import allocate, backends, cuda, cuda_plan, cuda_strips, reference
 from acdc_fast.ops.cuda_launch import Compiled
 
 KINDS = [(torch.float32, "nchw"), (torch.float32, "channels_last"), (torch.float16, "channels_last"), (torch.bfloat16,
@@ -151,7 +151,7 @@ def test_geometry_transfer(
     emulator: Compiled, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, kind: str, geometry: tuple[int, ...]
 ) -> None:
     c, k, h, w, maps, split, o, rows = geometry
-    monkeypatch.setattr(cuda_geometry, "MOST_ROWS", rows)
+    monkeypatch.setattr(cuda_strips, "MOST_ROWS", rows)
     run_geometry(c, k, h, w, maps, split, o, dtype, kind)
 
 
@@ -222,7 +222,7 @@ def test_more_maps_than_a_block_takes(emulator: Compiled) -> None:
 
 
 def test_same_bits_in_any_order_of_blocks(emulator: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_geometry, "MOST_ROWS", 3)
+    monkeypatch.setattr(cuda_strips, "MOST_ROWS", 3)
     torch.manual_seed(0)
     x, depthwise, transfer = torch.randn(2, 6, 10, 12), torch.randn(2, 4, 3, 3), torch.randn(9, 4)
     runs = []

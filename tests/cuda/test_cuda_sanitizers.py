@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from emulator_build import SOURCES, compile_objects
+from emulator_build import OWN, SOURCES, compile_objects
 from torch import Tensor
 
-from acdc_fast.ops import cuda, cuda_geometry, cuda_launch
+from acdc_fast.ops import cuda, cuda_launch, cuda_strips
 from acdc_fast.ops.cuda_launch import Compiled
 
-NAMES = ["emulator/emulator.cpp", "emulator/replay.cpp", "bindings.cpp"]
+NAMES = [*OWN, "emulator/replay.cpp", "bindings.cpp"]
 ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 THREAD = ["-fsanitize=thread"]
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0", "TSAN_OPTIONS": "halt_on_error=1"}
@@ -84,7 +84,7 @@ def recording(emulator_library: Compiled, tmp_path_factory: pytest.TempPathFacto
         return address(x, kernel, device)
 
     patch.setattr(cuda_launch, "_address", noted)
-    patch.setattr(cuda_geometry, "MOST_ROWS", 3)
+    patch.setattr(cuda_strips, "MOST_ROWS", 3)
     recorder = Recorder(emulator_library, path, sizes)
     cuda_launch.use(recorder)
     try:
@@ -114,7 +114,7 @@ def replay(folder: Path, sources: Path, flags: list[str], recording: Path) -> su
     subprocess.run(["g++", *flags, *objects, "-o", str(program)], check=True)
     fixed = ["setarch", "-R"] if shutil.which("setarch") else []  # ThreadSanitizer wants fixed addresses
     return subprocess.run(
-        [*fixed, str(program), str(recording)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300
+        [*fixed, str(program), str(recording)], capture_output=True, text=True, env=ENVIRONMENT, timeout=900
     )
 
 
@@ -131,8 +131,8 @@ FAULTS = {
         THREAD, ["data race", "spatial_softmax.cuh"],
     ),
     "missing_barrier_between_rows": (
-        "geometry_transfer.cuh", "    convolve(y);\n    __syncthreads();\n", "    convolve(y);\n",
-        THREAD, ["data race", "geometry_transfer.cuh"],
+        "geometry_strip.cuh", "    convolve(y);\n    __syncthreads();\n", "    convolve(y);\n",
+        THREAD, ["data race", "geometry_strip.cuh"],
     ),
     "global_overrun_by_one": (
         "attention_mask.cuh", "for (int p = threadIdx.x; p < pixels; p += blockDim.x) {\n    float g",

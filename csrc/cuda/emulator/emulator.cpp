@@ -1,4 +1,4 @@
-// Fibers, barriers, exchanges between lanes and the ledger of stores. See emulator.h.
+// Fibers, barriers and exchanges between lanes. See emulator.h.
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -6,20 +6,9 @@
 #include <memory>
 #include <random>
 #include <stdexcept>
-#include <unordered_map>
 #include <vector>
 
-using i64 = long long;
-using u16 = unsigned short;
-using u32 = unsigned int;
-struct half_t {
-  u16 bits;
-};
-template <class T>
-struct alignas(16) Pack {
-  T v[16 / sizeof(T)];
-};
-#include "emulator.h"
+#include "machine.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -30,7 +19,7 @@ struct alignas(16) Pack {
 
 namespace emulator {
 Place place;
-Counts counts;
+bool last_slice_alone = false;
 
 namespace {
 enum class State { ready, barrier, exchange, done };
@@ -68,13 +57,6 @@ std::size_t scheduler_stack_size;
 void* scheduler_tsan;
 char barrier_sync, start_sync, end_sync;  // their addresses order the fibers in ThreadSanitizer's eyes
 #endif
-
-struct Page {
-  std::int64_t owner[4096];  // block that stored each byte, −1 for none
-};
-std::unordered_map<std::uintptr_t, std::unique_ptr<Page>> ledger;
-std::uintptr_t last_key = ~std::uintptr_t(0);
-Page* last_page;
 
 std::string where(const char* file, int line) { return std::string(file) + ":" + std::to_string(line); }
 
@@ -211,8 +193,7 @@ void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::ui
             const std::function<void()>& body) {
   entry = &body;
   problem.clear();
-  ledger.clear();
-  last_key = ~std::uintptr_t(0);
+  ledger_reset();
   std::size_t threads = std::size_t(block.x) * block.y * block.z, blocks = std::size_t(grid.x) * grid.y * grid.z;
   while (fibers.size() < threads) {
     fibers.push_back(std::make_unique<Fiber>());
@@ -225,8 +206,10 @@ void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::ui
 #endif
   place.block_size = block;
   place.grid = grid;
-  std::vector<std::size_t> order(blocks);
-  for (std::size_t i = 0; i < blocks; ++i) order[i] = i;
+  std::vector<std::size_t> order;
+  unsigned last = grid.z > 1 ? 2 : grid.y > 1 ? 1 : 0;
+  std::size_t slice = last == 2 ? std::size_t(grid.x) * grid.y : last == 1 ? grid.x : 1;
+  for (std::size_t i = last_slice_alone ? blocks - slice : 0; i < blocks; ++i) order.push_back(i);
   std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
   std::vector<unsigned char> memory;
   for (std::size_t i : order) {
@@ -279,41 +262,8 @@ void peek(int source, void* out, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(out)[i] = f.seen[i];
 }
 
-namespace {
-Page* page(std::uintptr_t key, bool make) {
-  if (key == last_key) return last_page;
-  auto found = ledger.find(key);
-  if (found == ledger.end()) {
-    if (!make) return nullptr;
-    found = ledger.emplace(key, std::make_unique<Page>()).first;
-    std::fill(found->second->owner, found->second->owner + 4096, -1);
-  }
-  last_key = key;
-  return last_page = found->second.get();
-}
-void touch(const void* p, std::size_t bytes, bool store) {
-  auto address = reinterpret_cast<std::uintptr_t>(p);
-  std::int64_t block =
-      place.block.x + std::int64_t(place.grid.x) * (place.block.y + std::int64_t(place.grid.y) * place.block.z);
-  for (std::size_t i = 0; i < bytes; ++i) {
-    Page* owners = page((address + i) >> 12, store);
-    if (!owners) return;
-    std::int64_t& owner = owners->owner[(address + i) & 4095];
-    if (owner != -1 && owner != block && problem.empty())
-      problem = "blocks " + std::to_string(owner) + " and " + std::to_string(block) +
-                (store ? " store to one address" : " store and load one address");
-    if (store) owner = block;
-  }
-}
-}  // namespace
-
-void loaded(const void* p, std::size_t bytes) {
-  counts.loaded += std::int64_t(bytes);
-  touch(p, bytes, false);
-}
-void stored(const void* p, std::size_t bytes) {
-  counts.stored += std::int64_t(bytes);
-  touch(p, bytes, true);
+void fail(const std::string& what) {
+  if (problem.empty()) problem = what;
 }
 
 // Every thread takes the same parts in the same order; each lies one gap further off than it would on the GPU.

@@ -36,6 +36,10 @@ struct Counts {
 };
 extern Counts counts;  // bytes of global memory
 
+// Runs no blocks but those of the last index of the grid's last dimension: the last face of a batch that is too large to
+// run whole, to see that its addresses are right.
+extern bool last_slice_alone;
+
 // Runs `body` once for each thread of each block. Throws std::runtime_error with what a check found.
 void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::uint64_t seed,
             const std::function<void()>& body);

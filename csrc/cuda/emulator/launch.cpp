@@ -63,6 +63,7 @@ void emulator_reset(std::uint64_t new_seed) {
   seed = new_seed;
   emulator::counts = {};
 }
+void emulator_last_slice(int alone) { emulator::last_slice_alone = alone; }
 std::int64_t emulator_loaded() { return emulator::counts.loaded; }
 std::int64_t emulator_stored() { return emulator::counts.stored; }
 }
