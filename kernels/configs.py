@@ -72,6 +72,8 @@ CANDIDATES = {
 UNFIT = {
     ("sm_80", "cascade_transition", Config(32)),
     ("sm_80", "geometry_transfer", Config(32, 128, warps=8)),
+    ("gfx942", "cascade_transition", Config(32, warps=8)),
+    ("gfx942", "cascade_transition", Config(64, warps=8)),
 }
 
 
