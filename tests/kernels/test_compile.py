@@ -72,7 +72,7 @@ def test_products_use_matrix_instructions(facts: dict[str, Any]) -> None:
 
 
 def test_images_are_read_16_bytes_at_a_time(facts: dict[str, Any]) -> None:
-    chosen = {k: f["wide"] for k, f in facts.items() if not re.search(NARROW, k)}
+    chosen = {k: f["wide"] for k, f in facts.items() if "@" not in k and not re.search(NARROW, k)}
     assert len(chosen) >= 100 and [k for k, wide in chosen.items() if not wide] == []
 
 
