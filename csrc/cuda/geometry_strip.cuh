@@ -1,6 +1,6 @@
-// A strip of the face that a block walks down, `tile` columns wide and `rows` rows high, with a ring of four rows of H in
-// shared memory: depthwise 3×3 and transfer layers turn each row into the logits of all maps, on Tensor Cores. Logits
-// are recomputed from H wherever they are needed, never stored.
+// A strip of the face that a block walks down, `tile` columns wide and `rows` rows high, with a ring of four rows of H
+// in shared memory: depthwise 3×3 and transfer layers turn each row into the logits of all maps, on Tensor Cores.
+// Logits are recomputed from H wherever they are needed, never stored.
 #pragma once
 #include "dual_fusion_conv1x1.cuh"
 

@@ -36,8 +36,8 @@ struct Counts {
 };
 extern Counts counts;  // bytes of global memory
 
-// Runs no blocks but those of the last index of the grid's last dimension: the last face of a batch that is too large to
-// run whole, to see that its addresses are right.
+// Runs no blocks but those of the last index of the grid's last dimension: the last face of a batch that is too large
+// to run whole, to see that its addresses are right.
 extern bool last_slice_alone;
 
 // Runs `body` once for each thread of each block. Throws std::runtime_error with what a check found.
