@@ -6,7 +6,7 @@
 // grid: (parts of a face, batch). packed: `pack_fragments` of the H and H⊙Φ columns transposed, (2, channel tiles,
 // output steps, 32, 8)
 template <class T>
-__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1x1_backward(
     In<T> grad_out, In<float> image, In<T> embedding, In<float> mask, In<float> excitation, In<T> packed,
     In<float> image_terms, Out<float> grad_image, Out<T> grad_embedding, Out<float> grad_mask, StemShape s,
     Layout grad_at, Layout at, Layout out_at, int pixels) {
@@ -93,9 +93,9 @@ __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_backward(
 // M in parts (batch, gridDim.x, outputs, 2·channels + 3): H, H⊙Φ, image, masked image, and Σḡ. grid: (parts, blocks of
 // 64 outputs times blocks of 64 channels, batch); a warp owns 16 outputs and 32 channels.
 template <class T>
-__global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_weights(In<T> grad_out, In<float> image, In<T> embedding,
-                                                                      In<float> mask, Out<float> parts, StemShape s,
-                                                                      Layout grad_at, Layout at, int pixels) {
+__global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1x1_weights(
+    In<T> grad_out, In<float> image, In<T> embedding, In<float> mask, Out<float> parts, StemShape s, Layout grad_at,
+    Layout at, int pixels) {
   i64 face = blockIdx.z;
   int blocks_c = (s.channels + 63) / 64, o0 = blockIdx.y / blocks_c * 64, c0 = blockIdx.y % blocks_c * 64;
   int outputs = s.outputs, channels = s.channels, width = 2 * channels + 3, stride = column_stride(64);
