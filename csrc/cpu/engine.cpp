@@ -17,11 +17,12 @@
 namespace acdc {
 namespace {
 
-constexpr int kRowsPerTask = 4;  // of the passes over H: fixed, so that sums do not depend on the threads
+constexpr int kRowsPerTask = 4;             // of the passes over H: fixed, so that sums do not depend on the threads
 constexpr int64_t kHeavyWeights = 4 << 20;  // bytes of weights that must not be read once per small block of tiles
-constexpr int kHeavyTiles = 64;              // of a block of such a layer
+constexpr int kHeavyTiles = 64;             // of a block of such a layer
 constexpr int kSums = 6;
-constexpr int kIdleArenas = 8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
+constexpr int kIdleArenas =
+    8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
 
 // Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
 std::mutex& arena_lock() {
@@ -39,7 +40,8 @@ int tiles_along(int size) { return (size + 3) / 4; }
 
 // Floats of V (of two bfloat16 values each, it may be) and M for a block of `count` tiles.
 int64_t v_floats(const Conv& conv, int count, int lanes) {
-  const int64_t floats = points_of(conv.kind) * (static_cast<int64_t>(conv.in_blocks) * count * lanes * conv.value_bytes / 4 + lanes);
+  const int64_t floats =
+      points_of(conv.kind) * (static_cast<int64_t>(conv.in_blocks) * count * lanes * conv.value_bytes / 4 + lanes);
   return (floats + 15) / 16 * 16;
 }
 int64_t m_floats(const Conv& conv, int count, int lanes) {
@@ -56,7 +58,8 @@ Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
   const int64_t weight_bytes = 36ll * conv.inputs * conv.out_blocks * lanes * conv.value_bytes;
   if (weight_bytes >= kHeavyWeights) return {true, std::min(tiles, kHeavyTiles)};
   const int64_t tile_bytes = points_of(conv.kind) * (conv.in_blocks * conv.value_bytes + conv.out_blocks * 4ll) * lanes;
-  // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for reading them.
+  // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for
+  // reading them.
   const int64_t block_bytes = std::min<int64_t>(1 << 20, std::max<int64_t>(1 << 18, weight_bytes / 2));
   int count = static_cast<int>(std::max<int64_t>(8, block_bytes / tile_bytes));
   int blocks = (tiles + count - 1) / count;
@@ -131,8 +134,8 @@ class Lap {
 
 }  // namespace
 
-// All memory of one run at one resolution: every activation in its own place (their frames of zeros stay zero for ever),
-// scratch for each thread, sums of the passes over H.
+// All memory of one run at one resolution: every activation in its own place (their frames of zeros stay zero for
+// ever), scratch for each thread, sums of the passes over H.
 class Arena {
  public:
   // Activations: x is the stem's output, h the embedding; an up layer adds to its skip in place.
@@ -144,7 +147,8 @@ class Arena {
     const int w = spec.width;
     const struct {
       int shrink, channels;
-    } plan[kNames] = {{1, w}, {1, w}, {2, w}, {2, 2 * w}, {4, 2 * w}, {4, 4 * w}, {8, 4 * w}, {4, 2 * w}, {2, w}, {1, w}};
+    } plan[kNames] = {{1, w},     {1, w},     {2, w},     {2, 2 * w}, {4, 2 * w},
+                      {4, 4 * w}, {8, 4 * w}, {4, 2 * w}, {2, w},     {1, w}};
     int64_t start[kNames], total = 0;
     for (int i = 0; i < kNames; ++i) {
       const int size = side / plan[i].shrink, channels = (plan[i].channels + lanes - 1) / lanes * lanes;
@@ -158,9 +162,9 @@ class Arena {
       tensors[i] = {nullptr, size, size, channels, pitch, half};
     }
     const int64_t tasks = side / kRowsPerTask;
-    parts[0] = total, total += 2 * tasks * maps;                 // extremes
-    parts[1] = total, total += 4ll * maps;                       // low, high, scale, shift
-    parts[2] = total, total += static_cast<int64_t>(side) * side;  // mask
+    parts[0] = total, total += 2 * tasks * maps;                                   // extremes
+    parts[1] = total, total += 4ll * maps;                                         // low, high, scale, shift
+    parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
     parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights
     total = (total + 15) / 16 * 16;
     parts[4] = total, total += scratch_floats * threads;
@@ -282,9 +286,9 @@ constexpr const char* kLayerNames[12] = {"encode1", "down1",   "encode2", "down2
 void Engine::unet(Arena& a, const Stage& stage, int threads) const {
   static const struct {
     Arena::Name in, out;
-  } plan[12] = {{Arena::kX, Arena::kSkip1},     {Arena::kSkip1, Arena::kDown1},   {Arena::kDown1, Arena::kSkip2},
-                {Arena::kSkip2, Arena::kDown2}, {Arena::kDown2, Arena::kSkip3},   {Arena::kSkip3, Arena::kDown3},
-                {Arena::kDown3, Arena::kSkip3}, {Arena::kSkip3, Arena::kDecode3}, {Arena::kDecode3, Arena::kSkip2},
+  } plan[12] = {{Arena::kX, Arena::kSkip1},       {Arena::kSkip1, Arena::kDown1},   {Arena::kDown1, Arena::kSkip2},
+                {Arena::kSkip2, Arena::kDown2},   {Arena::kDown2, Arena::kSkip3},   {Arena::kSkip3, Arena::kDown3},
+                {Arena::kDown3, Arena::kSkip3},   {Arena::kSkip3, Arena::kDecode3}, {Arena::kDecode3, Arena::kSkip2},
                 {Arena::kSkip2, Arena::kDecode2}, {Arena::kDecode2, Arena::kSkip1}, {Arena::kSkip1, Arena::kEmbedding}};
   for (int i = 0; i < 12; ++i) {
     if (a.clock) a.clock->step(std::to_string(&stage - stages_.data()) + "." + kLayerNames[i]);
@@ -292,8 +296,8 @@ void Engine::unet(Arena& a, const Stage& stage, int threads) const {
   }
 }
 
-void Engine::landmarks(Arena& arena, int threads, bool want_mask, float* mean, float* covariance) const {
-  (void)want_mask;
+// A stage that is not `whole` is followed by another and told to nobody: of its moments it gives what the pose needs.
+void Engine::landmarks(Arena& arena, int threads, bool whole, float* mean, float* covariance) const {
   const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;
   Landmarks net = landmarks_;
   net.embedding = arena[Arena::kEmbedding];
@@ -314,23 +318,29 @@ void Engine::landmarks(Arena& arena, int threads, bool want_mask, float* mean, f
     }
   }
   kernels_.landmark_levels(low, high, lane_masked_.data(), maps, scale, shift);
+  Levels levels = {high, scale, shift, {}};
+  for (int s = 0; s < net.streams; ++s) {
+    const bool solid = spec_.solid_maps && s + 1 == net.streams;
+    levels.wanted[s] = whole ? Moments::all : solid && spec_.pose ? Moments::mean : Moments::none;
+  }
   auto moments = [&](int64_t task, int slot) {
     const int row = static_cast<int>(task) * kRowsPerTask;
-    kernels_.landmark_moments(net, row, row + kRowsPerTask, {high, scale, shift}, arena.scratch(slot),
+    kernels_.landmark_moments(net, row, row + kRowsPerTask, levels, arena.scratch(slot),
                               arena.sums.data() + task * kSums * maps, arena.mask());
   };
   parallel_for(tasks, threads, moments);
   double* total = arena.sums.data();
   for (int t = 1; t < tasks; ++t) {
     const double* own = total + static_cast<int64_t>(t) * kSums * maps;
-    for (int i = 0; i < kSums * maps; ++i) total[i] += own[i];
+    for (int i = 0; i < (whole ? kSums : 3) * maps; ++i) total[i] += own[i];
   }
-  for (size_t i = 0; i < map_lane_.size(); ++i) {
+  for (size_t i = whole ? 0 : spec_.chain_maps; i < map_lane_.size(); ++i) {
     const int l = map_lane_[i];
     const double e = total[l], x = total[maps + l] / e, y = total[2 * maps + l] / e;
     const double area = static_cast<double>(side) * side;
     mean[2 * i] = static_cast<float>((x + 0.5) / side);
     mean[2 * i + 1] = static_cast<float>((y + 0.5) / side);
+    if (!whole) continue;
     covariance[3 * i] = static_cast<float>(std::max(0., total[3 * maps + l] / e - x * x) / area);
     covariance[3 * i + 1] = static_cast<float>((total[4 * maps + l] / e - x * y) / area);
     covariance[3 * i + 2] = static_cast<float>(std::max(0., total[5 * maps + l] / e - y * y) / area);
@@ -372,7 +382,8 @@ void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, con
       packed[(1 + c) * 2 * lanes + lanes] = static_cast<float>(row[2 + w + c] * excitation[2 + w + c]);
     }
   }
-  const Stem stem = {arena[Arena::kEmbedding], crop, arena.mask(), w, arena.stem(), stage.stem_bias.data(), arena[Arena::kX]};
+  const Stem stem = {arena[Arena::kEmbedding], crop, arena.mask(), w, arena.stem(), stage.stem_bias.data(),
+                     arena[Arena::kX]};
   auto body = [&](int64_t task, int) {
     const int row = static_cast<int>(task) * kRowsPerTask;
     kernels_.stem_fused(stem, row, row + kRowsPerTask);
@@ -391,13 +402,15 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
   parallel_for(arena.side / kRowsPerTask, threads, first_stem);
   for (int s = 0; s < stages; ++s) {
     bool last = s + 1 == stages;
-    const int64_t at = (out.all_stages ? s * batch : 0) + index;  // unless all are kept, later stages write over earlier ones
+    const int64_t at =
+        (out.all_stages ? s * batch : 0) + index;  // unless all are kept, later stages write over earlier ones
     float *mean = out.mean + at * maps * 2, *pose = out.pose ? out.pose + at * 3 : nullptr;
     unet(arena, stages_[s], threads);
     if (arena.clock) arena.clock->step("extremes");
     float* covariance = out.covariance + at * maps * 3;
-    landmarks(arena, threads, !last || out.mask, mean, covariance);
-    last = last || mean_spread(covariance, maps) <= out.enough;
+    const bool may_end = !last && out.enough > 0;
+    landmarks(arena, threads, last || may_end || out.all_stages, mean, covariance);
+    last = last || (may_end && mean_spread(covariance, maps) <= out.enough);
     const bool keep_mask = out.mask && (last || out.all_stages);
     if (spec_.pose) head_pose(mean, pose);
     if (keep_mask) std::memcpy(out.mask + at * area, arena.mask(), area * sizeof(float));

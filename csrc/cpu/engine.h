@@ -32,8 +32,8 @@ using Weights = std::map<std::string, std::vector<double>>;
 // What the engine must know of a config; the names of the weights are listed at Engine::Engine.
 struct EngineSpec {
   int width, stages;
-  int stream_inputs;               // K
-  int chain_maps, solid_maps;      // maps of the 2D and of the 3D stream; one of them may be 0
+  int stream_inputs;                  // K
+  int chain_maps, solid_maps;         // maps of the 2D and of the 3D stream; one of them may be 0
   std::vector<unsigned char> masked;  // for each map, whether it enters the mask
   bool pose, excitation;
 };
@@ -50,8 +50,8 @@ struct EngineOutput {
   int* depth = nullptr;  // stages that the crop ran; null where it is not wanted
 };
 
-// Seconds that each step of one crop took: "0.encode1", …, "0.extremes", "0.moments", "1.stem"; those of a convolution are
-// followed by "0.encode1/input", "/product", "/output": seconds of its parts, summed over threads.
+// Seconds that each step of one crop took: "0.encode1", …, "0.extremes", "0.moments", "1.stem"; those of a convolution
+// are followed by "0.encode1/input", "/product", "/output": seconds of its parts, summed over threads.
 using Profile = std::vector<std::pair<std::string, double>>;
 
 class Arena;
@@ -67,8 +67,8 @@ class Engine {
   // bf16: convolutions multiply bfloat16 numbers, all but a few (packing.cpp); only where bf16_kernels() can serve.
   Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16 = false);
 
-  // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of threads
-  // may call it at once. Results do not depend on threads or on how crops are batched.
+  // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of
+  // threads may call it at once. Results do not depend on threads or on how crops are batched.
   void run(const float* crops, int batch, int side, int stages, const EngineOutput& out);
 
   // As `run` on one crop, with all threads, timing its steps.
@@ -86,19 +86,20 @@ class Engine {
     Buffer weights, bias;
   };
   struct Stage {
-    Buffer stem_weight, stem_bias;     // the first stage's
-    std::vector<double> stem, excite_weight, excite_bias;  // (w, 2 + 2w); (2 + 2w, 3); of the excitation before this stage
+    Buffer stem_weight, stem_bias;  // the first stage's
+    std::vector<double> stem, excite_weight,
+        excite_bias;  // (w, 2 + 2w); (2 + 2w, 3); of the excitation before this stage
     Layer layers[12];
   };
 
-  void pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs, const std::vector<double>& weight,
-                 const std::vector<double>& bias);
+  void pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs,
+                 const std::vector<double>& weight, const std::vector<double>& bias);
   void pack_landmarks(const Weights& weights);
   void run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
                 const EngineOutput& out) const;
   void unet(Arena& arena, const Stage& stage, int threads) const;
   void convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const;
-  void landmarks(Arena& arena, int threads, bool want_mask, float* mean, float* covariance) const;
+  void landmarks(Arena& arena, int threads, bool whole, float* mean, float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
   void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
   ArenaHandle take_arena(int side, int threads);

@@ -1,6 +1,6 @@
-// Plain descriptions that the engine hands to its kernels. Tensors are NHWC, float32 or (within a bfloat16 U-Net) bfloat16;
-// channels are padded with zeros to a multiple of Vec::lanes, and every tensor lies in a frame of zeros that stands for the
-// convolutions' zero padding.
+// Plain descriptions that the engine hands to its kernels. Tensors are NHWC, float32 or (within a bfloat16 U-Net)
+// bfloat16; channels are padded with zeros to a multiple of Vec::lanes, and every tensor lies in a frame of zeros that
+// stands for the convolutions' zero padding.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,15 @@
 namespace acdc {
 
 struct Tensor {
-  float* data;     // pixel (0, 0)
+  float* data;  // pixel (0, 0)
   int height, width, channels;
-  int64_t pitch;   // values from a pixel to the one below
+  int64_t pitch;      // values from a pixel to the one below
   bool half = false;  // data is bfloat16
 
   template <class T>
-  T* as(int y, int x) const { return reinterpret_cast<T*>(data) + y * pitch + static_cast<int64_t>(x) * channels; }
+  T* as(int y, int x) const {
+    return reinterpret_cast<T*>(data) + y * pitch + static_cast<int64_t>(x) * channels;
+  }
   float* at(int y, int x) const { return as<float>(y, x); }
 };
 
@@ -23,17 +25,17 @@ enum class ConvKind { same, up, down };  // stride 1; bilinear ×2, then stride 
 // One 3×3 convolution as a bilinear algorithm y = Aᵀ[(G w) ⊙ (Bᵀ x)] on output tiles of 4×4 (winograd.h).
 struct Conv {
   ConvKind kind;
-  int inputs;            // channels that are multiplied, unpadded
+  int inputs;                 // channels that are multiplied, unpadded
   int in_blocks, out_blocks;  // channels in vectors
-  const void* weights;   // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
-  const float* bias;     // [out_blocks·lanes]
-  bool add;              // out += relu(...) instead of out = relu(...): the skip lies in out
-  int value_bytes;       // of weights and V: 4, or 2 for bfloat16
+  const void* weights;  // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
+  const float* bias;    // [out_blocks·lanes]
+  bool add;             // out += relu(...) instead of out = relu(...): the skip lies in out
+  int value_bytes;      // of weights and V: 4, or 2 for bfloat16
 };
 
-// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share is
-// one vector longer than its content, lest all points of a tile fall into the same cache set. V is of the kernels' values,
-// float32 or bfloat16, M of float32.
+// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share
+// is one vector longer than its content, lest all points of a tile fall into the same cache set. V is of the kernels'
+// values, float32 or bfloat16, M of float32.
 struct TileBlock {
   int first, count;  // tiles, row by row over the output
   float *v, *m;
@@ -42,17 +44,22 @@ struct TileBlock {
 // The geometry transfer network on H; maps are in vectors, those of each stream padded by themselves.
 struct Landmarks {
   Tensor embedding;
-  int inputs;               // K: channels that each stream reads
+  int inputs;  // K: channels that each stream reads
   int streams;
-  int first[2];             // first channel that the stream reads
-  int blocks[2];            // its maps, in vectors
+  int first[2];               // first channel that the stream reads
+  int blocks[2];              // its maps, in vectors
   const float* depthwise[2];  // [channel block][9][lanes]
   const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
 };
 
-// What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high).
+// What a stage must know of a stream's maps beside their levels in the mask.
+enum class Moments { none, mean, all };
+
+// What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high);
+// and what it has to give of each stream.
 struct Levels {
   const float *high, *scale, *shift;  // [maps]
+  Moments wanted[2];
 };
 
 // Floats of scratch for one strip of depthwise outputs (32 pixels), of a stream with `inputs` channels.
@@ -63,9 +70,9 @@ inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, 
 // One next stem: out = A·[I; H] + Φ·B·[I; H] + bias, with the face's excitation folded into A and B.
 struct Stem {
   Tensor embedding;
-  const float* image;  // [height·width]
-  const float* mask;   // [height·width]
-  int inputs;          // channels of the embedding, unpadded
+  const float* image;    // [height·width]
+  const float* mask;     // [height·width]
+  int inputs;            // channels of the embedding, unpadded
   const float* weights;  // [output block][1 + inputs][2][lanes]: A, then B; the image comes first
   const float* bias;     // [out.channels]
   Tensor out;

@@ -1,5 +1,6 @@
-// The geometry transfer network in two passes over H: depthwise 3×3, transfer product, then first only each map's least and
-// greatest logit, and in the second one exponential for both the moments and the mask. Logits live in registers and L1.
+// The geometry transfer network in two passes over H: depthwise 3×3, transfer product, then first only each map's least
+// and greatest logit, and in the second one exponential for both the moments and the mask. Logits live in registers and
+// L1.
 #include "engine_types.h"
 #include "gemm.h"
 #include "kernels.h"
@@ -59,6 +60,8 @@ void extremes_panel(const Landmarks& net, const float* d, int count, const float
 // Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
 constexpr int kSums = 6;
 
+constexpr int kept_sums(Moments wanted) { return wanted == Moments::none ? 0 : wanted == Moments::mean ? 3 : kSums; }
+
 // Columns of a strip, in pixels from its middle.
 struct Columns {
   float x[kStrip], xx[kStrip];
@@ -68,7 +71,7 @@ struct Columns {
 };
 constexpr Columns kColumns;
 
-template <int C>
+template <int C, Moments wanted>
 void moments_panel(const Landmarks& net, const float* d, int count, const float* right, const Levels& levels, int map,
                    float y, float* sums, int maps, float* level) {
   float logits[kStrip * C * kLanes];
@@ -93,29 +96,48 @@ void moments_panel(const Landmarks& net, const float* d, int count, const float*
 #pragma GCC unroll 3
     for (int j = 0; j < C; ++j) {
       const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high[j]);
-      s[j] = s[j] + e;
-      sx[j] = fma(x, e, sx[j]);
-      sxx[j] = fma(xx, e, sxx[j]);
+      if constexpr (wanted != Moments::none) s[j] = s[j] + e, sx[j] = fma(x, e, sx[j]);
+      if constexpr (wanted == Moments::all) sxx[j] = fma(xx, e, sxx[j]);
       top = max(top, fma(e, scale[j], shift[j]));
     }
     top.store(level + p * kLanes);
   }
+  constexpr int kept = kept_sums(wanted);
   const Vec row = Vec::broadcast(y);
   for (int j = 0; j < C; ++j) {
     const Vec terms[kSums] = {s[j], sx[j], row * s[j], sxx[j], row * sx[j], row * row * s[j]};
     float* at = sums + map + j * kLanes;
-    for (int i = 0; i < kSums; ++i, at += maps) (Vec::load(at) + terms[i]).store(at);
+    for (int i = 0; i < kept; ++i, at += maps) (Vec::load(at) + terms[i]).store(at);
   }
 }
 
-// Moves a strip's sums to the map's origin, pixel (0, 0), in double precision.
-void merge_strip(const float* sums, int maps, double y0, double x0, double* total) {
+template <int C>
+void moments_panel(Moments wanted, const Landmarks& net, const float* d, int count, const float* right,
+                   const Levels& levels, int map, float y, float* sums, int maps, float* level) {
+  switch (wanted) {
+    case Moments::none:
+      return moments_panel<C, Moments::none>(net, d, count, right, levels, map, y, sums, maps, level);
+    case Moments::mean:
+      return moments_panel<C, Moments::mean>(net, d, count, right, levels, map, y, sums, maps, level);
+    case Moments::all:
+      return moments_panel<C, Moments::all>(net, d, count, right, levels, map, y, sums, maps, level);
+  }
+}
+
+// Moves a strip's sums of maps [first, last) to the map's origin, pixel (0, 0), in double precision.
+void merge_strip(Moments wanted, const float* sums, int maps, int first, int last, double y0, double x0,
+                 double* total) {
+  if (wanted == Moments::none) return;
   const float *s = sums, *sx = s + maps, *sy = sx + maps, *sxx = sy + maps, *sxy = sxx + maps, *syy = sxy + maps;
-  for (int l = 0; l < maps; ++l) {
+  for (int l = first; l < last; ++l) {
     const double e = s[l], ex = sx[l], ey = sy[l];
     total[l] += e;
     total[maps + l] += ex + x0 * e;
     total[2 * maps + l] += ey + y0 * e;
+  }
+  if (wanted == Moments::mean) return;
+  for (int l = first; l < last; ++l) {
+    const double e = s[l], ex = sx[l], ey = sy[l];
     total[3 * maps + l] += sxx[l] + 2 * x0 * ex + x0 * x0 * e;
     total[4 * maps + l] += sxy[l] + x0 * ey + y0 * ex + x0 * y0 * e;
     total[5 * maps + l] += syy[l] + 2 * y0 * ey + y0 * y0 * e;
@@ -177,17 +199,22 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
             const int at = map + n * kLanes;
             const float row = y - top + 0.5f * (1 - kStripRows);
             if (vectors == 3) {
-              moments_panel<3>(net, scratch, count, right, levels, at, row, sums, maps, level);
+              moments_panel<3>(levels.wanted[stream], net, scratch, count, right, levels, at, row, sums, maps, level);
             } else if (vectors == 2) {
-              moments_panel<2>(net, scratch, count, right, levels, at, row, sums, maps, level);
+              moments_panel<2>(levels.wanted[stream], net, scratch, count, right, levels, at, row, sums, maps, level);
             } else {
-              moments_panel<1>(net, scratch, count, right, levels, at, row, sums, maps, level);
+              moments_panel<1>(levels.wanted[stream], net, scratch, count, right, levels, at, row, sums, maps, level);
             }
           });
         }
         for (int p = 0; p < count; ++p) mask[y * width + x + p] = reduce_max(Vec::load(level + p * kLanes));
       }
-      merge_strip(sums, maps, top + 0.5 * (kStripRows - 1), x + 0.5 * (kStrip - 1), total);
+      for (int stream = 0, map = 0; stream < net.streams; ++stream) {
+        const int end = map + net.blocks[stream] * static_cast<int>(kLanes);
+        merge_strip(levels.wanted[stream], sums, maps, map, end, top + 0.5 * (kStripRows - 1), x + 0.5 * (kStrip - 1),
+                    total);
+        map = end;
+      }
     }
   }
 }
