@@ -57,7 +57,7 @@ def make_engine(
             return _make(name, config, arrays, threads, dtype, device)
         except BackendUnavailable as error:
             reasons.append(str(error))
-    raise BackendUnavailable("no backend can serve. " + ". ".join(reasons))
+    raise BackendUnavailable("no backend can serve. " + ". ".join(reason.rstrip(".") for reason in reasons))
 
 
 def _candidates(device: str) -> tuple[str, ...]:
