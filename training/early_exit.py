@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,11 +41,16 @@ def errors_by_stage(seen: Observations) -> list[np.ndarray]:
 
 def trade(observed: Mapping[str, Observations], enough: float) -> tuple[float, float]:
     """Mean number of stages run, and the error over the whole cascade's (mean over databases and markups)."""
+    return _trade([(seen.doubts, errors_by_stage(seen)) for seen in observed.values()], enough)
+
+
+def _trade(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]], enough: float) -> tuple[float, float]:
+    """`trade` on each database's doubts and errors."""
     run, ratios = [], []
-    for seen in observed.values():
-        ends = depths(seen.doubts, enough)
+    for doubts, of_markups in parts:
+        ends = depths(doubts, enough)
         run.append(ends.mean() + 1)
-        for errors in errors_by_stage(seen):
+        for errors in of_markups:
             ratios.append(np.nanmean(np.take_along_axis(errors, ends[None], 0)) / np.nanmean(errors[-1]))
     return float(np.mean(run)), float(np.mean(ratios))
 
@@ -55,13 +60,14 @@ def find_enough(observed: Mapping[str, Observations], cost: float = COST) -> flo
 
     Raises `InputError` where there is nothing to look at.
     """
-    if any(not errors_by_stage(seen) for seen in observed.values()):
+    parts = [(seen.doubts, errors_by_stage(seen)) for seen in observed.values()]
+    if any(not errors for _, errors in parts):
         raise InputError("--enough needs databases with labels of the network's markups")
     doubts = np.concatenate([seen.doubts[:-1].ravel() for seen in observed.values()])
     if not len(doubts):
         raise InputError("--enough: a network of one stage cannot end early")
     tried = np.nanquantile(doubts, np.linspace(0, 1, 201))
-    kept = [float(value) for value in tried if trade(observed, value)[1] <= 1 + cost]
+    kept = [float(value) for value in tried if _trade(parts, value)[1] <= 1 + cost]
     return max(kept, default=float(tried[0]) * 0.999)
 
 
