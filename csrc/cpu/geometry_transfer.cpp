@@ -126,7 +126,7 @@ void collect_extremes(const GeometryForward& a, const GeometryLayout& layout, in
       a.maps.high[at] = top, a.maps.low[at] = bottom;
       a.maps.argmax[at] = find_in_tile(a, layout, b, st, slot, top_tile, top, features);
       a.maps.argmin[at] = find_in_tile(a, layout, b, st, slot, bottom_tile, bottom, features);
-      const float floor = exp2_one(bottom - top);
+      const float floor = floor_of(bottom, top);
       const bool used = a.masked[l] && floor < 1.f;  // a constant map has floor 1 and contributes 0
       const float values[kNumbers] = {top,
                                       used ? 1.f / (1.f - floor) : 0.f,

@@ -37,6 +37,9 @@ ACDC_INLINE float exp2_one(float x) {
   return out[0];
 }
 
+// The value of a map's lowest pixel where its highest one's is 1.
+ACDC_INLINE float floor_of(float low, float high) { return high - low < kFlat ? 1.f : exp2_one(low - high); }
+
 // Σ taps·neighbours at `at` floats into the rows, where n of the vector's channels exist and the neighbours to the left
 // and to the right may not.
 ACDC_INLINE Vec depthwise_pixel(const Rows& in, const Vec (&taps)[9], int64_t at, int64_t channels, int n, bool left,

@@ -137,7 +137,7 @@ void prepare_face(const GeometryBackward& a, int64_t b, const FaceTables& t) {
   fill(t.numbers, kNumbers * s.slots, 0.f);
   fill(t.active, s.slots / kLanes, 0.f);
   for (int64_t l = 0; l < s.maps; ++l)
-    t.rise[l] = rise_of(exp2_one(a.maps.low[b * s.maps + l] - a.maps.high[b * s.maps + l]));
+    t.rise[l] = rise_of(floor_of(a.maps.low[b * s.maps + l], a.maps.high[b * s.maps + l]));
   mask_spikes(a.grad_mask + b * pixels, a.mask + b * pixels, a.winner + b * pixels, pixels, t.rise, s.maps, t.at_argmax,
               t.at_argmin);
   for (int i = 0; i < s.streams; ++i) {

@@ -227,7 +227,7 @@ void landmark_levels(const float* low, const float* high, const unsigned char* m
     float floors[Vec::lanes];
     exp2_of_negative(Vec::load(low + l) - Vec::load(high + l)).store(floors);
     for (int i = 0; i < Vec::lanes; ++i) {
-      const bool used = masked[l + i] && floors[i] < 1.f;  // a constant map has floor 1 and contributes 0
+      const bool used = masked[l + i] && floors[i] < 1.f && high[l + i] - low[l + i] >= kFlat;  // a constant map has floor 1 and contributes 0
       scale[l + i] = used ? 1.f / (1.f - floors[i]) : 0.f;
       shift[l + i] = used ? -floors[i] / (1.f - floors[i]) : 0.f;
     }

@@ -95,4 +95,8 @@ ACDC_INLINE Vec exp2_of_negative(Vec x) {
 }
 #endif
 
+// 2⁻ʳ rounds to 1 for r below this, which the polynomials (exact at 0 alone) miss by one unit: a map of a smaller range
+// counts as constant.
+constexpr float kFlat = 0x1p-24f;
+
 }  // namespace acdc::ACDC_ISA_NS

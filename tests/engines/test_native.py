@@ -126,24 +126,72 @@ HOSTILE = {
     "all maps constant": lambda n: [t.zero_() for t in n.gtn.transfer.values()],
     "denormal weights": lambda n: [m.weight.mul_(1e-39) for m in n.modules() if isinstance(m, torch.nn.Conv2d)],
     "denormal logits": lambda n: [t.mul_(1e-39) for t in n.gtn.transfer.values()],
+    "logits of too small a range": lambda n: [t.mul_(1e-30) for t in n.gtn.transfer.values()],
     "dead channels": lambda n: [m.bias.sub_(3) for m in n.modules() if isinstance(m, torch.nn.BatchNorm2d)],
 }
 
 
+#: How far an answer in float32 may lie from float64's, in units of what weights wrong by up to one unit in the last
+#: place do to it: a sum of n = 9·64 products, rounded n times, errs about √n / 2 = 12 times as much as its factors'
+#: own rounding makes it, and a second stage adds its own to the first's. Seen on six random networks: up to 19.6 in
+#: scalar code (one running sum), 12.7 with AVX-512 (sixteen of them).
+ROUNDINGS = 24
+ULP = 2.0**-23
+
+
+def last_place(network: ACDC, seed: int) -> ACDC:
+    """The network in float64 with every weight and statistic wrong by up to one unit in float32's last place."""
+    generator, wrong = torch.Generator().manual_seed(seed), copy.deepcopy(network).double()
+    with torch.no_grad():
+        for value in wrong.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(1 + ULP * (2 * torch.rand(value.shape, generator=generator, dtype=torch.float64) - 1))
+    return wrong
+
+
+def values(stage: Prediction) -> dict[str, np.ndarray]:
+    """What a stage says, in float64, the markups' values joined."""
+    joined = {k: np.concatenate([np.asarray(v, np.float64) for v in getattr(stage, k).values()], 1)
+              for k in ("landmarks", "covariance")}  # fmt: skip
+    return joined | {k: np.asarray(getattr(stage, k), np.float64) for k in ("pose", "mask")}
+
+
+def excess(network: ACDC, x: np.ndarray, got: tuple[Prediction, ...]) -> dict[str, float]:
+    """Over both stages: the largest error beyond the contract, in units of what roundings of the weights explain."""
+    truth, wrong = eager(network, x), [eager(last_place(network, seed), x) for seed in range(8)]
+    worst = dict.fromkeys(CONTRACT, 0.0)
+    for stage, exact in enumerate(truth):
+        ours, theirs, drawn = values(got[stage]), values(exact), [values(w[stage]) for w in wrong]
+        for name, tolerance in CONTRACT.items():
+            assert not np.isnan(ours[name]).any()
+            explained = np.max([np.abs(d[name] - theirs[name]) for d in drawn], axis=0)
+            beyond = np.abs(ours[name] - theirs[name]) - tolerance
+            worst[name] = max(worst[name], float((beyond / np.maximum(explained, 1e-12)).max()))
+    return worst
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_weights(kind: str) -> None:
-    """Within the contract or, where float32 cannot answer (one ulp of a logit of 10⁴ moves a map by 10⁻³), no
-    more than twice as wrong as eager float32 in root mean square; worst values of two runs cannot be compared."""
+    """Within the contract or, where float32 cannot answer (one ulp of a logit of 10⁴ moves a map by 10⁻³), within a
+    few roundings of the weights: each value by its own measure, which no other float32 run has a part in."""
     network, x = lively(width=16, stages=2), crops(4)
     with torch.no_grad():
         HOSTILE[kind](network)
     got = NativeEngine(network.config, arrays(network))(x, all_stages=True).stages
-    truth, plain = eager(network, x), eager(network, x, torch.float32)
     assert got is not None
-    for ours, single, exact in zip(got, plain, truth, strict=True):
-        worst, mine, theirs = errors(ours, exact), errors(ours, exact, rms), errors(single, exact, rms)
-        for name, tolerance in CONTRACT.items():
-            assert worst[name] <= tolerance or mine[name] <= 2 * theirs[name], (kind, name, worst, mine, theirs)
+    told = excess(network, x, got)
+    assert max(told.values()) <= ROUNDINGS, (kind, told)
+
+
+def test_that_measure_sees_a_wrong_weight() -> None:
+    """Every weight wrong by 2⁻¹⁵ of itself, as in a format of 16 bits with a few more digits: far beyond roundings."""
+    network, x = lively(width=16, stages=2), crops(4)
+    with torch.no_grad():
+        HOSTILE["near one-hot"](network)
+        wrong = {n: (v * (1 + 2.0**-15 * np.sign(v))).astype(np.float32) for n, v in arrays(network).items()
+                 if v.dtype == np.float32}  # fmt: skip
+    got = NativeEngine(network.config, wrong)(x, all_stages=True).stages
+    assert got is not None and excess(network, x, got)["landmarks"] > ROUNDINGS
 
 
 def test_constant_maps_give_the_middle_and_no_mask() -> None:

@@ -103,6 +103,16 @@ def test_geometry_transfer_of_large_and_constant_maps() -> None:
     case.agrees()
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-30, 1e-38])
+def test_geometry_transfer_of_maps_of_too_small_a_range(scale: float) -> None:
+    """Constant to float32, as the reference in float32 has it: no mask, uniform moments."""
+    inputs = geometry_case(2, 6, 4, 19, 37, 60, 20, seed=5)
+    inputs.tensors[2].mul_(scale)
+    moments, mask = ops.geometry_transfer(*inputs.tensors, *inputs.plain, backend="native")
+    assert (mask == 0).all()
+    assert (moments.mean - 0.5).abs().max() < 2 * EPS
+
+
 @pytest.mark.parametrize("given", ["mean", "covariance", "peak", "mask", "nothing"])
 def test_geometry_transfer_where_most_maps_get_no_gradient(given: str) -> None:
     """A batch labels one markup of each face: the other maps get theirs from the mask alone."""
