@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from . import geometry
+from . import geometry, orientation
 from .checks import check_crops, check_stages
+from .confidence import UNCALIBRATED, confidence, mean_spread, spread_of
 from .config import ACDCConfig
 from .crops import crop_faces
 from .detection import detect
@@ -28,9 +29,6 @@ DEFAULT = "acdc-w16"
 
 #: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
 PICTURES, FACES = 16, 32
-
-#: Confidence where the weights bring no calibration: ½ at a spread of 2.5 % of the crop's side, odds by its square.
-UNCALIBRATED = (2.0, -2.0 * float(np.log(0.025)))
 
 
 class Model:
@@ -57,6 +55,8 @@ class Model:
         """
         self.weights = _weights(source)
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
+        #: Median of the mean spread of faces, crop units; infinite, so that no face is turned, where it is not known.
+        self.usual_spread = _number_of(self.weights, "spread") or np.inf
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be a positive number, not {threads!r}")
@@ -141,7 +141,7 @@ class Model:
                 pictures.append(picture)
                 found.append(detect(picture.rgb) if given is None else _given_boxes(given, picture))
             squares = [geometry.square_from_box(each) for each, _ in found]
-            predictions = self._crops(pictures, squares)
+            squares, predictions = self._settled(pictures, squares, self._crops(pictures, squares))
             for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
                 yield self._faces(picture, each, scores, square, prediction)
 
@@ -158,20 +158,30 @@ class Model:
             start = part.stop
         return parted
 
+    def _settled(
+        self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The same with faces that are on their side or upside down seen upright; see `orientation`."""
+        wide = [np.flatnonzero(mean_spread(p) > orientation.WIDE * self.usual_spread) for p in predictions]
+        if not any(len(faces) for faces in wide):
+            return squares, predictions
+        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(squares, wide, strict=True)]
+        again = self._crops(pictures, turned)
+        settled = [orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)]
+        return [s for s, _ in settled], [p for _, p in settled]
+
     def _faces(
         self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
     ) -> Faces:
         """Crop units → image pixels."""
-        landmarks, spread, confidence = {}, {}, {}
+        landmarks, spread, sure, face = {}, {}, {}, mean_spread(prediction)
         for name in self.markups:
-            points = geometry.crop_to_image(prediction.landmarks[name], squares)
-            variance = np.asarray(prediction.covariance[name])[..., [0, 2]].sum(-1)
-            blur = np.sqrt(np.maximum(variance, 0))
-            landmarks[name] = points.astype(np.float32)
+            points, blur = prediction.landmarks[name], spread_of(prediction.covariance[name])
+            landmarks[name] = geometry.crop_to_image(points, squares).astype(np.float32)
             spread[name] = (blur * squares[:, 2:3]).astype(np.float32)
-            confidence[name] = _confidence(blur, *self.weights.calibration.get(name, UNCALIBRATED))
+            sure[name] = confidence(blur, face, self.weights.calibration.get(name, UNCALIBRATED))
         pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose))
-        return Faces(boxes, scores, landmarks, spread, confidence, pose, picture.name)
+        return Faces(boxes, scores, landmarks, spread, sure, pose, picture.name)
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""
@@ -209,17 +219,23 @@ def _weights(source: Any) -> Weights:
 
 def _enough(weights: Weights) -> float:
     """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
-    told = weights.card.get("enough")
-    try:
-        value = float(told or "nan")
-    except ValueError:
-        value = float("nan")
-    if not value > 0:
+    value = _number_of(weights, "enough")
+    if not value:
+        told = weights.card.get("enough")
         raise InputError(
             f"stages='auto' needs weights whose card says which spread is enough (theirs: {told!r}): "
             "'acdc-fast evaluate WEIGHTS --enough OUT' finds and writes it; or give a number of stages"
         )
     return value
+
+
+def _number_of(weights: Weights, name: str) -> float:
+    """A positive number on the weights' card, or 0 where there is none."""
+    try:
+        value = float(weights.card.get(name) or "nan")
+    except ValueError:
+        return 0.0
+    return value if value > 0 and np.isfinite(value) else 0.0
 
 
 def _torch_of(value: Any) -> Any:
@@ -281,13 +297,6 @@ def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         if x1 <= 0 or y1 <= 0 or x0 >= picture.width or y0 >= picture.height:
             raise InputError(f"{where}: box {i} lies outside the {picture.width}×{picture.height} image")
     return array, np.ones(len(array), np.float32)
-
-
-def _confidence(blur: np.ndarray, slope: float, offset: float) -> np.ndarray:
-    """1/(1 + exp(a·log(spread) + b)) of the spread in crop units; a map that is one pixel alone has confidence 1."""
-    exponent = np.clip(slope * np.log(np.maximum(blur, 1e-6)) + offset, -50, 50)
-    certainty: np.ndarray = (1 / (1 + np.exp(exponent))).astype(np.float32)
-    return certainty
 
 
 def _head_pose(degrees: np.ndarray) -> HeadPose:

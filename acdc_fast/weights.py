@@ -1,8 +1,8 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: [a, b]}: confidence = 1/(1 + exp(a·log(spread) + b)), spread in crop units)
-and ``card`` (JSON of facts: data, licence, command, commit, results, ``resolution`` of the crops trained on).
+to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}) and ``card`` (JSON of facts: data,
+licence, command, commit, results, ``resolution`` of the crops trained on).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Weights:
     config: ACDCConfig
     arrays: Arrays  # float32, named as in ACDC.state_dict(), batch norm's running statistics included
     markups: tuple[str, ...] = ()  # handed to users; empty = all of the config's
-    calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: dict[str, tuple[float, ...]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -92,8 +92,11 @@ def check_arrays(config: ACDCConfig, arrays: Mapping[str, np.ndarray], where: st
     return checked
 
 
-def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
-    """Written beside and renamed. `InputError` where the arrays do not fit the config."""
+def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = False) -> None:
+    """Written beside and renamed; ``half``: matrices and kernels in float16, the rest in float32 all the same.
+
+    Raises `InputError` where the arrays do not fit the config, or half precision cannot hold them.
+    """
     from safetensors.numpy import save_file
 
     metadata = {
@@ -104,6 +107,9 @@ def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
         "card": json.dumps(weights.card),
     }
     arrays = check_arrays(weights.config, weights.arrays, str(path))
+    if half:
+        arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
+        check_arrays(weights.config, arrays, f"{path}, in half precision")
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
 
@@ -130,10 +136,14 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     try:
         config = ACDCConfig.from_json(metadata["config"])
         markups = tuple(json.loads(metadata.get("markups", "[]")))
-        calibration = {m: (float(a), float(b)) for m, (a, b) in json.loads(metadata.get("calibration", "{}")).items()}
+        calibration = {m: tuple(map(float, v)) for m, v in json.loads(metadata.get("calibration", "{}")).items()}
         card = dict(json.loads(metadata.get("card", "{}")))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: its metadata cannot be read: {error}") from error
+    calibration = {m: (v[0], 0.0, v[1]) if len(v) == 2 else v for m, v in calibration.items()}  # of older files
+    for markup, numbers in calibration.items():
+        if len(numbers) not in (3, 2 + config.points.get(markup, 1)):
+            raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
     stray = [m for m in markups if m not in config.markups]
     if stray:
         raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")

@@ -249,7 +249,7 @@ def test_scaled_picture_gives_scaled_landmarks() -> None:
 
 
 def test_save_and_exposed_markups(tmp_path: Path) -> None:
-    weights = replace(small_weights(), markups=("2d5", "3d68"), calibration={"2d5": (3.0, 1.0)})
+    weights = replace(small_weights(), markups=("2d5", "3d68"), calibration={"2d5": (3.0, 0.0, 1.0)})
     save_weights(tmp_path / "a.safetensors", weights)
     model = Model(tmp_path / "a.safetensors")
     crops = RNG.random((1, 1, 32, 32), np.float32)

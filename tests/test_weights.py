@@ -29,7 +29,7 @@ def test_state_shapes_are_those_of_the_network(fields: dict) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    weights = replace(small_weights(), markups=("2d68",), calibration={"2d68": (1.5, 2.0)}, card={"data": "none"})
+    weights = replace(small_weights(), markups=("2d68",), calibration={"2d68": (1.5, 0.5, 2.0)}, card={"data": "none"})
     save_weights(tmp_path / "w.safetensors", weights)
     back = load_weights(tmp_path / "w.safetensors")
     assert (back.config, back.markups, back.calibration, back.card) == (

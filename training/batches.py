@@ -118,7 +118,11 @@ class Batches(Dataset[Batch]):
         crops, name = [], ""
         for place, (which, index) in list(enumerate(self.faces(step)))[self.shares[phase.batch]]:
             generator = np.random.default_rng((settings.seed, step, place))
-            crops.append(crop_face(self.sources[which][index], phase.resolution, generator, settings.augment))
+            crop = crop_face(self.sources[which][index], phase.resolution, generator, settings.augment)
+            for markup, weight in settings.databases[which].markups.items():
+                if markup in crop.weights:
+                    crop.weights[markup][:] *= weight
+            crops.append(crop)
             name = self.sources[which].name
         return collate(crops, name)
 

@@ -1,17 +1,18 @@
-"""Confidence of landmarks: what the spread of an attention map says of the error to expect.
+"""Confidence of landmarks: what the spread of an attention map, and of its face's, says of the error to expect.
 
-confidence = 1 / (1 + exp(a·log(spread) + b)) is the probability, on data not trained on, that a point lies within
-5 % of the face box's side of its label; spread is the root of the covariance's trace in crop units.
+The logarithm of the error is regressed on those of the point's own spread and of the mean spread of the face, with a
+level for each point: jaw lines err more than eyes, whatever the maps say. A logistic regression on that error then
+gives the chance that a point lies within 5 % of the face box's side of its label (`acdc_fast.confidence`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from acdc_fast.confidence import confidence
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import BOX_SCALE
 from acdc_fast.weights import Weights, load_weights, save_weights
@@ -20,19 +21,39 @@ from .observations import Observations
 
 #: A point is right when it lies within this part of the crop's side: 5 % of the box's.
 NEAR = 0.05 / BOX_SCALE
+#: Errors below this, crop units, count as this: labels are whole pixels.
+LEAST = 1e-3
 #: Points of a markup from which its confidence is fitted.
 ENOUGH = 100
 
 
-def fit_confidence(spread: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """(N,) spreads and (N,) flags → (a, b) of the largest likelihood: logistic regression on log(spread).
+def fit_confidence(spread: np.ndarray, face: np.ndarray, gap: np.ndarray) -> tuple[float, ...]:
+    """(N, L) spreads, (N,) mean spreads of the faces, (N, L) errors, in crop units → the numbers of `confidence`.
 
-    Where less spread would mean less confidence, a is 0 and all points get the base rate.
+    Where more spread went with less error its slope is 0.
     """
+    from scipy.optimize import lsq_linear
+
+    inputs = np.stack([np.log(np.maximum(spread, 1e-6)), np.broadcast_to(_log(face)[:, None], spread.shape)])
+    errors = np.log(np.maximum(gap, LEAST))
+    centre, level = inputs.mean(1), errors.mean(0)
+    rows = (inputs - centre[:, None]).reshape(2, -1).T
+    slopes = lsq_linear(rows, (errors - level).ravel(), (0, np.inf), method="bvls").x
+    expected = level + np.tensordot(slopes, inputs - centre[:, None], 1)
+    steep, offset = _logistic(expected.ravel(), (gap < NEAR).ravel())
+    points = steep * (level - slopes @ centre) + offset
+    return (*(float(steep * s) for s in slopes), *map(float, points))
+
+
+def _log(spread: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(np.maximum(spread, 1e-6)))
+
+
+def _logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """(N,) numbers and flags → (a, b) of 1/(1 + exp(a·x + b)) of the largest likelihood; where a < 0, the base rate."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    x = np.log(np.maximum(spread, 1e-6))
     centre = float(x.mean())
 
     def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
@@ -55,9 +76,9 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
     return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(confidence))
 
 
-def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.ndarray]:
-    """Spreads (crop units) and whether the point was right, of all points of a markup on faces that were found."""
-    spreads, rights = [], []
+def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spreads (N, L), the faces' mean spreads (N,) and errors (N, L), crop units, of the labelled faces found."""
+    spreads, faces, gaps = [], [], []
     for observed in seen:
         if markup not in observed.points[-1]:
             continue
@@ -66,27 +87,32 @@ def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.nd
         if not found.any():
             continue
         known, target = known[found], target[found]
-        gap = np.linalg.norm(observed.points[-1][markup][known] - target, axis=2) / observed.side[known, None]
-        spreads.append(observed.spread[markup][known].ravel())
-        rights.append((gap < NEAR).ravel())
+        gap = np.linalg.norm(observed.points[-1][markup][known] - target, axis=2)
+        gaps.append(gap / observed.side[known, None])
+        spreads.append(observed.spread[markup][known])
+        faces.append(observed.doubts[-1][known])
     if not spreads:
-        return np.zeros(0), np.zeros(0, bool)
-    return np.concatenate(spreads), np.concatenate(rights)
+        return np.zeros((0, 0)), np.zeros(0), np.zeros((0, 0))
+    return np.concatenate(spreads), np.concatenate(faces), np.concatenate(gaps)
 
 
-def calibrate(path: Path, seen: Sequence[Observations], out: Path) -> dict[str, tuple[float, float]]:
+def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = False) -> None:
     """Writes the weights with the confidence fitted to these observations; markups without labels keep theirs."""
     weights = load_weights(path)
     found = dict(weights.calibration)
     for markup in weights.config.order:
-        spread, right = gather(seen, markup)
-        if len(spread) >= ENOUGH:
-            found[markup] = fit_confidence(spread, right)
-            a, b = found[markup]
-            error = expected_calibration_error(1 / (1 + np.exp(a * np.log(np.maximum(spread, 1e-6)) + b)), right)
-            print(f"{markup}: a {a:.3f}, b {b:.3f}, {right.mean():.1%} of {len(right)} points right, ECE {error:.3f}")
+        spread, face, gap = gather(seen, markup)
+        if gap.size >= ENOUGH:
+            found[markup] = fit_confidence(spread, face, gap)
+            (own, whole), right = found[markup][:2], gap < NEAR
+            error = expected_calibration_error(confidence(spread, face, found[markup]).ravel(), right.ravel())
+            share = f"{right.mean():.1%} of {gap.size} points right"
+            print(f"{markup}: own {own:.2f}, face {whole:.2f}, {share}, ECE {error:.3f}")
+    card = dict(weights.card)
+    spreads = np.concatenate([o.doubts[-1][~o.missed] for o in seen])
+    if len(spreads):  # `acdc_fast.orientation` asks for it
+        card["spread"] = f"{np.median(spreads):.4f}"
     if not found:
         raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
-    save_weights(out, Weights(weights.config, weights.arrays, weights.markups, found, weights.card))
-    print(json.dumps(found))
+    save_weights(out, Weights(weights.config, weights.arrays, weights.markups, found, card), half)
     return found

@@ -71,10 +71,10 @@ def find_enough(observed: Mapping[str, Observations], cost: float = COST) -> flo
     return max(kept, default=float(tried[0]) * 0.999)
 
 
-def write_enough(path: Path, observed: Mapping[str, Observations], out: Path) -> float:
+def write_enough(path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False) -> float:
     """The weights with what is enough in their card."""
     enough, weights = find_enough(observed), load_weights(path)
-    save_weights(out, replace(weights, card={**weights.card, "enough": f"{enough:.6g}"}))
+    save_weights(out, replace(weights, card={**weights.card, "enough": f"{enough:.6g}"}), half)
     run, ratio = trade(observed, enough)
     print(f"a mean spread of {enough:.4f} is enough: {run:.2f} stages a face, {ratio:.3f} of the whole cascade's error")
     return enough

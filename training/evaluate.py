@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
     parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
+    parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
@@ -122,9 +123,9 @@ def run(args: argparse.Namespace) -> int:
         with written_beside(args.figures / "risk-coverage.png") as beside:
             draw_risk(seen, beside)
     if args.calibrate:
-        calibrate(path, list(seen.values()), args.calibrate)
+        calibrate(path, list(seen.values()), args.calibrate, args.half)
     if args.enough:
-        write_enough(path, seen, args.enough)
+        write_enough(path, seen, args.enough, args.half)
     return 0
 
 

@@ -1,8 +1,12 @@
-"""A deeper cascade from a trained one, so that the cheap first stage can be trained alone first (ours).
+"""A larger cascade from a trained one, so that cheap stages and narrow networks can be trained first (ours).
 
 Stages that the trained network lacks start as copies of its last one. A copy of a first stage reads the image alone:
 the columns of its stem for I⊙Φ, H and H⊙Φ start at 0 and the excitation at ½ for every pose, so that each new stage
 says at first exactly what the one before it said, and learns from there to use the rest.
+
+A network of a multiple of the width starts with every channel as that many copies, whose weights in the next layer
+share those of the original in random parts: it says at first exactly what the narrow one said, and no two copies learn
+alike (after Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016).
 """
 
 from __future__ import annotations
@@ -13,21 +17,57 @@ from acdc_fast.config import ACDCConfig
 from acdc_fast.weights import Arrays
 
 
-def grow(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig) -> Arrays:
-    """``arrays`` of a network with fewer stages → the same with those of the stages that ``wanted`` has beyond it."""
-    grown = dict(arrays)
-    if trained.width != wanted.width or trained.stages >= wanted.stages:
-        return grown
+def grow(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int = 0) -> Arrays:
+    """``arrays`` of a smaller network → those of ``wanted`` that follow from them: widened first, then deepened."""
+    if wanted.width % trained.width or trained.stages > wanted.stages:
+        return dict(arrays)
+    grown = _widen(arrays, trained, wanted, seed) if wanted.width > trained.width else dict(arrays)
+    if trained.stages < wanted.stages:
+        _deepen(grown, trained, wanted)
+    return grown
+
+
+def _deepen(grown: Arrays, trained: ACDCConfig, wanted: ACDCConfig) -> None:
     last = trained.stages - 1
     prefix = f"unets.{last}."
+    originals = [n for n in grown if n.startswith(prefix)]
     for stage in range(trained.stages, wanted.stages):
-        for name in [n for n in arrays if n.startswith(prefix)]:
-            grown[f"unets.{stage}.{name[len(prefix) :]}"] = arrays[name].copy()
+        for name in originals:
+            grown[f"unets.{stage}.{name[len(prefix) :]}"] = grown[name].copy()
         if last == 0:
             stem = np.zeros((wanted.width, wanted.fusion_channels, 1, 1), np.float32)
-            stem[:, 0] = arrays["unets.0.stem.weight"][:, 0] * (2 if wanted.has_excitation else 1)
+            stem[:, 0] = grown["unets.0.stem.weight"][:, 0] * (2 if wanted.has_excitation else 1)
             grown[f"unets.{stage}.stem.weight"] = stem
-        if wanted.has_excitation and f"excite.{stage - 1}.weight" not in arrays:
+        if wanted.has_excitation and f"excite.{stage - 1}.weight" not in grown:
             grown[f"excite.{stage - 1}.weight"] = np.zeros((wanted.fusion_channels, 3), np.float32)
             grown[f"excite.{stage - 1}.bias"] = np.zeros(wanted.fusion_channels, np.float32)
+
+
+def _widen(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int) -> Arrays:
+    """Channel c of every layer → channels rc to rc + r - 1, r the ratio of the widths. I and I⊙Φ stay single."""
+    if wanted.stream_channels * trained.width != trained.stream_channels * wanted.width:
+        return dict(arrays)  # the streams would read other channels
+    ratio, rng = wanted.width // trained.width, np.random.default_rng(seed)
+    fused = np.concatenate([[0, 1], 2 + np.arange(2 * trained.width).repeat(ratio)])
+
+    def shared(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """Columns (axis 1) repeated as ``inputs`` names them, each copy with a random part of the original."""
+        parts = rng.uniform(0.1, 1.0, (len(weights), len(inputs), *(1,) * (weights.ndim - 2))).astype(np.float32)
+        total = np.zeros_like(parts, shape=(len(weights), weights.shape[1], *parts.shape[2:]))
+        np.add.at(total, (slice(None), inputs), parts)
+        return weights[:, inputs] * (parts / total[:, inputs])
+
+    grown = dict(arrays)
+    first = tuple(f"gtn.transfer.{m}" for m in (*trained.chain[:1], *trained.solid))  # later ones read maps
+    for name, value in arrays.items():
+        if name in first:
+            grown[name] = shared(value, np.arange(trained.stream_channels).repeat(ratio))
+        elif name.startswith("excite"):
+            grown[name] = value[fused]
+        elif name.startswith(("unets", "gtn.depthwise")):
+            value = value.repeat(ratio, axis=0)
+            if name.startswith("unets") and value.ndim == 4 and value.shape[1] > 1:
+                stem = name.endswith("stem.weight")
+                value = shared(value, fused if stem else np.arange(value.shape[1]).repeat(ratio))
+            grown[name] = value
     return grown

@@ -13,7 +13,7 @@ from .observations import Observations
 from .uncertainty import doubt
 from .validation import normaliser
 
-Calibration = Mapping[str, tuple[float, float]]
+Calibration = Mapping[str, tuple[float, ...]]
 
 #: MTFL's pose classes that are profiles, and the frontal one.
 PROFILES, FRONTAL = (1, 5), 3

@@ -28,6 +28,8 @@ class Source:
     split: str = "train"
     #: Turns that it gets in each round of the databases.
     turns: int = 1
+    #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
+    markups: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,12 @@ class Settings:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
         if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:
             raise ValueError(f"loss.stages has {len(self.loss.stages)} weights for {self.network.stages} stages")
-        stray = set(self.loss.markups) - set(self.network.markups)
-        if stray:
-            raise ValueError(f"loss.markups names {sorted(stray)[0]!r}, which network.markups lacks")
+        weights = {"loss.markups": self.loss.markups}
+        weights |= {f"databases[{i}].markups": s.markups for i, s in enumerate(self.databases)}
+        for name, given in weights.items():
+            stray = set(given) - set(self.network.markups)
+            if stray:
+                raise ValueError(f"{name} names {sorted(stray)[0]!r}, which network.markups lacks")
 
     @property
     def updates(self) -> int:

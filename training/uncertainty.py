@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from acdc_fast.confidence import confidence
 from acdc_fast.network import ACDC
 
 from . import metrics
@@ -28,7 +29,7 @@ from .validation import normaliser
 COVERAGES = (1.0, 0.9, 0.8, 0.6, 0.4)
 
 
-def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
     """Of a markup's labelled points on faces that were found, errors in % of the normaliser. Empty under 3 faces."""
     target, known = seen.labelled(markup)
     found = ~seen.missed[known]
@@ -45,10 +46,10 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
         "risk": [100 * risk(per_face["error"], per_face["spread"], share) for share in COVERAGES],
     }
     if markup in calibration:
-        a, b = calibration[markup]
-        confidence = 1 / (1 + np.exp(a * np.log(np.maximum(spread, 1e-6)) + b))
+        sure = confidence(spread, seen.doubts[-1][known], calibration[markup])
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
-        values["ece"] = expected_calibration_error(confidence.ravel(), (gap < NEAR).ravel())
+        values["ece"] = expected_calibration_error(sure.ravel(), (gap < NEAR).ravel())
+        values["spearman_confidence"] = metrics.rank_correlation(-sure.ravel(), errors.ravel())
     return values
 
 
@@ -110,11 +111,13 @@ def half_hidden(network: ACDC, database: Database, resolution: int, limit: int |
 
 
 def doubt_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[float | None]]:
-    """Rows of the printed table: Spearman of points and of faces, calibration error, risk at each coverage."""
+    """Rows of the table: Spearman of spreads, of faces' and of confidence, calibration error, risk at each coverage."""
     return {
-        markup: [d["spearman"], d["spearman_faces"], d.get("ece"), *d["risk"]] for markup, d in values.items() if d
+        markup: [d["spearman"], d["spearman_faces"], d.get("spearman_confidence"), d.get("ece"), *d["risk"]]
+        for markup, d in values.items()
+        if d
     }
 
 
-DOUBT_HEADS = ("Spearman", "of faces", "ECE", *(f"NME % of {c:.0%}" for c in COVERAGES))
+DOUBT_HEADS = ("Spearman", "of faces", "of confidence", "ECE", *(f"NME % of {c:.0%}" for c in COVERAGES))
 HIDDEN_HEADS = ("hidden, before", "after", "in sight, before", "after")

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <numeric>
 
 #include "thread_pool.h"
 
@@ -21,6 +22,7 @@ constexpr int kRowsPerTask = 4;             // of the passes over H: fixed, so t
 constexpr int64_t kHeavyWeights = 4 << 20;  // bytes of weights that must not be read once per small block of tiles
 constexpr int kHeavyTiles = 64;             // of a block of such a layer
 constexpr int kSums = 6;
+constexpr float kSteep = 8;  // powers of two between the least and the greatest value of a map: see Levels
 constexpr int kIdleArenas =
     8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
 
@@ -32,6 +34,13 @@ std::mutex& arena_lock() {
     return &m;
   }();
   return *lock;
+}
+
+// A step that visits all of n tasks, near ones far apart in time: prime to n, about 0.38 n.
+int spread_step(int n) {
+  int step = std::max(1, n * 3 / 8);
+  while (std::gcd(step, n) != 1) ++step;
+  return step;
 }
 
 int points_of(ConvKind kind) { return kind == ConvKind::down ? 81 : 36; }
@@ -162,7 +171,7 @@ class Arena {
       tensors[i] = {nullptr, size, size, channels, pitch, half};
     }
     const int64_t tasks = side / kRowsPerTask;
-    parts[0] = total, total += 2 * tasks * maps;                                   // extremes
+    parts[0] = total, total += 2ll * threads * maps;                                  // extremes
     parts[1] = total, total += 4ll * maps;                                         // low, high, scale, shift
     parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
     parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights
@@ -302,26 +311,37 @@ void Engine::landmarks(Arena& arena, int threads, bool whole, float* mean, float
   Landmarks net = landmarks_;
   net.embedding = arena[Arena::kEmbedding];
   float *low = arena.levels(), *high = low + maps, *scale = high + maps, *shift = scale + maps;
+  for (int slot = 0; slot < threads; ++slot) {
+    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    std::fill_n(own, maps, INFINITY);
+    std::fill_n(own + maps, maps, -INFINITY);
+  }
+  // What a thread has seen spares it tiles, and is exact whatever it was; rows all over H first.
+  const int step = spread_step(tasks);
   auto extremes = [&](int64_t task, int slot) {
-    float* own = arena.extremes() + task * 2 * maps;
-    const int row = static_cast<int>(task) * kRowsPerTask;
+    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    const int row = static_cast<int>(task * step % tasks) * kRowsPerTask;
     kernels_.landmark_extremes(net, row, row + kRowsPerTask, arena.scratch(slot), own, own + maps);
   };
   parallel_for(tasks, threads, extremes);
   if (arena.clock) arena.clock->step("moments");
   std::memcpy(low, arena.extremes(), sizeof(float) * 2 * maps);
-  for (int t = 1; t < tasks; ++t) {
-    const float* own = arena.extremes() + static_cast<int64_t>(t) * 2 * maps;
+  for (int slot = 1; slot < threads; ++slot) {
+    const float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
     for (int l = 0; l < maps; ++l) {
       low[l] = std::min(low[l], own[l]);
       high[l] = std::max(high[l], own[maps + l]);
     }
   }
   kernels_.landmark_levels(low, high, lane_masked_.data(), maps, scale, shift);
-  Levels levels = {high, scale, shift, {}};
-  for (int s = 0; s < net.streams; ++s) {
+  Levels levels = {high, scale, shift, {}, {}};
+  for (int s = 0, map = 0; s < net.streams; ++s) {
     const bool solid = spec_.solid_maps && s + 1 == net.streams;
     levels.wanted[s] = whole ? Moments::all : solid && spec_.pose ? Moments::mean : Moments::none;
+    const int end = map + net.blocks[s] * kernels_.lanes, all = end - map;
+    int steep = 0;
+    for (; map < end; ++map) steep += high[map] - low[map] >= kSteep;
+    levels.steep[s] = 2 * steep > all;
   }
   auto moments = [&](int64_t task, int slot) {
     const int row = static_cast<int>(task) * kRowsPerTask;

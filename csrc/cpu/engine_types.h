@@ -60,11 +60,13 @@ enum class Moments { none, mean, all };
 struct Levels {
   const float *high, *scale, *shift;  // [maps]
   Moments wanted[2];
+  bool steep[2];  // most of the stream's maps fall far below their greatest value: tiles are worth bounding
 };
 
-// Floats of scratch for one strip of depthwise outputs (32 pixels), of a stream with `inputs` channels.
+// Floats of scratch for one strip of depthwise outputs (32 × 4 pixels) of a stream with `inputs` channels, and for the
+// middles and reaches of its tiles: landmarks.h.
 inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, int lanes) {
-  return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * 32;
+  return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * (32 * 4 + 2 * 8);
 }
 
 // One next stem: out = A·[I; H] + Φ·B·[I; H] + bias, with the face's excitation folded into A and B.

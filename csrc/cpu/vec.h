@@ -3,7 +3,7 @@
 // Members and free functions that each vec_<isa>.h gives (all lane by lane):
 //   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n), Vec::broadcast(x),
 //   Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the second where one is
-//   NaN), less(a, b), equal(a, b) → Mask, select(mask, a, b) = mask ? a : b, round(v), scale2(v, n) = v·2ⁿ for integral n,
+//   NaN), less(a, b), at_least(a, b), equal(a, b) → Mask, all(mask), select(mask, a, b) = mask ? a : b, round(v), scale2(v, n) = v·2ⁿ for integral n,
 //   add_exponent(v, t) = v·2ⁿ where the last bits of t are n (all but AVX-512), reduce_add, reduce_min, reduce_max.
 #pragma once
 
@@ -25,7 +25,9 @@ ACDC_INLINE Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
 ACDC_INLINE Vec& operator-=(Vec& a, Vec b) { return a = a - b; }
 ACDC_INLINE Vec& operator*=(Vec& a, Vec b) { return a = a * b; }
 
+#if !defined(ACDC_ISA_AVX512)
 ACDC_INLINE Vec abs(Vec a) { return max(a, Vec::zero() - a); }
+#endif
 
 // While it lives, this thread takes denormal numbers for zero: they are far below every tolerance here, and each one met
 // can cost as much as a hundred operations (a near one-hot map's exponentials are full of them).

@@ -38,6 +38,8 @@ ACDC_INLINE Vec operator/(Vec a, Vec b) { return {vdivq_f32(a.v, b.v)}; }
 ACDC_INLINE Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 ACDC_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {vfmsq_f32(c.v, a.v, b.v)}; }
 ACDC_INLINE Mask less(Vec a, Vec b) { return {vcltq_f32(a.v, b.v)}; }
+ACDC_INLINE Mask at_least(Vec a, Vec b) { return {vcgeq_f32(a.v, b.v)}; }
+ACDC_INLINE bool all(Mask m) { return vminvq_u32(m.m) != 0; }
 ACDC_INLINE Mask equal(Vec a, Vec b) { return {vceqq_f32(a.v, b.v)}; }
 ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {vbslq_f32(m.m, a.v, b.v)}; }
 ACDC_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }  // vminq would give NaN for a NaN in a

@@ -44,6 +44,8 @@ ACDC_INLINE Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 ACDC_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 ACDC_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
 ACDC_INLINE Mask less(Vec a, Vec b) { return {a.v < b.v}; }
+ACDC_INLINE Mask at_least(Vec a, Vec b) { return {a.v >= b.v}; }
+ACDC_INLINE bool all(Mask m) { return (m.m[0] & m.m[1] & m.m[2] & m.m[3]) != 0; }
 ACDC_INLINE Mask equal(Vec a, Vec b) { return {a.v == b.v}; }
 ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {(Floats)((m.m & (Ints)a.v) | (~m.m & (Ints)b.v))}; }
 ACDC_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }

@@ -39,7 +39,7 @@ def test_doubt_in_the_order_of_the_errors() -> None:
     assert values["spearman_faces"] == pytest.approx(1)
     assert values["risk"] == pytest.approx([100 * found[: round(c * 39)].mean() for c in COVERAGES])
     assert "ece" not in values
-    row = [values["spearman"], values["spearman_faces"], None, *values["risk"]]
+    row = [values["spearman"], values["spearman_faces"], None, None, *values["risk"]]
     assert doubt_rows({"2d5": values, "2d68": {}}) == {"2d5": row}
 
 
@@ -54,7 +54,7 @@ def test_doubt_without_meaning() -> None:
 
 def test_calibration_error_counts_what_the_confidence_promises() -> None:
     error = np.full(FACES, 0.4)  # 4 px of a crop's 20: wrong everywhere
-    values = doubt(observations(np.full(FACES, 0.1), error), "2d5", {"2d5": (0.0, 0.0)})  # confidence ½ everywhere
+    values = doubt(observations(np.full(FACES, 0.1), error), "2d5", {"2d5": (0.0, 0.0, 0.0)})  # confidence ½ everywhere
     assert values["ece"] == pytest.approx(0.5)
 
 

@@ -1,0 +1,38 @@
+"""What the spread of attention maps says of landmarks: the second moments (paper §IV-F), and confidence made of them.
+
+confidence = 1 / (1 + exp(own·log(spread) + face·log(mean spread of the face) + offset of the point)) is the chance that
+a point lies within 5 % of the face box's side of its label. `training/calibration.py` fits the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .types import Prediction
+
+#: (own, face, offset for all points or one for each) where the weights bring none: ½ at a spread of 2.5 % of the crop's
+#: side, odds by its square.
+UNCALIBRATED = (2.0, 0.0, -2.0 * float(np.log(0.025)))
+
+
+def spread_of(covariance: object) -> np.ndarray:
+    """(…, 3) xx, xy, yy → (…): root of the trace, in the unit of the points."""
+    moments = np.asarray(covariance)
+    spread: np.ndarray = np.sqrt(np.maximum(moments[..., 0] + moments[..., 2], 0))
+    return spread
+
+
+def mean_spread(prediction: Prediction) -> np.ndarray:
+    """(N,) mean of the spread over all maps of a face, crop units."""
+    mean: np.ndarray = np.concatenate([spread_of(c) for c in prediction.covariance.values()], axis=1).mean(1)
+    return mean
+
+
+def confidence(spread: np.ndarray, face: np.ndarray, numbers: Sequence[float]) -> np.ndarray:
+    """(N, L) spreads and (N,) mean spreads, crop units → (N, L) in [0, 1]; a map that is one pixel alone is sure."""
+    own, whole, *offsets = numbers
+    logs = own * np.log(np.maximum(spread, 1e-6)) + whole * np.log(np.maximum(face, 1e-6))[:, None]
+    chance: np.ndarray = (1 / (1 + np.exp(np.clip(logs + np.array(offsets), -50, 50)))).astype(np.float32)
+    return chance

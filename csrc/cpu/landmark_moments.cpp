@@ -1,0 +1,204 @@
+// The second pass of the geometry transfer network over H: one exponential for both the moments and the mask. Logits
+// live in registers and L1.
+#include "kernels.h"
+#include "landmarks.h"
+
+namespace acdc::ACDC_ISA_NS {
+
+namespace {
+
+// Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
+constexpr int kSums = 6;
+
+constexpr int kept_sums(Moments wanted) { return wanted == Moments::none ? 0 : wanted == Moments::mean ? 3 : kSums; }
+
+// Columns of a strip, in pixels from its middle.
+struct Columns {
+  float x[kStrip], xx[kStrip];
+  constexpr Columns() : x(), xx() {
+    for (int p = 0; p < kStrip; ++p) x[p] = p + 0.5f * (1 - kStrip), xx[p] = x[p] * x[p];
+  }
+};
+constexpr Columns kColumns;
+
+template <int C, Moments wanted>
+void moments_panel(const Landmarks& net, const float* d, int count, const float* right, const Levels& levels, int map,
+                   float y, float* sums, int maps, float* level) {
+  float logits[kStrip * C * kLanes];
+  for (int p = 0; p < count; p += kLandmarkRows) {
+    Tile<kLandmarkRows, C> t;
+    multiply(t, d + p * kLanes, kStripBlock, right, net.inputs);
+#pragma GCC unroll 8
+    for (int i = 0; i < kLandmarkRows; ++i) {
+#pragma GCC unroll 3
+      for (int j = 0; j < C; ++j) t.at[i][j].store(logits + ((p + i) * C + j) * kLanes);
+    }
+  }
+  Vec high[C], scale[C], shift[C], s[C], sx[C], sxx[C];
+  for (int j = 0; j < C; ++j) {
+    const int at = map + j * kLanes;
+    high[j] = Vec::load(levels.high + at), scale[j] = Vec::load(levels.scale + at);
+    shift[j] = Vec::load(levels.shift + at);
+    s[j] = sx[j] = sxx[j] = Vec::zero();
+  }
+  for (int p = 0; p < count; ++p) {
+    const Vec x = Vec::broadcast(kColumns.x[p]), xx = Vec::broadcast(kColumns.xx[p]);
+    Vec top = Vec::load(level + p * kLanes);
+#pragma GCC unroll 3
+    for (int j = 0; j < C; ++j) {
+      const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high[j]);
+      if constexpr (wanted != Moments::none) s[j] = s[j] + e, sx[j] = fma(x, e, sx[j]);
+      if constexpr (wanted == Moments::all) sxx[j] = fma(xx, e, sxx[j]);
+      top = max(top, fma(e, scale[j], shift[j]));
+    }
+    top.store(level + p * kLanes);
+  }
+  constexpr int kept = kept_sums(wanted);
+  const Vec row = Vec::broadcast(y);
+  for (int j = 0; j < C; ++j) {
+    const Vec terms[kSums] = {s[j], sx[j], row * s[j], sxx[j], row * sx[j], row * row * s[j]};
+    float* at = sums + map + j * kLanes;
+    for (int i = 0; i < kept; ++i, at += maps) (Vec::load(at) + terms[i]).store(at);
+  }
+}
+
+template <int C>
+void moments_panel(Moments wanted, const Landmarks& net, const float* d, int count, const float* right,
+                   const Levels& levels, int map, float y, float* sums, int maps, float* level) {
+  switch (wanted) {
+    case Moments::none:
+      return moments_panel<C, Moments::none>(net, d, count, right, levels, map, y, sums, maps, level);
+    case Moments::mean:
+      return moments_panel<C, Moments::mean>(net, d, count, right, levels, map, y, sums, maps, level);
+    case Moments::all:
+      return moments_panel<C, Moments::all>(net, d, count, right, levels, map, y, sums, maps, level);
+  }
+}
+
+// A level that all pixels of a tile have reached.
+ACDC_INLINE Vec reached(const float* level) {
+  Vec least = Vec::load(level);
+  for (int row = 0; row < kStripRows; ++row) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kTile; ++p) least = min(least, Vec::load(level + (row * kStrip + p) * kLanes));
+  }
+  return Vec::broadcast(reduce_max(least));
+}
+
+// The mask alone, of a panel of which no sums are wanted: a tile that no map can raise is left out.
+template <int C>
+void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, const Levels& levels, int map,
+                float* level) {
+  const Vec margin = Vec::broadcast(1 + 0x1p-19f);  // beyond what the exponential may err, at both ends
+  for (int first = 0; first < s.tiles; first += kBoundRows) {
+    const Bounds<C> bounds = logit_bounds<C>(net, s, first, right);
+    for (int i = 0; i < kBoundRows && first + i < s.tiles; ++i) {
+      float* const own = level + (first + i) * kTile * kLanes;
+      Vec floor = reached(own);
+      for (int j = 0; j < C; ++j) {
+        const int64_t at = map + j * kLanes;
+        const Vec high = Vec::load(levels.high + at), scale = Vec::load(levels.scale + at);
+        const Vec shift = Vec::load(levels.shift + at);
+        const Vec most = exp2_of_negative(min(bounds.high[i][j] - high, Vec::zero())) * margin;
+        if (all(at_least(floor, fma(most, scale, shift)))) continue;  // not so for a NaN
+        const float* d = s.d + (first + i) * kTilePixels * kLanes;
+        for (int p = 0; p < kTilePixels; p += kColumnRows) {
+          const auto t = logits_column<C>(net, d + p * kLanes, right + j * kLanes);
+#pragma GCC unroll 16
+          for (int q = 0; q < kColumnRows; ++q) {
+            float* const pixel = own + ((p + q) / kTile * kStrip + (p + q) % kTile) * kLanes;
+            const Vec e = exp2_of_negative(t.at[q][0] - high);
+            max(Vec::load(pixel), fma(e, scale, shift)).store(pixel);
+          }
+        }
+        floor = reached(own);
+      }
+    }
+  }
+}
+
+// Moves a strip's sums of maps [first, last) to the map's origin, pixel (0, 0), in double precision.
+void merge_strip(Moments wanted, const float* sums, int maps, int first, int last, double y0, double x0,
+                 double* total) {
+  if (wanted == Moments::none) return;
+  const float *s = sums, *sx = s + maps, *sy = sx + maps, *sxx = sy + maps, *sxy = sxx + maps, *syy = sxy + maps;
+  for (int l = first; l < last; ++l) {
+    const double e = s[l], ex = sx[l], ey = sy[l];
+    total[l] += e;
+    total[maps + l] += ex + x0 * e;
+    total[2 * maps + l] += ey + y0 * e;
+  }
+  if (wanted == Moments::mean) return;
+  for (int l = first; l < last; ++l) {
+    const double e = s[l], ex = sx[l], ey = sy[l];
+    total[3 * maps + l] += sxx[l] + 2 * x0 * ex + x0 * x0 * e;
+    total[4 * maps + l] += sxy[l] + x0 * ey + y0 * ex + x0 * y0 * e;
+    total[5 * maps + l] += syy[l] + 2 * y0 * ey + y0 * y0 * e;
+  }
+}
+
+}  // namespace
+
+void landmark_moments(const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch,
+                      double* total, float* mask) {
+  const FlushDenormals guard;
+  const int maps = (net.blocks[0] + net.blocks[1]) * kLanes, width = net.embedding.width;
+  float* const sums = scratch + landmark_strip_floats(net.inputs, kLanes);
+  for (int i = 0; i < kSums * maps; ++i) total[i] = 0;
+  for (int top = first_row; top < last_row; top += kStripRows) {
+    for (int x = 0; x < width; x += kStrip) {
+      const int count = width - x < kStrip ? width - x : kStrip;
+      for (int i = 0; i < kSums * maps; i += kLanes) Vec::zero().store(sums + i);
+      float level[kStripBlock];
+      for (int i = 0; i < kStripBlock; i += kLanes) Vec::zero().store(level + i);
+      // The last stream first: it has the pose's maps, of which sums are wanted always, and tiles are left out the
+      // more the higher the levels that others have reached.
+      for (int stream = net.streams - 1; stream >= 0; --stream) {
+        const int map = stream ? net.blocks[0] * static_cast<int>(kLanes) : 0;
+        const Moments wanted = levels.wanted[stream];
+        if (wanted == Moments::none && levels.steep[stream]) {
+          const TiledStrip strip = tiled_strip(net, stream, top, x, count, true, scratch);
+          each_panel(net, stream, [&](auto panel, int n, const float* right) {
+            const int at = map + n * static_cast<int>(kLanes);
+            mask_panel<decltype(panel)::vectors>(net, strip, right, levels, at, level);
+          });
+          continue;
+        }
+        for (int row = 0; row < kStripRows; ++row) {
+          depthwise_row(net, stream, top + row, x, count, kTile, scratch);
+          const float y = row + 0.5f * (1 - kStripRows);
+          each_panel(net, stream, [&](auto panel, int n, const float* right) {
+            const int at = map + n * static_cast<int>(kLanes);
+            moments_panel<decltype(panel)::vectors>(wanted, net, scratch, count, right, levels, at, y, sums, maps,
+                                                    level + row * kStrip * kLanes);
+          });
+        }
+        const int end = map + net.blocks[stream] * static_cast<int>(kLanes);
+        merge_strip(wanted, sums, maps, map, end, top + 0.5 * (kStripRows - 1), x + 0.5 * (kStrip - 1), total);
+      }
+      for (int row = 0; row < kStripRows; ++row) {
+        for (int p = 0; p < count; ++p) {
+          mask[(top + row) * width + x + p] = reduce_max(Vec::load(level + (row * kStrip + p) * kLanes));
+        }
+      }
+    }
+  }
+}
+
+// exp2 as landmark_moments computes it, so that a map's floor is the value its lowest pixel gets.
+void landmark_levels(const float* low, const float* high, const unsigned char* masked, int maps, float* scale,
+                     float* shift) {
+  const FlushDenormals guard;
+  for (int l = 0; l < maps; l += Vec::lanes) {
+    float floors[Vec::lanes];
+    exp2_of_negative(Vec::load(low + l) - Vec::load(high + l)).store(floors);
+    for (int i = 0; i < Vec::lanes; ++i) {
+      // A constant map has floor 1 and contributes 0.
+      const bool used = masked[l + i] && floors[i] < 1.f && high[l + i] - low[l + i] >= kFlat;
+      scale[l + i] = used ? 1.f / (1.f - floors[i]) : 0.f;
+      shift[l + i] = used ? -floors[i] / (1.f - floors[i]) : 0.f;
+    }
+  }
+}
+
+}  // namespace acdc::ACDC_ISA_NS
