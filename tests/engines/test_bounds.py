@@ -1,0 +1,62 @@
+"""The passes over H leave out tiles that bounds show to be without effect: the answers must be the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nets import arrays, crops, lively
+from test_native import TIGHT, eager, errors
+
+from acdc_fast import ACDC
+from acdc_fast.engines.native import NativeEngine
+
+
+def smooth(batch: int, side: int) -> np.ndarray:
+    """Crops with wide slopes, so that neighbours' logits are alike and most tiles are left out."""
+    y, x = np.mgrid[:side, :side] / np.float32(side)
+    waves = [np.sin(5 * x + 3 * y * y + i) * np.cos(4 * y - 2 * x + 2 * i) for i in range(batch)]
+    return (0.5 + 0.5 * np.stack(waves)[:, None]).astype(np.float32)
+
+
+def steep(width: int = 16) -> ACDC:
+    """Maps that fall by tens of powers of two, as trained ones do."""
+    network = lively(width=width, gain=1.2)
+    for layer in network.gtn.transfer.values():
+        layer.data.mul_(3 if layer.shape[0] != 5 else 1)
+    return network
+
+
+@pytest.mark.parametrize(("width", "side"), [(8, 32), (16, 40), (16, 96), (16, 128), (32, 56)])
+def test_a_mask_made_with_bounds_is_the_same(width: int, side: int) -> None:
+    """Told of every stage, the engine sums all maps' moments and bounds none; told of the last, it bounds before."""
+    network, x = steep(width), np.concatenate([smooth(2, side), crops(1, side)])
+    engine = NativeEngine(network.config, arrays(network), threads=1)
+    every, last = engine(x, all_stages=True), engine(x)
+    np.testing.assert_array_equal(last.mask, every.mask)
+    np.testing.assert_array_equal(last.pose, every.pose)
+    for name, points in every.landmarks.items():
+        np.testing.assert_array_equal(last.landmarks[name], points)
+
+
+@pytest.mark.parametrize("side", [32, 88, 128])
+def test_extremes_are_found(side: int) -> None:
+    """A greatest logit that was missed would lift levels above 1, and the mask with them."""
+    network, x = steep(), smooth(2, side)
+    got, truth = NativeEngine(network.config, arrays(network))(x, all_stages=True).stages, eager(network, x)
+    assert got is not None
+    for ours, theirs in zip(got, truth, strict=True):
+        assert ours.mask.max() <= 1 + 1e-6 and ours.mask.min() >= 0
+        for name, error in errors(ours, theirs).items():
+            assert error <= 5 * TIGHT[name], (name, error)  # logits are three times as large as there
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_what_other_threads_have_seen_changes_nothing(threads: int) -> None:
+    network, x = steep(), smooth(3, 64)
+    one = NativeEngine(network.config, arrays(network), threads=1)(x, all_stages=True)
+    more = NativeEngine(network.config, arrays(network), threads=threads)(x, all_stages=True)
+    assert one.stages is not None and more.stages is not None
+    for a, b in zip(one.stages, more.stages, strict=True):
+        np.testing.assert_array_equal(a.mask, b.mask)
+        for name in a.landmarks:
+            np.testing.assert_array_equal(a.covariance[name], b.covariance[name])
