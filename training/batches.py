@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +18,7 @@ from acdc_fast.errors import InputError
 
 from .augment import Crop, crop_face
 from .data import Database, open_database
+from .data.sample import Sample
 from .distributed import World
 from .losses import Targets
 from .schedule import phase_at
@@ -118,8 +119,9 @@ class Batches(Dataset[Batch]):
         crops, name = [], ""
         for place, (which, index) in list(enumerate(self.faces(step)))[self.shares[phase.batch]]:
             generator = np.random.default_rng((settings.seed, step, place))
-            crop = crop_face(self.sources[which][index], phase.resolution, generator, settings.augment)
-            for markup, weight in settings.databases[which].markups.items():
+            source = settings.databases[which]
+            crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, settings.augment)
+            for markup, weight in source.markups.items():
                 if markup in crop.weights:
                     crop.weights[markup][:] *= weight
             crops.append(crop)
@@ -133,6 +135,14 @@ class Batches(Dataset[Batch]):
             self, batch_size=None, sampler=range(start, end), num_workers=workers, worker_init_fn=_start_worker,
             prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
+
+
+def moved(sample: Sample, source: Source) -> Sample:
+    """The sample with its points where the source's ``shift`` moves them."""
+    if not any(source.shift):
+        return sample
+    by = np.array(source.shift)
+    return replace(sample, landmarks={m: p + by for m, p in sample.landmarks.items()})
 
 
 _ORDER: dict[tuple[int, int, int, int], np.ndarray] = {}

@@ -86,7 +86,7 @@ class Engine {
     Buffer weights, bias;
   };
   struct Stage {
-    Buffer stem_weight, stem_bias;  // the first stage's
+    Buffer stem_bias;
     std::vector<double> stem, excite_weight,
         excite_bias;  // (w, 2 + 2w); (2 + 2w, 3); of the excitation before this stage
     Layer layers[12];
@@ -94,10 +94,12 @@ class Engine {
 
   void pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs,
                  const std::vector<double>& weight, const std::vector<double>& bias);
+  void pack_first_layer(const Weights& weights);
   void pack_landmarks(const Weights& weights);
   void run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
                 const EngineOutput& out) const;
-  void unet(Arena& arena, const Stage& stage, int threads) const;
+  void first_layer(Arena& arena, const float* crop, int threads) const;
+  void unet(Arena& arena, int stage, int threads) const;
   void convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const;
   void landmarks(Arena& arena, int threads, bool whole, float* mean, float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
@@ -112,14 +114,15 @@ class Engine {
   const Kernels &kernels_, &conv_kernels_;  // the latter's convolutions multiply bfloat16 where that is asked for
   int threads_;
   std::vector<Stage> stages_;
-  Landmarks landmarks_{};  // without the embedding
+  Buffer first_weights_, first_bias_;  // FirstLayer
+  Landmarks landmarks_{};              // without the embedding
   Buffer depthwise_[2], transfer_[2];
   std::vector<int> map_lane_;  // where map l lies among the padded ones
   std::vector<unsigned char> lane_masked_;
   int lanes_of_maps_ = 0;
   std::vector<double> pose_weight_, pose_bias_;
   int64_t weight_bytes_ = 0;
-  std::vector<ArenaHandle> arenas_;  // idle ones; guarded by the process-wide lock in engine.cpp
+  std::vector<ArenaHandle> arenas_;  // idle ones; guarded by the process-wide lock in arena.cpp
 };
 
 }  // namespace acdc

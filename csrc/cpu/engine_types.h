@@ -69,6 +69,16 @@ inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, 
   return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * (32 * 4 + 2 * 8);
 }
 
+// The first stage's stem and encode1 as one convolution of the crop: encode1 pads the stem's output with zeros, so the
+// stem's bias comes through those taps alone that lie on the picture, and the bias is another in the border's pixels.
+struct FirstLayer {
+  const float* image;  // pixel (0, 0) of the crop in a frame of zeros
+  int64_t pitch;
+  const float* weights;  // [output block][9][lanes]
+  const float* bias;     // [output block][first, inner, last row][first, inner, last column][lanes]
+  Tensor out;
+};
+
 // One next stem: out = A·[I; H] + Φ·B·[I; H] + bias, with the face's excitation folded into A and B.
 struct Stem {
   Tensor embedding;

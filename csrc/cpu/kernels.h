@@ -41,7 +41,7 @@
   KERNEL(landmark_extremes, (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high)) \
   KERNEL(landmark_levels, (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift)) \
   KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, double* total, float* mask)) \
-  KERNEL(stem_image, (const float* image, const float* weight, const float* bias, int first_row, int last_row, const Tensor& out)) \
+  KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row)) \
   KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))
 
 namespace acdc {

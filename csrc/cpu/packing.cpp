@@ -95,6 +95,37 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs,
   layer.conv = {kind, inputs, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up, value_bytes};
 }
 
+void Engine::pack_first_layer(const Weights& weights) {
+  const int w = spec_.width, lanes = kernels_.lanes;
+  const std::vector<double>&stem = weights.at("0.stem.weight"), &stem_bias = weights.at("0.stem.bias");
+  const std::vector<double>&conv = weights.at("0.encode1.weight"), &conv_bias = weights.at("0.encode1.bias");
+  first_weights_ = track(Buffer(padded(w) * 9));
+  first_bias_ = track(Buffer(padded(w) * 9));
+  for (int o = 0; o < w; ++o) {
+    double through[9] = {};  // what the stem's bias gives by each tap
+    const int64_t at = static_cast<int64_t>(o / lanes) * 9 * lanes + o % lanes;
+    for (int i = 0; i < 9; ++i) {
+      double sum = 0;
+      for (int c = 0; c < w; ++c) {
+        const double tap = conv[(static_cast<int64_t>(o) * w + c) * 9 + i];
+        sum += tap * stem[c];
+        through[i] += tap * stem_bias[c];
+      }
+      first_weights_.data()[at + i * lanes] = static_cast<float>(sum);
+    }
+    for (int place = 0; place < 9; ++place) {  // rows and columns: first, inner, last
+      const int row = place / 3, column = place % 3;
+      double sum = conv_bias[o];
+      for (int i = 0; i < 9; ++i) {
+        const bool outside = (row == 0 && i / 3 == 0) || (row == 2 && i / 3 == 2) || (column == 0 && i % 3 == 0) ||
+                             (column == 2 && i % 3 == 2);
+        if (!outside) sum += through[i];
+      }
+      first_bias_.data()[at + place * lanes] = static_cast<float>(sum);
+    }
+  }
+}
+
 void Engine::pack_landmarks(const Weights& weights) {
   const int lanes = kernels_.lanes, k = spec_.stream_inputs, maps[2] = {spec_.chain_maps, spec_.solid_maps};
   const std::vector<double>& transfer = weights.at("transfer");
@@ -145,28 +176,25 @@ Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, cons
   for (int s = 0; s < spec_.stages; ++s) {
     Stage& stage = stages_[s];
     const std::string prefix = std::to_string(s) + ".";
-    for (int i = 0; i < 12; ++i) {
+    for (int i = s == 0 ? 1 : 0; i < 12; ++i) {
       const std::string name = prefix + plan[i].name;
-      // In float32 stay the layers whose errors nothing after them averages out: decode1, and encode1 on the crop, whose smooth
-      // grey meets each rounded weight with the same sign everywhere.
-      const int value_bytes = i == 11 || (s == 0 && i == 0) ? 4 : conv_kernels_.value_bytes;
+      // In float32 stays the layer whose errors nothing after it averages out, decode1; and the first layer on the crop, whose
+      // smooth grey would meet each rounded weight with the same sign everywhere.
+      const int value_bytes = i == 11 ? 4 : conv_kernels_.value_bytes;
       pack_conv(stage.layers[i], plan[i].kind, value_bytes, plan[i].inputs * w, plan[i].outputs * w, weights.at(name + ".weight"),
                 weights.at(name + ".bias"));
     }
-    const std::vector<double>&stem = weights.at(prefix + "stem.weight"), &bias = weights.at(prefix + "stem.bias");
+    if (s == 0) continue;
+    stage.stem = weights.at(prefix + "stem.weight");
+    const std::vector<double>& bias = weights.at(prefix + "stem.bias");
     stage.stem_bias = track(Buffer(padded(w)));
     for (int c = 0; c < w; ++c) stage.stem_bias.data()[c] = static_cast<float>(bias[c]);
-    if (s == 0) {
-      stage.stem_weight = track(Buffer(padded(w)));
-      for (int c = 0; c < w; ++c) stage.stem_weight.data()[c] = static_cast<float>(stem[c]);
-    } else {
-      stage.stem = stem;
-      if (spec_.excitation) {
-        stage.excite_weight = weights.at(std::to_string(s - 1) + ".excite.weight");
-        stage.excite_bias = weights.at(std::to_string(s - 1) + ".excite.bias");
-      }
+    if (spec_.excitation) {
+      stage.excite_weight = weights.at(std::to_string(s - 1) + ".excite.weight");
+      stage.excite_bias = weights.at(std::to_string(s - 1) + ".excite.bias");
     }
   }
+  pack_first_layer(weights);
   pack_landmarks(weights);
   if (spec_.pose) {
     pose_weight_ = weights.at("pose.weight");

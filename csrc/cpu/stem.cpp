@@ -1,20 +1,34 @@
-// The cascade's 1×1 stems: the first one on the crop, the others with the doubly-conditional fusion folded in.
+// The cascade's 1×1 stems: the first one on the crop, with the layer after it, the others with the doubly-conditional
+// fusion folded in.
 #include "engine_types.h"
 #include "kernels.h"
 #include "vec.h"
 
 namespace acdc::ACDC_ISA_NS {
 
-// out = weight·I + bias at rows [first_row, last_row).
-void stem_image(const float* image, const float* weight, const float* bias, int first_row, int last_row,
-                const Tensor& out) {
+void stem_encode1(const FirstLayer& layer, int first_row, int last_row) {
   const FlushDenormals guard;
+  constexpr int kPixels = Vec::lanes == 16 ? 8 : 4;  // S is a multiple of 8
+  const Tensor& out = layer.out;
+  const auto border = [](int i, int n) { return i == 0 ? 0 : i == n - 1 ? 2 : 1; };
   for (int y = first_row; y < last_row; ++y) {
-    float* target = out.at(y, 0);
-    for (int x = 0; x < out.width; ++x) {
-      const Vec value = Vec::broadcast(image[y * out.width + x]);
-      for (int c = 0; c < out.channels; c += Vec::lanes, target += Vec::lanes) {
-        fma(value, Vec::load(weight + c), Vec::load(bias + c)).store(target);
+    for (int c = 0; c < out.channels; c += Vec::lanes) {
+      const float *weights = layer.weights + c * 9, *bias = layer.bias + c * 9 + border(y, out.height) * 3 * Vec::lanes;
+      Vec w[9];
+#pragma GCC unroll 9
+      for (int i = 0; i < 9; ++i) w[i] = Vec::load(weights + i * Vec::lanes);
+      for (int x = 0; x < out.width; x += kPixels) {
+        Vec sum[kPixels];
+#pragma GCC unroll 8
+        for (int p = 0; p < kPixels; ++p) sum[p] = Vec::load(bias + border(x + p, out.width) * Vec::lanes);
+#pragma GCC unroll 9
+        for (int i = 0; i < 9; ++i) {
+          const float* source = layer.image + (y + i / 3 - 1) * layer.pitch + x + i % 3 - 1;
+#pragma GCC unroll 8
+          for (int p = 0; p < kPixels; ++p) sum[p] = fma(Vec::broadcast(source[p]), w[i], sum[p]);
+        }
+#pragma GCC unroll 8
+        for (int p = 0; p < kPixels; ++p) max(sum[p], Vec::zero()).store(out.at(y, x + p) + c);
       }
     }
   }

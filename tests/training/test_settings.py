@@ -50,6 +50,8 @@ def test_shipped_settings_read(path: Path) -> None:
         ({"optimiser": {"rate": "fast"}}, "optimiser: rate must be of type float"),
         ({"loss": {"stages": [1.0]}}, "loss.stages has 1 weights for"),
         ({"workers": -1}, "workers must be 0 or more"),
+        ({"databases": [{"name": "mtfl", "markups": {"2d29": 0}}]}, r"databases\[0\].markups names '2d29'"),
+        ({"databases": [{"name": "mtfl", "shift": [1.0]}]}, r"databases\[0\].*shift"),
     ],
 )
 def test_errors_name_the_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:

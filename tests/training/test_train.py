@@ -206,6 +206,25 @@ def test_every_face_has_its_turn_once_a_sweep(root: Path, small: Settings) -> No
     assert sorted(seen[:5]) == sorted(f"faces/{i}.jpg" for i in range(5))  # a whole sweep before any comes twice
 
 
+def test_a_source_moves_and_weighs_its_labels(root: Path, small: Settings) -> None:
+    """Moved in the picture, so that a mirrored face's labels move the other way; the pictures stay."""
+    changed = [{"name": "mtfl", "shift": [2.0, -1.0], "markups": {"2d5": 0.25}}]
+    settings = [small, build(Settings, {**small.to_dict(), "databases": changed}, "x")]
+    plain, moved = (Batches(s, [open_source(Source("mtfl"), root)], ALONE) for s in settings)
+    signs = set()
+    for step in range(8):
+        before, after = plain[step], moved[step]
+        assert torch.equal(before.image, after.image)
+        labels, gap = before.targets, after.targets.landmarks["2d5"] - before.targets.landmarks["2d5"]
+        assert torch.allclose(gap, gap[:, :1].expand_as(gap), atol=1e-5)  # all points of a face alike
+        assert (gap.norm(dim=2) > 0.01).all()
+        signs |= set((gap[:, 0, 0] > 0).tolist())
+        inside = (after.targets.landmarks["2d5"] > 0.05).all() and (after.targets.landmarks["2d5"] < 0.95).all()
+        if inside:
+            assert torch.equal(after.targets.weights["2d5"], 0.25 * labels.weights["2d5"])
+    assert signs == {True, False}
+
+
 def _names(batches: Batches, step: int) -> list[str]:
     """Faces of one batch."""
     return [batches.sources[which].annotation(index).name for which, index in batches.faces(step)]

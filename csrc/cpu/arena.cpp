@@ -1,0 +1,123 @@
+#include "arena.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "blocking.h"
+
+namespace acdc {
+namespace {
+
+constexpr int kIdleArenas =
+    8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
+
+// Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
+std::mutex& arena_lock() {
+  static std::mutex* lock = [] {
+    static std::mutex m;
+    pthread_atfork([] { arena_lock().lock(); }, [] { arena_lock().unlock(); }, [] { arena_lock().unlock(); });
+    return &m;
+  }();
+  return *lock;
+}
+
+}  // namespace
+
+Buffer::Buffer(int64_t floats) : floats_(floats) {
+  // Large ones in large pages where the system gives them: fewer walks through page tables while weights stream by.
+  constexpr size_t kLargePage = 2 << 20;
+  const size_t wanted = std::max<size_t>(static_cast<size_t>(floats) * sizeof(float), 64);
+  const size_t unit = wanted >= kLargePage ? kLargePage : 64, bytes = (wanted + unit - 1) / unit * unit;
+  void* p = std::aligned_alloc(unit, bytes);
+  if (!p) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (unit == kLargePage) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  std::memset(p, 0, bytes);
+  data_.reset(static_cast<float*>(p));
+}
+
+void Buffer::Free::operator()(float* p) const { std::free(p); }
+
+Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec& spec, int maps,
+             int64_t scratch_floats)
+    : side(side), threads(threads), scratch_floats(scratch_floats) {
+  const int w = spec.width;
+  const struct {
+    int shrink, channels;
+  } plan[kNames] = {{1, w}, {1, w}, {2, w}, {2, 2 * w}, {4, 2 * w}, {4, 4 * w}, {8, 4 * w}, {4, 2 * w}, {2, w}, {1, w}};
+  int64_t start[kNames], total = 0;
+  for (int i = 0; i < kNames; ++i) {
+    const int size = side / plan[i].shrink, channels = (plan[i].channels + lanes - 1) / lanes * lanes;
+    // One pixel of frame before; behind it as far as the last tile's patch reaches: 8·tiles + 1 for a stride of 2.
+    const int reach = (size + 7) / 8 * 8 + 2;
+    const int64_t pitch = static_cast<int64_t>(reach + 1) * channels;
+    const bool half = value_bytes == 2 && plan[i].shrink > 1;
+    const int per_float = half ? 2 : 1;  // channels are even
+    start[i] = total + (pitch + channels) / per_float;
+    total += pitch * (reach + 1) / per_float + lanes;  // vectors of a stream may begin within the last pixel
+    tensors[i] = {nullptr, size, size, channels, pitch, half};
+  }
+  const int64_t tasks = side / kRowsPerTask;
+  parts[0] = total, total += 2ll * threads * maps;                               // extremes
+  parts[1] = total, total += 4ll * maps;                                         // low, high, scale, shift
+  parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
+  parts[5] = total, total += (side + 2ll) * (side + 2);                          // crop
+  parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights
+  total = (total + 15) / 16 * 16;
+  parts[4] = total, total += scratch_floats * threads;
+  memory = Buffer(total);
+  for (int i = 0; i < kNames; ++i) tensors[i].data = memory.data() + start[i];
+  sums.resize(tasks * kSums * maps);
+  excitation.assign(2 + 2 * w, 1.0);
+}
+
+void DeleteArena::operator()(Arena* arena) const { delete arena; }
+
+ArenaHandle Engine::take_arena(int side, int threads) {
+  {
+    std::lock_guard<std::mutex> lock(arena_lock());
+    for (auto it = arenas_.begin(); it != arenas_.end(); ++it) {
+      if ((*it)->side == side && (*it)->threads == threads) {
+        ArenaHandle found = std::move(*it);
+        arenas_.erase(it);
+        return found;
+      }
+    }
+  }
+  const int lanes = kernels_.lanes, sizes[12] = {1, 2, 2, 4, 4, 8, 4, 4, 2, 2, 1, 1};
+  int64_t scratch = landmark_strip_floats(landmarks_.inputs, lanes) + kSums * lanes_of_maps_;
+  for (int i = stages_.size() > 1 ? 0 : 1; i < 12; ++i) {  // the first stage's encode1 needs none
+    const Conv& conv = stages_.back().layers[i].conv;
+    const int across = tiles_along(side / sizes[i]);
+    const Blocking cut = blocking(conv, across * across, threads, lanes);
+    const int64_t needed = v_floats(conv, cut.count, lanes) + m_floats(conv, cut.count, lanes);
+    scratch = std::max(scratch, cut.by_points ? (needed + threads - 1) / threads : needed);
+  }
+  scratch = (scratch + 15) / 16 * 16;
+  return ArenaHandle(new Arena(side, threads, lanes, conv_kernels_.value_bytes, spec_, lanes_of_maps_, scratch));
+}
+
+void Engine::give_back(ArenaHandle arena) {
+  ArenaHandle oldest;  // freed after the lock is let go
+  std::lock_guard<std::mutex> lock(arena_lock());
+  arenas_.push_back(std::move(arena));
+  if (arenas_.size() > static_cast<size_t>(kIdleArenas + 2 * threads_)) {
+    oldest = std::move(arenas_.front());
+    arenas_.erase(arenas_.begin());
+  }
+}
+
+int64_t Engine::arena_bytes() const {
+  std::lock_guard<std::mutex> lock(arena_lock());
+  int64_t total = 0;
+  for (const auto& arena : arenas_) total += arena->bytes();
+  return total;
+}
+
+}  // namespace acdc

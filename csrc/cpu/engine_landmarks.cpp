@@ -1,0 +1,97 @@
+// The geometry transfer network and the pose's layer: the two passes over H shared out over threads.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "arena.h"
+#include "engine.h"
+#include "profile.h"
+#include "thread_pool.h"
+
+namespace acdc {
+namespace {
+
+constexpr float kSteep = 8;  // powers of two between the least and the greatest value of a map: see Levels
+
+// A step that visits all of n tasks, near ones far apart in time: prime to n, about 0.38 n.
+int spread_step(int n) {
+  int step = std::max(1, n * 3 / 8);
+  while (std::gcd(step, n) != 1) ++step;
+  return step;
+}
+
+}  // namespace
+
+// A stage that is not `whole` is followed by another and told to nobody: of its moments it gives what the pose needs.
+void Engine::landmarks(Arena& arena, int threads, bool whole, float* mean, float* covariance) const {
+  const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;
+  Landmarks net = landmarks_;
+  net.embedding = arena[Arena::kEmbedding];
+  float *low = arena.levels(), *high = low + maps, *scale = high + maps, *shift = scale + maps;
+  for (int slot = 0; slot < threads; ++slot) {
+    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    std::fill_n(own, maps, INFINITY);
+    std::fill_n(own + maps, maps, -INFINITY);
+  }
+  // What a thread has seen spares it tiles, and is exact whatever it was; rows all over H first.
+  const int step = spread_step(tasks);
+  auto extremes = [&](int64_t task, int slot) {
+    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    const int row = static_cast<int>(task * step % tasks) * kRowsPerTask;
+    kernels_.landmark_extremes(net, row, row + kRowsPerTask, arena.scratch(slot), own, own + maps);
+  };
+  parallel_for(tasks, threads, extremes);
+  if (arena.clock) arena.clock->step("moments");
+  std::memcpy(low, arena.extremes(), sizeof(float) * 2 * maps);
+  for (int slot = 1; slot < threads; ++slot) {
+    const float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    for (int l = 0; l < maps; ++l) {
+      low[l] = std::min(low[l], own[l]);
+      high[l] = std::max(high[l], own[maps + l]);
+    }
+  }
+  kernels_.landmark_levels(low, high, lane_masked_.data(), maps, scale, shift);
+  Levels levels = {high, scale, shift, {}, {}};
+  for (int s = 0, map = 0; s < net.streams; ++s) {
+    const bool solid = spec_.solid_maps && s + 1 == net.streams;
+    levels.wanted[s] = whole ? Moments::all : solid && spec_.pose ? Moments::mean : Moments::none;
+    const int end = map + net.blocks[s] * kernels_.lanes, all = end - map;
+    int steep = 0;
+    for (; map < end; ++map) steep += high[map] - low[map] >= kSteep;
+    levels.steep[s] = 2 * steep > all;
+  }
+  auto moments = [&](int64_t task, int slot) {
+    const int row = static_cast<int>(task) * kRowsPerTask;
+    kernels_.landmark_moments(net, row, row + kRowsPerTask, levels, arena.scratch(slot),
+                              arena.sums.data() + task * kSums * maps, arena.mask());
+  };
+  parallel_for(tasks, threads, moments);
+  double* total = arena.sums.data();
+  for (int t = 1; t < tasks; ++t) {
+    const double* own = total + static_cast<int64_t>(t) * kSums * maps;
+    for (int i = 0; i < (whole ? kSums : 3) * maps; ++i) total[i] += own[i];
+  }
+  for (size_t i = whole ? 0 : spec_.chain_maps; i < map_lane_.size(); ++i) {
+    const int l = map_lane_[i];
+    const double e = total[l], x = total[maps + l] / e, y = total[2 * maps + l] / e;
+    const double area = static_cast<double>(side) * side;
+    mean[2 * i] = static_cast<float>((x + 0.5) / side);
+    mean[2 * i + 1] = static_cast<float>((y + 0.5) / side);
+    if (!whole) continue;
+    covariance[3 * i] = static_cast<float>(std::max(0., total[3 * maps + l] / e - x * x) / area);
+    covariance[3 * i + 1] = static_cast<float>((total[4 * maps + l] / e - x * y) / area);
+    covariance[3 * i + 2] = static_cast<float>(std::max(0., total[5 * maps + l] / e - y * y) / area);
+  }
+}
+
+void Engine::head_pose(const float* mean, float* pose) const {
+  const float* points = mean + 2 * spec_.chain_maps;
+  for (int i = 0; i < 3; ++i) {
+    double sum = pose_bias_[i];
+    for (int j = 0; j < 2 * spec_.solid_maps; ++j) sum += pose_weight_[i * 2 * spec_.solid_maps + j] * points[j];
+    pose[i] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace acdc

@@ -1,0 +1,73 @@
+// A U-Net: twelve convolutions, their tiles shared out over threads.
+#include <string>
+
+#include "arena.h"
+#include "blocking.h"
+#include "engine.h"
+#include "profile.h"
+#include "thread_pool.h"
+
+namespace acdc {
+
+void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const {
+  const Conv& conv = layer.conv;
+  const Kernels& k = conv.value_bytes == 4 ? kernels_ : conv_kernels_;
+  const int columns = tiles_along(out.width), tiles = columns * tiles_along(out.height);
+  const Blocking cut = blocking(conv, tiles, threads, k.lanes);
+  if (!cut.by_points) {
+    auto body = [&](int64_t task, int slot) {
+      const int first = static_cast<int>(task) * cut.count, count = std::min(cut.count, tiles - first);
+      float* v = arena.scratch(slot);
+      const TileBlock block = {first, count, v, v + v_floats(conv, count, k.lanes)};
+      const Lap lap(arena.clock, slot);
+      k.conv_input(conv, in, columns, block, 0, count);
+      lap.end(0);
+      k.conv_product(conv, 0, 36, block);
+      lap.end(1);
+      k.conv_output(conv, out, columns, block, 0, count);
+      lap.end(2);
+    };
+    return parallel_for((tiles + cut.count - 1) / cut.count, threads, body);
+  }
+  for (int first = 0; first < tiles; first += cut.count) {
+    const int count = std::min(cut.count, tiles - first);
+    const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes)};
+    auto inputs = [&](int64_t tile, int slot) {
+      const Lap lap(arena.clock, slot);
+      k.conv_input(conv, in, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);
+      lap.end(0);
+    };
+    auto products = [&](int64_t task, int slot) {
+      const Lap lap(arena.clock, slot);
+      const int group = 35 - static_cast<int>(task);  // the largest groups of `down` first
+      k.conv_product(conv, group, group + 1, whole);
+      lap.end(1);
+    };
+    auto outputs = [&](int64_t tile, int slot) {
+      const Lap lap(arena.clock, slot);
+      k.conv_output(conv, out, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);
+      lap.end(2);
+    };
+    parallel_for(count, threads, inputs);
+    parallel_for(36, threads, products);
+    parallel_for(count, threads, outputs);
+  }
+}
+
+constexpr const char* kLayerNames[12] = {"encode1", "down1",   "encode2", "down2",   "encode3", "down3",
+                                         "up3",     "decode3", "up2",     "decode2", "up1",     "decode1"};
+
+void Engine::unet(Arena& a, int stage, int threads) const {
+  static const struct {
+    Arena::Name in, out;
+  } plan[12] = {{Arena::kX, Arena::kSkip1},       {Arena::kSkip1, Arena::kDown1},   {Arena::kDown1, Arena::kSkip2},
+                {Arena::kSkip2, Arena::kDown2},   {Arena::kDown2, Arena::kSkip3},   {Arena::kSkip3, Arena::kDown3},
+                {Arena::kDown3, Arena::kSkip3},   {Arena::kSkip3, Arena::kDecode3}, {Arena::kDecode3, Arena::kSkip2},
+                {Arena::kSkip2, Arena::kDecode2}, {Arena::kDecode2, Arena::kSkip1}, {Arena::kSkip1, Arena::kEmbedding}};
+  for (int i = stage == 0 ? 1 : 0; i < 12; ++i) {  // first_layer has done the first stage's encode1
+    if (a.clock) a.clock->step(std::to_string(stage) + "." + kLayerNames[i]);
+    convolve(a, stages_[stage].layers[i], a[plan[i].in], a[plan[i].out], threads);
+  }
+}
+
+}  // namespace acdc
