@@ -36,7 +36,7 @@ inline Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
   const int64_t tile_bytes = points_of(conv.kind) * (conv.in_blocks * conv.value_bytes + conv.out_blocks * 4ll) * lanes;
   // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for
   // reading them.
-  const int64_t block_bytes = std::min<int64_t>(1 << 20, std::max<int64_t>(1 << 18, weight_bytes / 2));
+  const int64_t block_bytes = std::min<int64_t>(3 << 19, std::max<int64_t>(1 << 18, weight_bytes));
   int count = static_cast<int>(std::max<int64_t>(8, block_bytes / tile_bytes));
   int blocks = (tiles + count - 1) / count;
   blocks = (blocks + threads - 1) / threads * threads;

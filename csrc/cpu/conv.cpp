@@ -13,7 +13,7 @@ constexpr int64_t kLanes = Vec::lanes;
 // Of M (float) or of V, in numbers of its type.
 template <class T>
 ACDC_INLINE int64_t point_stride(int blocks, int tiles) {
-  return (static_cast<int64_t>(blocks) * tiles + kPack<T>) * kLanes;
+  return (static_cast<int64_t>(blocks) * tiles + kPack<T>)*kLanes;
 }
 
 // One tile's channels of one block: `source` is its first pixel. Goes through columns, then rows.
@@ -115,9 +115,10 @@ void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBl
 
 // R rows × C vectors of one point's M.
 template <int R, int C>
-void multiply_tile(const Value* left, int64_t left_block, const Value* right, int inner, float* m, int64_t m_block) {
+void multiply_tile(const Value* left, int64_t left_block, const Value* right, int inner, float* m, int64_t m_block,
+                   Ahead ahead) {
   Tile<R, C> t;
-  multiply(t, left, left_block, right, inner);
+  multiply(t, left, left_block, right, inner, ahead);
 #pragma GCC unroll 32
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
@@ -127,9 +128,9 @@ void multiply_tile(const Value* left, int64_t left_block, const Value* right, in
 
 template <int R, int C>
 void multiply_rows(int rows, const Value* left, int64_t left_block, const Value* right, int inner, float* m,
-                   int64_t m_block) {
-  if (rows == R) return multiply_tile<R, C>(left, left_block, right, inner, m, m_block);
-  if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block);
+                   int64_t m_block, Ahead ahead) {
+  if (rows == R) return multiply_tile<R, C>(left, left_block, right, inner, m, m_block, ahead);
+  if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block, ahead);
 }
 
 // All tiles of one point and one panel of C vectors, in equal shares of at most kRows[C].
@@ -137,9 +138,12 @@ template <int C>
 void multiply_panel(const Value* v, const Value* right, int inner, float* m, int tiles) {
   const int64_t block = tiles * kLanes;
   const int shares = (tiles + kRows[C] - 1) / kRows[C];
+  const int64_t panel = static_cast<int64_t>(inner) * C * kLanes * sizeof(Value), step = panel / (shares * inner) + 1;
+  const char* const next = reinterpret_cast<const char*>(right) + panel;
   for (int s = 0, row = 0; s < shares; ++s) {
+    const Ahead ahead = {next + s * step * inner, step};
     const int rows = (tiles - row) / (shares - s);
-    multiply_rows<kRows[C], C>(rows, v + row * kLanes, block, right, inner, m + row * kLanes, block);
+    multiply_rows<kRows[C], C>(rows, v + row * kLanes, block, right, inner, m + row * kLanes, block, ahead);
     row += rows;
   }
 }
@@ -158,9 +162,12 @@ int group_points(ConvKind kind, int group, int out[16]) {
 template <class T>
 void input_of(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
   switch (conv.kind) {
-    case ConvKind::same: return input_tiles<Same, T>(conv, in, columns, block, from, to);
-    case ConvKind::up: return input_tiles<Up, T>(conv, in, columns, block, from, to);
-    case ConvKind::down: return input_tiles<Down, T>(conv, in, columns, block, from, to);
+    case ConvKind::same:
+      return input_tiles<Same, T>(conv, in, columns, block, from, to);
+    case ConvKind::up:
+      return input_tiles<Up, T>(conv, in, columns, block, from, to);
+    case ConvKind::down:
+      return input_tiles<Down, T>(conv, in, columns, block, from, to);
   }
 }
 
@@ -191,7 +198,8 @@ void conv_product(const Conv& conv, int first_group, int last_group, const TileB
   for (int group = first_group; group < last_group; ++group) {
     int points[16];
     const int count = group_points(conv.kind, group, points);
-    const Value* right = static_cast<const Value*>(conv.weights) + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
+    const Value* right =
+        static_cast<const Value*>(conv.weights) + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
     for (int n = 0; n < conv.out_blocks; n += kPanel) {
       const bool whole = conv.out_blocks - n >= kPanel;
       for (int i = 0; i < count; ++i) {

@@ -13,7 +13,7 @@ namespace acdc::ACDC_ISA_NS {
 
 // Vectors and rows of the register tile: as many accumulators as the registers hold beside operands.
 #if defined(ACDC_ISA_AVX512) || defined(ACDC_ISA_NEON)
-constexpr int kPanel = 2;   // vectors
+constexpr int kPanel = 2;                   // vectors
 constexpr int kRows[] = {0, 28, 14, 8, 6};  // rows, by vectors
 constexpr int kLandmarkPanel = 3, kLandmarkRows = 8;
 #else
@@ -53,8 +53,19 @@ ACDC_INLINE void multiply_step(Tile<R, C>& t, const bf16* left, const bf16* righ
 }
 #endif
 
-template <int R, int C, class T>
-ACDC_INLINE void multiply(Tile<R, C>& t, const T* left, int64_t left_block, const T* right, int inner) {
+// Asks for memory that comes to be needed after this product, a little at every step; or for none.
+struct Ahead {
+  const char* at;
+  int64_t step;
+  ACDC_INLINE void next() { __builtin_prefetch(at, 0, 2), at += step; }
+};
+struct Nothing {
+  ACDC_INLINE void next() {}
+};
+
+template <int R, int C, class T, class Prefetch = Nothing>
+ACDC_INLINE void multiply(Tile<R, C>& t, const T* left, int64_t left_block, const T* right, int inner,
+                          Prefetch prefetch = {}) {
 #pragma GCC unroll 32
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
@@ -65,6 +76,7 @@ ACDC_INLINE void multiply(Tile<R, C>& t, const T* left, int64_t left_block, cons
 #pragma GCC unroll 4
     for (int kk = 0; kk < count; kk += kPack<T>, right += kPack<T> * C * Vec::lanes) {
       multiply_step<R, C>(t, left + kk, right);
+      prefetch.next();
     }
   }
 }
