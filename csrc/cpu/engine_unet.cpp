@@ -29,6 +29,8 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
     };
     return parallel_for((tiles + cut.count - 1) / cut.count, threads, body);
   }
+  // Groups in the order of their weights, which are asked for ahead; for `down` the largest first.
+  const int run = threads == 1 ? 36 : conv.kind == ConvKind::down ? 1 : 3;
   for (int first = 0; first < tiles; first += cut.count) {
     const int count = std::min(cut.count, tiles - first);
     const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes)};
@@ -39,8 +41,8 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
     };
     auto products = [&](int64_t task, int slot) {
       const Lap lap(arena.clock, slot);
-      const int group = 35 - static_cast<int>(task);  // the largest groups of `down` first
-      k.conv_product(conv, group, group + 1, whole);
+      const int group = 36 - run * (static_cast<int>(task) + 1);
+      k.conv_product(conv, group, group + run, whole);
       lap.end(1);
     };
     auto outputs = [&](int64_t tile, int slot) {
@@ -49,7 +51,7 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
       lap.end(2);
     };
     parallel_for(count, threads, inputs);
-    parallel_for(36, threads, products);
+    parallel_for(36 / run, threads, products);
     parallel_for(count, threads, outputs);
   }
 }

@@ -36,7 +36,7 @@ void stem_encode1(const FirstLayer& layer, int first_row, int last_row) {
 
 void stem_fused(const Stem& stem, int first_row, int last_row) {
   const FlushDenormals guard;
-  constexpr int kPixels = 4;  // S is a multiple of 8
+  constexpr int kPixels = Vec::lanes == 16 ? 8 : 4;  // S is a multiple of 8
   const int width = stem.out.width, blocks = stem.out.channels / Vec::lanes;
   const int64_t share = static_cast<int64_t>(1 + stem.inputs) * 2 * Vec::lanes;
   for (int y = first_row; y < last_row; ++y) {
@@ -47,7 +47,7 @@ void stem_fused(const Stem& stem, int first_row, int last_row) {
         const float* w = stem.weights + c * share;
         const Vec bias = Vec::load(stem.bias + c * Vec::lanes), wa = Vec::load(w), wb = Vec::load(w + Vec::lanes);
         Vec plain[kPixels], masked[kPixels];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int p = 0; p < kPixels; ++p) {
           const Vec value = Vec::broadcast(image[p]);
           plain[p] = fma(value, wa, bias);
@@ -56,7 +56,7 @@ void stem_fused(const Stem& stem, int first_row, int last_row) {
         for (int k = 0; k < stem.inputs; ++k) {
           w += 2 * Vec::lanes;
           const Vec a = Vec::load(w), b = Vec::load(w + Vec::lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
           for (int p = 0; p < kPixels; ++p) {
             const Vec value = Vec::broadcast(h[p * stem.embedding.channels + k]);
             plain[p] = fma(value, a, plain[p]);
