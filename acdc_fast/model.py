@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -17,6 +18,7 @@ from .crops import crop_faces
 from .detection import detect
 from .engines import make_engine
 from .errors import InputError
+from .head_pose import corrected
 from .images import ImageLike, Picture, load_picture
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
@@ -151,6 +153,9 @@ class Model:
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
         whole = _joined(parts)
+        if whole.pose is not None and self.weights.pose:
+            points = whole.landmarks[self.config.solid[0]]
+            whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
         parted, start = [], 0
         for each in squares:
             part = slice(start, start + len(each))
@@ -200,10 +205,7 @@ class Model:
 
 def _weights(source: Any) -> Weights:
     if isinstance(source, Weights):
-        return Weights(
-            source.config, check_arrays(source.config, source.arrays, "weights"), source.markups, source.calibration,
-            source.card,
-        )  # fmt: skip
+        return replace(source, arrays=check_arrays(source.config, source.arrays, "weights"))
     if isinstance(source, (str, os.PathLike)):
         return load_weights(source)
     config = getattr(source, "config", None)

@@ -1,8 +1,9 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}) and ``card`` (JSON of facts: data,
-licence, command, commit, results, ``resolution`` of the crops trained on).
+to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}), ``pose`` (JSON: those of
+`acdc_fast.head_pose`, or none) and ``card`` (JSON of facts: data, licence, command, commit, results, ``resolution`` of
+the crops trained on).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from .config import ACDCConfig
 from .errors import AcdcError, InputError
 from .files import written_beside
+from .head_pose import TERMS
 
 FORMAT = "acdc-fast 1"
 FOLDER = Path(__file__).parent / "weights"
@@ -34,6 +36,7 @@ class Weights:
     markups: tuple[str, ...] = ()  # handed to users; empty = all of the config's
     calibration: dict[str, tuple[float, ...]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
+    pose: tuple[tuple[float, ...], ...] = ()  # (21, 3), or empty: the pose is the network's Ω
 
     @property
     def exposed(self) -> tuple[str, ...]:
@@ -105,6 +108,7 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
         "markups": json.dumps(weights.exposed),
         "calibration": json.dumps(weights.calibration),
         "card": json.dumps(weights.card),
+        "pose": json.dumps(weights.pose),
     }
     arrays = check_arrays(weights.config, weights.arrays, str(path))
     if half:
@@ -138,16 +142,20 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         markups = tuple(json.loads(metadata.get("markups", "[]")))
         calibration = {m: tuple(map(float, v)) for m, v in json.loads(metadata.get("calibration", "{}")).items()}
         card = dict(json.loads(metadata.get("card", "{}")))
+        pose = np.array(json.loads(metadata.get("pose", "[]")), np.float64)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: its metadata cannot be read: {error}") from error
     calibration = {m: (v[0], 0.0, v[1]) if len(v) == 2 else v for m, v in calibration.items()}  # of older files
     for markup, numbers in calibration.items():
         if len(numbers) not in (3, 2 + config.points.get(markup, 1)):
             raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
+    if pose.size and (pose.shape != (TERMS, 3) or not np.isfinite(pose).all() or not config.has_pose):
+        raise InputError(f"{where}: its pose is made with {pose.shape} numbers; a pose head takes ({TERMS}, 3) or none")
     stray = [m for m in markups if m not in config.markups]
     if stray:
         raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
-    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card)
+    numbers = tuple(map(tuple, pose.tolist()))
+    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, numbers)
 
 
 def bundled() -> dict[str, Path]:

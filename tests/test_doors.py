@@ -18,7 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": {"errors"},
     "checks": {"errors"},
-    "weights": {"config", "errors", "files"},
+    "weights": {"config", "errors", "files", "head_pose"},
+    "head_pose": set(),
     "images": {"errors"},
     "crops": {"geometry"},
     "confidence": {"types"},
@@ -30,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"kernels", "ops.allocate", "types", "errors"},
     "engines": {"engines", "network", "ops", "kernels", "_native", "config", "checks", "errors", "types", "weights"},
     "export": {"network", "config", "weights", "files", "errors"},
-    "model": {"engines", "export", "network", "crops", "detection", "confidence", "orientation", *FACE},
+    "model": {"engines", "export", "network", "crops", "detection", "confidence", "orientation", "head_pose", *FACE},
     "tracking": {"model", "detection", *FACE},
     "draw": FACE,
     "video": {"model", "tracking", "draw", "results", *FACE},
@@ -38,9 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"model", "engines", *FACE},
     "env": {"_native", "weights", ""},
     "cli": {"model", "video", "batch", "compare", "draw", "env", "results", "training", "", *FACE},
-    "training": {"training", "network", "ops", "crops", "detection", "confidence", "_native", *FACE},
+    "training": {"training", "network", "ops", "crops", "detection", "confidence", "head_pose", "_native", *FACE},
     # Evaluation goes the user's way, own detector first; the rest of the room never meets an engine.
-    "training.observations": {"training", "model", "network", *FACE},
+    "training.observations": {"training", "model", "network", "head_pose", *FACE},
     "training.evaluate": {"training", "model", "network", *FACE},
 }
 

@@ -8,6 +8,7 @@ gives the chance that a point lies within 5 % of the face box's side of its labe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from acdc_fast.confidence import confidence
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import BOX_SCALE
-from acdc_fast.weights import Weights, load_weights, save_weights
+from acdc_fast.weights import load_weights, save_weights
 
 from .observations import Observations
 
@@ -114,5 +115,5 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
         card["spread"] = f"{np.median(spreads):.4f}"
     if not found:
         raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
-    save_weights(out, Weights(weights.config, weights.arrays, weights.markups, found, card), half)
+    save_weights(out, replace(weights, calibration=found, card=card), half)
     return found

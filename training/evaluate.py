@@ -22,6 +22,7 @@ from .data import REGISTRY, Database
 from .early_exit import write_enough
 from .figures import draw_excitations, draw_masks
 from .observations import observe_align, observe_crops
+from .pose_readout import write_readout
 from .report import report
 from .settings import Source
 from .tables import SUBSETS, database_tables, paper_tables, table
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
     parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
+    parser.add_argument("--pose", type=Path, metavar="OUT", help="fit the pose's polynomial here, write weights")
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -86,6 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit must be at least 1, not {args.limit}")
+    if args.pose and args.detector:
+        raise InputError("--pose is fitted on the labels' own crops: leave --detector out")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
     path = bundled().get(str(args.weights), Path(args.weights))
@@ -98,11 +102,12 @@ def run(args: argparse.Namespace) -> int:
     databases = open_all(args.databases, args.data_root, args.skip_broken)
     reports: dict[str, Any] = {}
     seen, loaded = {}, load_weights(path)
+    readout = () if args.pose else loaded.pose  # it is fitted to what the network itself says
     for name, database in databases.items():
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit)
         else:
-            seen[name] = observe_crops(network, database, resolution, device, args.limit)
+            seen[name] = observe_crops(network, database, resolution, device, args.limit, readout)
         reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
         print(
@@ -124,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
             draw_risk(seen, beside)
     if args.calibrate:
         calibrate(path, list(seen.values()), args.calibrate, args.half)
+    if args.pose:
+        write_readout(path, seen, args.pose, args.half)
     if args.enough:
         write_enough(path, seen, args.enough, args.half)
     return 0

@@ -6,6 +6,7 @@ The second way opens `acdc_fast.Model`, as a user would; nothing else in the tra
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from acdc_fast.geometry import crop_to_image
+from acdc_fast.head_pose import corrected
 from acdc_fast.network import ACDC
 from acdc_fast.types import Faces
 
@@ -57,15 +59,22 @@ def chosen(database: Database, limit: int | None) -> list[int]:
 
 
 def observe_crops(
-    network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None
+    network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None,
+    readout: Sequence[Sequence[float]] = (),
 ) -> Observations:
-    """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points)."""
+    """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points).
+
+    ``readout``: the weights' ``pose``, which `Model.align` adds to Ω.
+    """
     outcome = predict(network, database, resolution, device, limit)
     squares = np.stack([c.square for c in outcome.crops])
     return Observations(
         [database.annotation(i) for i in chosen(database, limit)],
         [{m: crop_to_image(p, squares) for m, p in stage.items()} for stage in outcome.predicted],
-        list(outcome.pose),
+        [
+            corrected(pose, points[network.config.solid[0]], readout) if len(readout) else pose
+            for pose, points in zip(outcome.pose, outcome.predicted, strict=bool(outcome.pose))
+        ],
         outcome.spread,
         squares[:, 2],
         outcome.doubts,

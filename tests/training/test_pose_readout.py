@@ -1,0 +1,64 @@
+"""The pose's polynomial, fitted to faces whose pose follows from what the network said by a known law."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.errors import InputError
+from acdc_fast.head_pose import corrected
+from acdc_fast.training.data.sample import Annotation
+from acdc_fast.training.observations import Observations
+from acdc_fast.training.pose_readout import ENOUGH, fit_readout, write_readout
+from acdc_fast.weights import Weights, load_weights, save_weights
+
+
+def faces(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ω that falls short of large angles, landmarks, and the pose; one label in ten is wild."""
+    rng = np.random.default_rng(seed)
+    omega = rng.uniform(-60, 60, (count, 3))
+    truth = omega + 0.004 * omega * omega[:, [1, 0, 0]] + [1.0, -2.0, 0.5]
+    wild = rng.random(count) < 0.1
+    truth[wild] += rng.normal(0, 40, (wild.sum(), 3))
+    return omega, rng.normal(size=(count, 68, 2)) * [1, 1.3], truth
+
+
+def test_the_law_is_found_among_wild_labels() -> None:
+    omega, points, truth = faces(4000)
+    numbers = fit_readout(omega, points, truth, np.ones(len(omega)))
+    expected = omega + 0.004 * omega * omega[:, [1, 0, 0]] + [1.0, -2.0, 0.5]
+    assert np.abs(corrected(omega, points, numbers) - expected).mean() < 0.25
+    assert np.abs(omega - expected).mean() > 2
+
+
+def test_weights_count_faces() -> None:
+    omega, points, truth = faces(1000)
+    twice = [np.concatenate([v, v[:500]]) for v in (omega, points, truth)]
+    heavy = np.where(np.arange(1000) < 500, 2.0, 1.0)
+    again = fit_readout(*twice, np.ones(1500))  # type: ignore[arg-type]
+    assert fit_readout(omega, points, truth, heavy) == pytest.approx(again, abs=1e-6)
+
+
+def observed(count: int) -> Observations:
+    omega, points, truth = faces(count)
+    labels = [Annotation(source="made", name=str(i), landmarks={}, pose=t) for i, t in enumerate(truth)]
+    side = np.ones(count)
+    side[0] = np.nan  # missed
+    return Observations(labels, [{"3d68": points}], [omega], {}, side, np.ones((1, count)))
+
+
+def test_it_is_written_and_too_few_faces_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = ACDCConfig(width=4, stages=1, variant="ac+pose", markups=("3d68",))
+    torch.manual_seed(0)
+    arrays = {n: v.numpy() for n, v in ACDC(config).state_dict().items() if v.is_floating_point()}
+    save_weights(tmp_path / "a.safetensors", Weights(config, arrays, card={"licence": "none"}))
+    write_readout(tmp_path / "a.safetensors", {"made": observed(ENOUGH + 1)}, tmp_path / "b.safetensors")
+    assert f"{ENOUGH} faces" in capsys.readouterr().out  # the missed one does not count
+    written = load_weights(tmp_path / "b.safetensors")
+    assert np.shape(written.pose) == (21, 3) and written.card == {"licence": "none"}
+    with pytest.raises(InputError, match=f"{ENOUGH - 1} faces of known pose, {ENOUGH} are needed"):
+        write_readout(tmp_path / "a.safetensors", {"made": observed(ENOUGH)}, tmp_path / "c.safetensors")
