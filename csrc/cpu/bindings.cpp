@@ -52,6 +52,7 @@ PYBIND11_MODULE(_native, m) {
   bind_bf16(m);
   bind_engine(m);
   bind_rasterize(m);
-  bind_ops(m);
+  bind_maps(m);
+  bind_fusion(m);
   m.attr("skipped") = ACDC_SKIPPED;
 }

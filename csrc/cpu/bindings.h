@@ -27,6 +27,7 @@ inline void require(bool condition, const std::string& message) {
 void bind_bf16(py::module_& m);       // bf16_bindings.cpp
 void bind_engine(py::module_& m);     // bindings_engine.cpp
 void bind_rasterize(py::module_& m);  // rasterize.cpp
-void bind_ops(py::module_& m);        // bindings_ops.cpp
+void bind_maps(py::module_& m);       // bindings_maps.cpp
+void bind_fusion(py::module_& m);     // bindings_fusion.cpp
 
 }  // namespace acdc

@@ -1,5 +1,5 @@
-// Arguments of the training ops' kernels. Plain data: filled by bindings_ops.cpp, which checks it, and read by every
-// instruction set's kernels. Images are channels last, (B, H, W, C); pixel p = y·W + x.
+// Arguments of the training ops' kernels. Plain data: filled by bindings_maps.cpp and bindings_fusion.cpp, which check it,
+// and read by every instruction set's kernels. Images are channels last, (B, H, W, C); pixel p = y·W + x.
 #pragma once
 
 #include <cstdint>
