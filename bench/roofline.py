@@ -22,17 +22,19 @@ def operations(config: ACDCConfig, side: int = 128) -> dict[str, tuple[float, fl
     """Layer → (direct, transformed) FLOP of the whole cascade, two a multiply-add, without transforms and softmax.
 
     Direct: the network as written. Transformed: products after Winograd, per 4×4 outputs 36 instead of 144 for stride 1
-    and 81 for stride 2; the geometry transfer product is counted twice, as it is computed twice.
+    and 81 for stride 2; the geometry transfer product is counted twice, as it is computed twice, tiles that bounds
+    leave out included. The first stage's encode1 is folded with its stem and counted there.
     """
     w, area, out = config.width, side * side, {}
     for name, kind, shrink, inputs, outputs in LAYERS:
-        direct = 2 * config.stages * (side // shrink) ** 2 * inputs * outputs * w * w * 9.0
+        stages = config.stages - (name == "encode1")
+        direct = 2 * stages * (side // shrink) ** 2 * inputs * outputs * w * w * 9.0
         out[name] = (direct, direct * (81 if kind == "down" else 36) / 144)
     k, streams = config.stream_channels, len(config.chain[:1]) + len(config.solid)
     maps = 2.0 * config.stages * area * k * (config.maps + 9 * streams)
     out["extremes"], out["moments"] = (0.0, maps), (maps, maps)
-    stem = 2.0 * (config.stages - 1) * area * w * (2 + 2 * w) + 2.0 * area * w
-    out["stem"] = (stem, stem)
+    stem = 2.0 * (config.stages - 1) * area * w * (2 + 2 * w)
+    out["stem"] = (stem + 2.0 * area * (w + 9 * w * w), stem + 2.0 * area * 9 * w)
     return out
 
 
