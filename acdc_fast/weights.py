@@ -154,8 +154,8 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     stray = [m for m in markups if m not in config.markups]
     if stray:
         raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
-    numbers = tuple(map(tuple, pose.tolist()))
-    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, numbers)
+    readout = tuple(tuple(float(v) for v in row) for row in pose)
+    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, readout)
 
 
 def bundled() -> dict[str, Path]:

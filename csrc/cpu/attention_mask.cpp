@@ -32,7 +32,8 @@ void attention_mask_forward(const LogitMaps& a, const MapStatistics& maps, float
       const int64_t at = b * a.maps + l;
       const float n = exp_one(maps.low[at] - maps.high[at]);
       if (!(n < 1.f)) continue;  // constant
-      const Vec high = Vec::broadcast(maps.high[at]), floor = Vec::broadcast(n), scale = Vec::broadcast(1.f / (1.f - n));
+      const Vec high = Vec::broadcast(maps.high[at]), floor = Vec::broadcast(n),
+                scale = Vec::broadcast(1.f / (1.f - n));
       const Vec map = Vec::broadcast(static_cast<float>(l));
       const float* g = a.logits + at * pixels + first;
       for (int64_t p = 0; p < count; p += kLanes) {
@@ -62,7 +63,8 @@ void attention_mask_backward(const LogitMaps& a, const float* grad_mask, const f
     const int32_t* who = winner + b * pixels;
     float *rise = spikes + b * 3 * a.maps, *at_argmax = rise + a.maps, *at_argmin = at_argmax + a.maps;
     float* out = grad_logits + b * a.maps * pixels;
-    for (int64_t l = 0; l < a.maps; ++l) rise[l] = rise_of(exp_one(maps.low[b * a.maps + l] - maps.high[b * a.maps + l]));
+    for (int64_t l = 0; l < a.maps; ++l)
+      rise[l] = rise_of(exp_one(maps.low[b * a.maps + l] - maps.high[b * a.maps + l]));
     mask_spikes(grad, m, who, pixels, rise, a.maps, at_argmax, at_argmin);
     for (int64_t p = 0; p < pixels; ++p)
       if (who[p] >= 0) out[who[p] * pixels + p] += grad[p] * (m[p] + rise[who[p]]);

@@ -1,5 +1,5 @@
-// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W. Two reads and one write
-// forward, the same backward; only the input is kept, the ReLU's sign is computed again.
+// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W. Two reads and one
+// write forward, the same backward; only the input is kept, the ReLU's sign is computed again.
 #include "kernels.h"
 #include "maps.h"
 #include "thread_pool.h"
@@ -111,7 +111,8 @@ void batch_norm_relu_backward(const BatchNorm& s, const float* grad, const float
   for (int64_t c = 0; c < c_count; ++c) {
     double of_bias, of_weight;
     combine(s, c, &of_bias, &of_weight);
-    const double n = static_cast<double>(s.pixels), inverse = 1.0 / __builtin_sqrt(static_cast<double>(variance[c]) + eps);
+    const double n = static_cast<double>(s.pixels),
+                 inverse = 1.0 / __builtin_sqrt(static_cast<double>(variance[c]) + eps);
     const double k = scale[c] * inverse * inverse * of_weight / n;
     grad_bias[c] = static_cast<float>(of_bias);
     grad_weight[c] = static_cast<float>(of_weight * inverse);

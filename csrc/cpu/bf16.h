@@ -1,8 +1,9 @@
 // bfloat16 on AVX-512: sixteen values are read into a Vec or written from one, and products are taken in pairs.
 //
-// In namespace avx512bf16 these are the instructions vdpbf16ps and vcvtneps2bf16. In avx512bf16_emulated, which exists for
-// tests alone, they are the same operations to the bit in AVX-512 float32, as Intel's manual (volume 2) writes them: round to
-// nearest even, denormals zero on the way in and out (FlushDenormals does that to the products), the odd product first.
+// In namespace avx512bf16 these are the instructions vdpbf16ps and vcvtneps2bf16. In avx512bf16_emulated, which exists
+// for tests alone, they are the same operations to the bit in AVX-512 float32, as Intel's manual (volume 2) writes
+// them: round to nearest even, denormals zero on the way in and out (FlushDenormals does that to the products), the odd
+// product first.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +48,10 @@ ACDC_INLINE void store(Vec x, bf16* p) {
 ACDC_INLINE Vec dot_bf16(Vec sum, Pairs a, Pairs b) {
   constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   const __m512i odd = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  const __m512 a1 = _mm512_castsi512_ps(_mm512_and_si512(a.v, odd)), b1 = _mm512_castsi512_ps(_mm512_and_si512(b.v, odd));
-  const __m512 a0 = _mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16)), b0 = _mm512_castsi512_ps(_mm512_slli_epi32(b.v, 16));
+  const __m512 a1 = _mm512_castsi512_ps(_mm512_and_si512(a.v, odd)),
+               b1 = _mm512_castsi512_ps(_mm512_and_si512(b.v, odd));
+  const __m512 a0 = _mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16)),
+               b0 = _mm512_castsi512_ps(_mm512_slli_epi32(b.v, 16));
   return {_mm512_fmadd_round_ps(a0, b0, _mm512_fmadd_round_ps(a1, b1, sum.v, kNearest), kNearest)};
 }
 
@@ -59,9 +62,7 @@ ACDC_INLINE void store(Vec x, bf16* p) {
 }
 
 // sum + a₁·b₁ + a₀·b₀ in each lane.
-ACDC_INLINE Vec dot_bf16(Vec sum, Pairs a, Pairs b) {
-  return {_mm512_dpbf16_ps(sum.v, (__m512bh)a.v, (__m512bh)b.v)};
-}
+ACDC_INLINE Vec dot_bf16(Vec sum, Pairs a, Pairs b) { return {_mm512_dpbf16_ps(sum.v, (__m512bh)a.v, (__m512bh)b.v)}; }
 
 #endif
 

@@ -6,8 +6,12 @@
 namespace acdc {
 
 #ifdef ACDC_HAS_AVX512BF16
-namespace avx512bf16 { extern const Bf16Kernels bf16_table; }
-namespace avx512bf16_emulated { extern const Bf16Kernels bf16_table; }
+namespace avx512bf16 {
+extern const Bf16Kernels bf16_table;
+}
+namespace avx512bf16_emulated {
+extern const Bf16Kernels bf16_table;
+}
 constexpr bool kBuilt = true;
 #else
 constexpr bool kBuilt = false;

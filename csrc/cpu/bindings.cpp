@@ -30,8 +30,9 @@ PYBIND11_MODULE(_native, m) {
       py::set_error(py::module_::import("acdc_fast.errors").attr("InputError"), e.what());
     }
   });
-  m.def("isa", [](const std::string& name) { return std::string(kernels(name).isa); }, py::arg("name") = "",
-        "Instruction set that is used: ACDC_ISA if set, else the best of this CPU.");
+  m.def(
+      "isa", [](const std::string& name) { return std::string(kernels(name).isa); }, py::arg("name") = "",
+      "Instruction set that is used: ACDC_ISA if set, else the best of this CPU.");
   m.def("lanes", [](const std::string& name) { return kernels(name).lanes; }, py::arg("name") = "");
   m.def("available_isas", &available_isas);
   m.def("available_threads", &available_threads, "CPUs that this process may run on.");

@@ -25,10 +25,10 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
     require(static_cast<int64_t>(it->second.size()) == size,
             "weight " + name + " has " + std::to_string(it->second.size()) + " values, not " + std::to_string(size));
   };
-  const std::map<std::string, int64_t> convs = {
-      {"encode1", w * w}, {"down1", w * w}, {"encode2", 2 * w * w}, {"down2", 4 * w * w}, {"encode3", 8 * w * w},
-      {"down3", 16 * w * w}, {"up3", 16 * w * w}, {"decode3", 8 * w * w}, {"up2", 4 * w * w}, {"decode2", 2 * w * w},
-      {"up1", w * w}, {"decode1", w * w}};
+  const std::map<std::string, int64_t> convs = {{"encode1", w * w},     {"down1", w * w},       {"encode2", 2 * w * w},
+                                                {"down2", 4 * w * w},   {"encode3", 8 * w * w}, {"down3", 16 * w * w},
+                                                {"up3", 16 * w * w},    {"decode3", 8 * w * w}, {"up2", 4 * w * w},
+                                                {"decode2", 2 * w * w}, {"up1", w * w},         {"decode1", w * w}};
   for (int s = 0; s < spec.stages; ++s) {
     const std::string prefix = std::to_string(s) + ".";
     for (const auto& [name, size] : convs) {
@@ -76,7 +76,8 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
   const EngineSpec& spec = engine.spec();
   require(stages >= 1 && stages <= spec.stages,
           "stages must lie between 1 and " + std::to_string(spec.stages) + ", not " + std::to_string(stages));
-  require(enough >= 0 && (enough == 0 || !all_stages), "enough must not be negative, and not be asked for with all stages");
+  require(enough >= 0 && (enough == 0 || !all_stages),
+          "enough must not be negative, and not be asked for with all stages");
   const py::ssize_t batch = crops.shape(0), side = crops.shape(2), kept = all_stages ? stages : 1;
   const py::ssize_t maps = spec.chain_maps + spec.solid_maps;
   Floats mean({kept, batch, maps, py::ssize_t{2}}), covariance({kept, batch, maps, py::ssize_t{3}});

@@ -5,15 +5,23 @@
 namespace acdc {
 
 #ifdef ACDC_HAS_AVX512
-namespace avx512 { extern const Kernels table; }
+namespace avx512 {
+extern const Kernels table;
+}
 #endif
 #ifdef ACDC_HAS_AVX2
-namespace avx2 { extern const Kernels table; }
+namespace avx2 {
+extern const Kernels table;
+}
 #endif
 #ifdef ACDC_HAS_NEON
-namespace neon { extern const Kernels table; }
+namespace neon {
+extern const Kernels table;
+}
 #endif
-namespace scalar { extern const Kernels table; }
+namespace scalar {
+extern const Kernels table;
+}
 
 namespace {
 

@@ -8,40 +8,43 @@
 #include <string>
 #include <vector>
 
+#include "engine_types.h"
 #include "training_ops.h"
 
-#include "engine_types.h"
-
-#define ACDC_KERNELS(KERNEL)                                            \
-  /* y = exp(x), n floats: vec.h's exponential, for its test */         \
-  KERNEL(vec_exp, (const float* x, float* y, int64_t n)) \
-  /* the training ops, docs/adding-a-kernel.md */                      \
-  KERNEL(spatial_softmax_forward, (const LogitMaps& a, const MapStatistics& out)) \
-  KERNEL(spatial_softmax_backward, (const SoftmaxBackward& a))          \
-  KERNEL(attention_mask_forward, (const LogitMaps& a, const MapStatistics& maps, float* mask, int32_t* winner)) \
-  KERNEL(attention_mask_backward, (const LogitMaps& a, const float* grad_mask, const float* mask, const int32_t* winner, \
-                                   const MapStatistics& maps, float* spikes, float* grad_logits)) \
-  KERNEL(dual_fusion_forward, (const Fusion& a))                        \
-  KERNEL(dual_fusion_backward, (const FusionBackward& a))               \
-  KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))     \
-  KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))   \
-  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const float* x, const float* weight, const float* bias, float eps, \
-                                   float* y, float* mean, float* variance)) \
-  KERNEL(batch_norm_relu_backward, (const BatchNorm& s, const float* grad, const float* x, const float* weight, \
-                                    const float* bias, const float* mean, const float* variance, float eps, \
-                                    float* grad_x, float* grad_weight, float* grad_bias)) \
-  KERNEL(geometry_transfer_forward, (const GeometryForward& a))         \
-  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))               \
-  /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */ \
-  KERNEL(fma_rounds, (int64_t rounds, float* result)) \
-  /* The engine's layers, each on a part of its work: engine_types.h */ \
-  KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to)) \
-  KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block)) \
-  KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to)) \
-  KERNEL(landmark_extremes, (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high)) \
-  KERNEL(landmark_levels, (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift)) \
-  KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, double* total, float* mask)) \
-  KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row)) \
+#define ACDC_KERNELS(KERNEL)                                                                                         \
+  /* y = exp(x), n floats: vec.h's exponential, for its test */                                                      \
+  KERNEL(vec_exp, (const float* x, float* y, int64_t n))                                                             \
+  /* the training ops, docs/adding-a-kernel.md */                                                                    \
+  KERNEL(spatial_softmax_forward, (const LogitMaps& a, const MapStatistics& out))                                    \
+  KERNEL(spatial_softmax_backward, (const SoftmaxBackward& a))                                                       \
+  KERNEL(attention_mask_forward, (const LogitMaps& a, const MapStatistics& maps, float* mask, int32_t* winner))      \
+  KERNEL(attention_mask_backward,                                                                                    \
+         (const LogitMaps& a, const float* grad_mask, const float* mask, const int32_t* winner,                      \
+          const MapStatistics& maps, float* spikes, float* grad_logits))                                             \
+  KERNEL(dual_fusion_forward, (const Fusion& a))                                                                     \
+  KERNEL(dual_fusion_backward, (const FusionBackward& a))                                                            \
+  KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))                                                  \
+  KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))                                                \
+  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const float* x, const float* weight, const float* bias,       \
+                                   float eps, float* y, float* mean, float* variance))                               \
+  KERNEL(batch_norm_relu_backward,                                                                                   \
+         (const BatchNorm& s, const float* grad, const float* x, const float* weight, const float* bias,             \
+          const float* mean, const float* variance, float eps, float* grad_x, float* grad_weight, float* grad_bias)) \
+  KERNEL(geometry_transfer_forward, (const GeometryForward& a))                                                      \
+  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))                                                    \
+  /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */   \
+  KERNEL(fma_rounds, (int64_t rounds, float* result))                                                                \
+  /* The engine's layers, each on a part of its work: engine_types.h */                                              \
+  KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to))    \
+  KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block))                  \
+  KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to))  \
+  KERNEL(landmark_extremes,                                                                                          \
+         (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high))               \
+  KERNEL(landmark_levels,                                                                                            \
+         (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift))   \
+  KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, \
+                            double* total, float* mask))                                                             \
+  KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row))                                       \
   KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))
 
 namespace acdc {
@@ -79,8 +82,9 @@ const Kernels& kernels(const std::string& isa = "");
 // Names of the instruction sets that this library holds and this CPU serves, best first.
 std::vector<std::string> available_isas();
 
-// The kernels of the bfloat16 engine, "avx512bf16". "avx512bf16-emulated" is for tests: it computes the same on any AVX-512, far
-// slower, and is taken only where it is named. Under either name kernels() gives AVX-512's. Throws BackendUnavailable.
+// The kernels of the bfloat16 engine, "avx512bf16". "avx512bf16-emulated" is for tests: it computes the same on any
+// AVX-512, far slower, and is taken only where it is named. Under either name kernels() gives AVX-512's. Throws
+// BackendUnavailable.
 constexpr const char *kBf16 = "avx512bf16", *kBf16Emulated = "avx512bf16-emulated";
 const Kernels& bf16_kernels(const std::string& isa = "");
 const Bf16Kernels& bf16_parts(const std::string& isa = "");

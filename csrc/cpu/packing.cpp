@@ -10,8 +10,8 @@ namespace {
 
 constexpr int kMaxGroups = 6;
 
-// G of one dimension, (6, 3), for the points of winograd.h: rows [1, p, p²] / N'(p), the last for ∞. For `down` five rows of
-// F(4, 2) on taps 0 and 2, then the even phase's tap 1.
+// G of one dimension, (6, 3), for the points of winograd.h: rows [1, p, p²] / N'(p), the last for ∞. For `down` five
+// rows of F(4, 2) on taps 0 and 2, then the even phase's tap 1.
 void weight_transform(ConvKind kind, double g[kMaxGroups][3]) {
   for (int i = 0; i < kMaxGroups; ++i) g[i][0] = g[i][1] = g[i][2] = 0;
   if (kind == ConvKind::down) {
@@ -92,7 +92,8 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs,
     }
   };
   parallel_for(inputs, threads_, pack);
-  layer.conv = {kind, inputs, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up, value_bytes};
+  layer.conv = {
+      kind, inputs, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up, value_bytes};
 }
 
 void Engine::pack_first_layer(const Weights& weights) {
@@ -169,20 +170,21 @@ Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, cons
     const char* name;
     ConvKind kind;
     int inputs, outputs;  // times the width
-  } plan[12] = {{"encode1", K::same, 1, 1}, {"down1", K::down, 1, 1}, {"encode2", K::same, 1, 2}, {"down2", K::down, 2, 2},
-                {"encode3", K::same, 2, 4}, {"down3", K::down, 4, 4}, {"up3", K::up, 4, 4},       {"decode3", K::same, 4, 2},
-                {"up2", K::up, 2, 2},       {"decode2", K::same, 2, 1}, {"up1", K::up, 1, 1},     {"decode1", K::same, 1, 1}};
+  } plan[12] = {{"encode1", K::same, 1, 1}, {"down1", K::down, 1, 1},   {"encode2", K::same, 1, 2},
+                {"down2", K::down, 2, 2},   {"encode3", K::same, 2, 4}, {"down3", K::down, 4, 4},
+                {"up3", K::up, 4, 4},       {"decode3", K::same, 4, 2}, {"up2", K::up, 2, 2},
+                {"decode2", K::same, 2, 1}, {"up1", K::up, 1, 1},       {"decode1", K::same, 1, 1}};
   const int w = spec_.width;
   for (int s = 0; s < spec_.stages; ++s) {
     Stage& stage = stages_[s];
     const std::string prefix = std::to_string(s) + ".";
     for (int i = s == 0 ? 1 : 0; i < 12; ++i) {
       const std::string name = prefix + plan[i].name;
-      // In float32 stays the layer whose errors nothing after it averages out, decode1; and the first layer on the crop, whose
-      // smooth grey would meet each rounded weight with the same sign everywhere.
+      // In float32 stays the layer whose errors nothing after it averages out, decode1; and the first layer on the
+      // crop, whose smooth grey would meet each rounded weight with the same sign everywhere.
       const int value_bytes = i == 11 ? 4 : conv_kernels_.value_bytes;
-      pack_conv(stage.layers[i], plan[i].kind, value_bytes, plan[i].inputs * w, plan[i].outputs * w, weights.at(name + ".weight"),
-                weights.at(name + ".bias"));
+      pack_conv(stage.layers[i], plan[i].kind, value_bytes, plan[i].inputs * w, plan[i].outputs * w,
+                weights.at(name + ".weight"), weights.at(name + ".bias"));
     }
     if (s == 0) continue;
     stage.stem = weights.at(prefix + "stem.weight");

@@ -50,7 +50,8 @@ void spatial_softmax_forward(const LogitMaps& a, const MapStatistics& out) {
     }
     double s[6];
     for (int i = 0; i < 6; ++i) s[i] = reduce_add(sum[i]);
-    const double dx = s[1] / s[0], dy = s[2] / s[0], width = static_cast<double>(w), height = static_cast<double>(a.height);
+    const double dx = s[1] / s[0], dy = s[2] / s[0], width = static_cast<double>(w),
+                 height = static_cast<double>(a.height);
     out.mean[2 * at] = static_cast<float>((x0 + dx + 0.5) / width);
     out.mean[2 * at + 1] = static_cast<float>((y0 + dy + 0.5) / height);
     out.covariance[3 * at] = static_cast<float>((s[3] / s[0] - dx * dx) / (width * width));

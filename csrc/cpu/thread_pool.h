@@ -6,8 +6,8 @@
 
 namespace acdc {
 
-// A reference to a callable (task, slot): what std::function would be without owning or allocating. Forced inline, so that
-// no instruction set's copy of it is shared.
+// A reference to a callable (task, slot): what std::function would be without owning or allocating. Forced inline, so
+// that no instruction set's copy of it is shared.
 class TaskRef {
  public:
   template <class F>
@@ -21,9 +21,9 @@ class TaskRef {
   void (*call_)(void*, int64_t, int);
 };
 
-// Calls task(i, slot) once for every i in [0, tasks), on at most `threads` threads, the calling one among them, in no fixed
-// order; 0 ≤ slot < threads, and no two calls that run at once share a slot (scratch memory can be indexed by it). Returns
-// when all are done. Any number of threads may call it at once. The task must not throw.
+// Calls task(i, slot) once for every i in [0, tasks), on at most `threads` threads, the calling one among them, in no
+// fixed order; 0 ≤ slot < threads, and no two calls that run at once share a slot (scratch memory can be indexed by
+// it). Returns when all are done. Any number of threads may call it at once. The task must not throw.
 void parallel_for(int64_t tasks, int threads, TaskRef task);
 
 // CPUs that this process may run on.

@@ -1,5 +1,5 @@
-// Arguments of the training ops' kernels. Plain data: filled by bindings_maps.cpp and bindings_fusion.cpp, which check it,
-// and read by every instruction set's kernels. Images are channels last, (B, H, W, C); pixel p = y·W + x.
+// Arguments of the training ops' kernels. Plain data: filled by bindings_maps.cpp and bindings_fusion.cpp, which check
+// it, and read by every instruction set's kernels. Images are channels last, (B, H, W, C); pixel p = y·W + x.
 #pragma once
 
 #include <cstdint>
@@ -36,9 +36,9 @@ struct GeometryLayout {
   int64_t table;                      // (B, numbers, slots)
   int64_t partial, partial_floats;    // (tasks, partial_floats)
   int64_t per_thread, thread_floats;  // (threads, thread_floats)
-  // of the backward alone: transfer's rows (K/lanes, slots, lanes); per face and map rise and the mask's gradient at the
-  // extremes (B, 3, L); whether a panel of maps has any gradient of moments (B, slots/lanes); gradient of the depthwise
-  // features (S, B, H, W, padded); sums over tasks in double precision (partial_floats)
+  // of the backward alone: transfer's rows (K/lanes, slots, lanes); per face and map rise and the mask's gradient at
+  // the extremes (B, 3, L); whether a panel of maps has any gradient of moments (B, slots/lanes); gradient of the
+  // depthwise features (S, B, H, W, padded); sums over tasks in double precision (partial_floats)
   int64_t rows, spikes, active, grad_features, sums;
   int64_t total;
 };
@@ -122,7 +122,7 @@ struct FusionConvBackward {
   int64_t batch, pixels, channels, outputs, block_pixels, blocks;
   int threads;
   const float *grad_out, *image, *embedding, *mask;
-  const float *folded, *folded_transposed;  // (B, 2, 1 + C, O), (B, 2, O, 1 + C)
+  const float *folded, *folded_transposed;         // (B, 2, 1 + C, O), (B, 2, O, 1 + C)
   float *grad_image, *grad_embedding, *grad_mask;  // grad_image may be null
   float *grad_folded, *grad_bias;                  // (B, 2, 1 + C, O), (O,)
   float* scratch;                                  // batch · blocks · (2·(1 + C) + 1) · O floats

@@ -1,4 +1,5 @@
-// What a convolution multiplies and what activations are stored as: float32, or bfloat16 where the file is compiled for it.
+// What a convolution multiplies and what activations are stored as: float32, or bfloat16 where the file is compiled for
+// it.
 #pragma once
 
 #include "vec.h"

@@ -1,10 +1,11 @@
 // Vec: a few floats of the instruction set this file is compiled for, and what is common to all of them.
 //
 // Members and free functions that each vec_<isa>.h gives (all lane by lane):
-//   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n), Vec::broadcast(x),
-//   Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the second where one is
-//   NaN), less(a, b), at_least(a, b), equal(a, b) → Mask, all(mask), select(mask, a, b) = mask ? a : b, round(v), scale2(v, n) = v·2ⁿ for integral n,
-//   add_exponent(v, t) = v·2ⁿ where the last bits of t are n (all but AVX-512), reduce_add, reduce_min, reduce_max.
+//   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n),
+//   Vec::broadcast(x), Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the
+//   second where one is NaN), less(a, b), at_least(a, b), equal(a, b) → Mask, all(mask), select(mask, a, b) = mask ? a
+//   : b, round(v), scale2(v, n) = v·2ⁿ for integral n, add_exponent(v, t) = v·2ⁿ where the last bits of t are n (all
+//   but AVX-512), reduce_add, reduce_min, reduce_max.
 #pragma once
 
 #include "isa.h"
@@ -29,8 +30,8 @@ ACDC_INLINE Vec& operator*=(Vec& a, Vec b) { return a = a * b; }
 ACDC_INLINE Vec abs(Vec a) { return max(a, Vec::zero() - a); }
 #endif
 
-// While it lives, this thread takes denormal numbers for zero: they are far below every tolerance here, and each one met
-// can cost as much as a hundred operations (a near one-hot map's exponentials are full of them).
+// While it lives, this thread takes denormal numbers for zero: they are far below every tolerance here, and each one
+// met can cost as much as a hundred operations (a near one-hot map's exponentials are full of them).
 class FlushDenormals {
  public:
 #if defined(__x86_64__)
@@ -53,8 +54,8 @@ class FlushDenormals {
 #endif
 };
 
-// eˣ to about 1 ulp: x = n·ln 2 + r with |r| ≤ ½·ln 2, minimax polynomial of degree 6 in r. exp(−∞) = 0, exp(> 88.73) = ∞,
-// results below 2⁻¹²⁶ are denormal, NaN stays NaN.
+// eˣ to about 1 ulp: x = n·ln 2 + r with |r| ≤ ½·ln 2, minimax polynomial of degree 6 in r. exp(−∞) = 0, exp(> 88.73) =
+// ∞, results below 2⁻¹²⁶ are denormal, NaN stays NaN.
 ACDC_INLINE Vec exp(Vec x) {
   x = min(Vec::broadcast(89.f), max(Vec::broadcast(-104.f), x));
   const Vec n = round(x * Vec::broadcast(1.44269504f));
@@ -83,7 +84,8 @@ ACDC_INLINE Vec exp2_of_negative(Vec x) {
   return scale2(p, x);
 }
 #else
-// Rounded to n by a large constant whose last bits are then n itself; polynomial on |x − n| ≤ ½; n added to the exponent.
+// Rounded to n by a large constant whose last bits are then n itself; polynomial on |x − n| ≤ ½; n added to the
+// exponent.
 ACDC_INLINE Vec exp2_of_negative(Vec x) {
   const Vec magic = Vec::broadcast(12582912.f);  // 1.5·2²³
   x = max(Vec::broadcast(-126.f), x);

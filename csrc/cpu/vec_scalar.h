@@ -1,5 +1,5 @@
-// Any CPU: four floats in the compiler's generic vectors, nothing beyond the platform's baseline. The multiplication and
-// addition of fma are rounded separately here.
+// Any CPU: four floats in the compiler's generic vectors, nothing beyond the platform's baseline. The multiplication
+// and addition of fma are rounded separately here.
 #pragma once
 
 #include <cstring>

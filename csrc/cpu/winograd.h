@@ -1,9 +1,11 @@
 // The one-dimensional transforms of the three convolutions, all on output tiles of 4; two-dimensional ones nest them.
 //
-// same: F(4, 3), points 0, ±2/3, ±3/2, ∞: with ab = 1 these cost as many operations as 0, ±1, ±2, ∞ and round half as badly.
-// up:   the same after bilinear ×2 with half-pixel centres: Bᵀ·U maps 4 low-resolution pixels to the 6 points. U is taken
+// same: F(4, 3), points 0, ±2/3, ±3/2, ∞: with ab = 1 these cost as many operations as 0, ±1, ±2, ∞ and round half as
+// badly. up:   the same after bilinear ×2 with half-pixel centres: Bᵀ·U maps 4 low-resolution pixels to the 6 points. U
+// is taken
 //       times 4; the packed weights hold the 1/16.
-// down: stride 2 by polyphase. Taps 0 and 2 meet the odd phase (pixels 2o−1, 2o+1): F(4, 2) with points ±1/2, ±5/4, ∞. Tap 1
+// down: stride 2 by polyphase. Taps 0 and 2 meet the odd phase (pixels 2o−1, 2o+1): F(4, 2) with points ±1/2, ±5/4, ∞.
+// Tap 1
 //       meets the even phase, four plain products with the same weight. 9 points where 12 products would be direct.
 #pragma once
 
@@ -19,7 +21,8 @@ ACDC_INLINE Vec plus(float c, Vec x, Vec y) { return fma(Vec::broadcast(c), x, y
 ACDC_INLINE Vec minus(float c, Vec x, Vec y) { return fnma(Vec::broadcast(c), x, y); }  // y − c·x
 
 struct Same {
-  static constexpr int reach = 6, points = 6, step = 4, offset = -1;  // pixels read, products, pixels a tile, first pixel
+  static constexpr int reach = 6, points = 6, step = 4,
+                       offset = -1;  // pixels read, products, pixels a tile, first pixel
 
   static ACDC_INLINE void input(const Vec d[6], Vec t[6]) {
     t[0] = d[0] + minus(kS, d[2], d[4]);
