@@ -82,8 +82,7 @@ def one_run(
 
 def summary(found: Mapping[str, Sequence[Scores]], chain: Sequence[Settings]) -> str:
     """Table I's layout: a row for each variant, mean and standard deviation over the seeds."""
-    heads = list(next(iter(found.values()))[0]) if found else []
-    heads += [h for runs in found.values() for h in runs[0] if h not in heads]
+    heads = list(dict.fromkeys(h for runs in found.values() for h in runs[0]))
     rows: dict[str, list[float | None]] = {}
     for variant, runs in found.items():
         for told, measure in (("mean", mean), ("deviation", _deviation)):

@@ -50,10 +50,11 @@ def test_the_table_has_mean_and_deviation_and_blanks(settings: Settings) -> None
         "ac": [{"a": 1.0}, {"a": 2.0}, {"a": 6.0}],
         "ac+pose": [{"a": 2.0, "pose °": 5.0}, {"a": 2.0, "pose °": 7.0}, {"a": 2.0, "pose °": 9.0}],
     }
+    found["ac-dc"] = found["ac+pose"]
     text = ablation.summary(found, [settings])
     assert "width 4, stages 2: 4 updates of 4 faces at 32²" in text
     rows = {line.split("  ")[0]: re.findall(r"\d+\.\d+|–", line) for line in text.splitlines() if " of 3" in line}
     assert rows["AC, mean of 3"] == ["3.00", "–"]
     assert rows["AC, deviation of 3"] == ["2.65", "–"]
-    assert rows["AC+Pose, mean of 3"] == ["2.00", "7.00"]
+    assert rows["AC+Pose, mean of 3"] == rows["AC-DC, mean of 3"] == ["2.00", "7.00"]
     assert rows["AC+Pose, deviation of 3"] == ["0.00", "2.00"]
