@@ -144,6 +144,13 @@ def turn_matrix(matrix: ArrayLike, angle: ArrayLike) -> Floats:
     return np.asarray(matrix, np.float64) @ euler_to_matrix(zero, zero, angle)
 
 
+def turned_pose(pose: ArrayLike, angle: ArrayLike) -> Floats:
+    """(…, 3) yaw, pitch, roll in degrees, as `turn_matrix` turns them. Not roll alone: the convention turns by roll
+    first, in the head's own frame."""
+    matrix = euler_to_matrix(*np.moveaxis(np.asarray(pose, np.float64), -1, 0))
+    return np.stack(matrix_to_euler(turn_matrix(matrix, angle)), axis=-1)
+
+
 def head_axes(matrix: ArrayLike) -> Floats:
     """Rotations (…, 3, 3) → (…, 3, 2): the head's right, up and forward axes in image directions (y down)."""
     axes: Floats = np.asarray(matrix, np.float64)[..., :2] * np.array([1.0, -1.0])

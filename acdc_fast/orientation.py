@@ -47,15 +47,10 @@ def settle(
         out[to] = np.asarray(new)[source]
         return out
 
+    pose = None if again.pose is None else geometry.turned_pose(again.pose, turned[:, 3])
     return replaced(squares, turned), Prediction(
         {m: replaced(np.asarray(p), np.asarray(again.landmarks[m])) for m, p in prediction.landmarks.items()},
         {m: replaced(np.asarray(p), np.asarray(again.covariance[m])) for m, p in prediction.covariance.items()},
-        None if prediction.pose is None else replaced(np.asarray(prediction.pose), _upright(again.pose, turned[:, 3])),
+        None if pose is None else replaced(np.asarray(prediction.pose), pose),
         None,
     )
-
-
-def _upright(pose: object, angle: np.ndarray) -> np.ndarray:
-    """(N, 3) pose in crops turned by ``angle`` degrees → in the image."""
-    matrix = geometry.euler_to_matrix(*np.asarray(pose, np.float64).T)
-    return np.stack(geometry.matrix_to_euler(geometry.turn_matrix(matrix, angle)), axis=1).astype(np.float32)

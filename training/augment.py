@@ -15,12 +15,10 @@ import numpy as np
 
 from acdc_fast.geometry import (
     crop_pixels_to_image_matrix,
-    euler_to_matrix,
     image_to_crop,
-    matrix_to_euler,
     square_from_box,
     square_from_points,
-    turn_matrix,
+    turned_pose,
 )
 
 from .data.sample import Annotation, Sample
@@ -161,7 +159,7 @@ def crop_face(
     image = warp(picture, np.concatenate([square[:2] - corner, square[2:]]), size, border, fill)
     landmarks = {m: image_to_crop(p[None], square[None])[0] for m, p in sample.landmarks.items()}
     weights = {m: np.array(sample.weights.get(m, np.ones(len(p))), np.float32) for m, p in landmarks.items()}
-    pose = None if sample.pose is None else turned_pose(sample.pose, -float(square[3]))
+    pose = None if sample.pose is None else turned_pose(sample.pose, -float(square[3])).astype(np.float32)
     if mirrored:
         image = image[:, ::-1]
         landmarks = {m: (p * (-1, 1) + (1, 0))[MIRROR[m]] for m, p in landmarks.items()}
@@ -189,12 +187,6 @@ def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -
     x0, y0 = (int(np.clip(v, 0, n - 8)) for v, n in ((x - left, w), (y - top, h)))
     x1, y1 = (int(np.clip(v, o + 8, n)) for v, o, n in ((x + right, x0, w), (y + bottom, y0, h)))
     return image[y0:y1, x0:x1], np.array([x0, y0], np.float64)
-
-
-def turned_pose(pose: np.ndarray, angle: float) -> np.ndarray:
-    """(3,) yaw, pitch, roll of a face after the picture turns by ``angle`` degrees clockwise. Not roll alone: the
-    convention turns by roll first, in the head's own frame."""
-    return np.stack(matrix_to_euler(turn_matrix(euler_to_matrix(*pose), angle))).astype(np.float32)
 
 
 def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:

@@ -35,7 +35,7 @@ def fit_confidence(spread: np.ndarray, face: np.ndarray, gap: np.ndarray) -> tup
     """
     from scipy.optimize import lsq_linear
 
-    inputs = np.stack([np.log(np.maximum(spread, 1e-6)), np.broadcast_to(_log(face)[:, None], spread.shape)])
+    inputs = np.stack([_log(spread), np.broadcast_to(_log(face)[:, None], spread.shape)])
     errors = np.log(np.maximum(gap, LEAST))
     centre, level = inputs.mean(1), errors.mean(0)
     rows = (inputs - centre[:, None]).reshape(2, -1).T

@@ -12,6 +12,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.head_pose import TERMS, corrected, terms
 from acdc_fast.weights import load_weights, save_weights
 
+from . import metrics
 from .observations import Observations
 
 #: Faces from which it is fitted at least: twenty for each term.
@@ -57,7 +58,7 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
     numbers = fit_readout(pose, points, target, shares)
     for name, (omega, landmarks, truth) in data.items():
         both = omega, corrected(omega, landmarks, numbers)
-        before, after = (np.abs((p - truth + 180) % 360 - 180).mean() for p in both)
+        before, after = (metrics.euler_errors(p, truth).mean() for p in both)
         told = f"pose MAE {before:.2f}° by the dense layer, {after:.2f}° with the polynomial"
         print(f"{name}: {told}, {len(truth)} faces")
     save_weights(out, replace(weights, pose=tuple(map(tuple, numbers.tolist()))), half)
