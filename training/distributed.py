@@ -1,6 +1,7 @@
 """One process or many (`torchrun`): the same loss curve at the same global batch, to rounding.
 
-Equal shares of the batch, batch-norm statistics over all of it, and gradients averaged by DDP.
+Equal shares of the batch, batch-norm statistics over all of it, and gradients averaged by DDP. With the setting `local`
+processes meet only now and then, to average their weights: another curve, but nobody waits.
 """
 
 from __future__ import annotations
@@ -43,6 +44,15 @@ class World:
             dist.all_reduce(values)
             values = values / self.size
         return values
+
+    @torch.no_grad()
+    def unite(self, networks: list[nn.Module]) -> None:
+        """Parameters and running statistics of each network become their mean over all processes."""
+        if self.size == 1:
+            return
+        values = [v for n in networks for v in (*n.parameters(), *n.buffers()) if v.is_floating_point()]
+        for value, mean in zip(values, _split(self.mean(torch.cat([v.flatten() for v in values])), values), strict=True):
+            value.copy_(mean)
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -107,6 +117,11 @@ class _SharedBatchNorm(nn.BatchNorm2d):
                 self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """One long vector → pieces of the shapes of ``like``."""
+    return [p.view_as(v) for p, v in zip(flat.split([v.numel() for v in like]), like, strict=True)]
 
 
 class _Sum(torch.autograd.Function):

@@ -16,6 +16,10 @@ from acdc_fast.network import POSE_SCALE
 from acdc_fast.types import Prediction
 
 
+#: Of a map, crop units squared: the slope of the root grows without bound below it (a hundredth of a pixel of 128²).
+LEAST_VARIANCE = 1e-8
+
+
 @dataclass(frozen=True)
 class Targets:
     """Labels of a batch of B faces."""
@@ -42,6 +46,19 @@ def landmark_loss(predicted: Tensor, target: Tensor, weights: Tensor | None = No
     return ((predicted - target).abs().sum(2) * weights).mean()
 
 
+def spread_loss(predicted: Tensor, covariance: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over faces and points of |spread − error|, ours: (B, L, 2), (B, L, 3), (B, L, 2), (B, L) → scalar.
+
+    The spread is the root of the covariance's trace, the error the point's distance from its label, taken as given: the
+    least L1 is where each map is as wide as its point is usually wrong, so that the spread tells doubt.
+    """
+    known = torch.ones_like(target[..., 0]) if weights is None else weights
+    target = torch.where(known[..., None] > 0, target, predicted.detach())
+    error = (predicted.detach() - target).norm(dim=2)
+    spread = (covariance[..., 0] + covariance[..., 2]).clamp_min(LEAST_VARIANCE).sqrt()
+    return ((spread - error).abs() * known).mean()
+
+
 def pose_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Eq. 8: mean over faces of |Δyaw| + |Δpitch| + |Δroll| in degrees / 90. (B, 3) degrees twice → scalar."""
     known = torch.isfinite(target).all(1)
@@ -55,8 +72,11 @@ def cascade_loss(
     pose_weight: float = 1.0,
     markup_weights: Mapping[str, float] | None = None,
     scales: Sequence[float] | None = None,
+    spread_weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over stages of λ·(eq. 7 for each markup of the batch + pose_weight · eq. 8), and its parts.
+
+    ``spread_weight`` adds `spread_loss` of each markup to eq. 7 (ours).
 
     ``prediction`` must have its stages (``all_stages=True``). The parts are named ``stage1/2d68``, ``stage1/pose``, …,
     unweighted and detached. ``markup_weights`` weighs markups against each other (ours; 1 where absent), ``scales``
@@ -74,6 +94,11 @@ def cascade_loss(
             loss = landmark_loss(stage.landmarks[markup].float(), target, targets.weights.get(markup))
             parts[f"stage{i + 1}/{markup}"] = loss.detach()
             total = total + scale * markup_weights.get(markup, 1.0) * loss
+            if spread_weight:
+                moments = stage.landmarks[markup].float(), stage.covariance[markup].float()
+                loss = spread_loss(*moments, target, targets.weights.get(markup))
+                parts[f"stage{i + 1}/{markup}/spread"] = loss.detach()
+                total = total + scale * markup_weights.get(markup, 1.0) * spread_weight * loss
         if targets.pose is not None and stage.pose is not None:
             loss = pose_loss(stage.pose.float(), targets.pose)
             parts[f"stage{i + 1}/pose"] = loss.detach()

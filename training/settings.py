@@ -56,6 +56,7 @@ class Loss:
     pose: float = 1.0
     stages: tuple[float, ...] | None = None  # None: the paper's ⅛, ¼, ½, 1 (§III-C); heavier early ones are ours
     markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
+    spread: float = 0.0  # of `losses.spread_loss`, which makes each map as wide as its point is usually wrong; ours
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Settings:
     augment: Augmentation = field(default_factory=Augmentation)
     validation: tuple[Source, ...] = ()
     seed: int = 0
+    #: Processes train each on its share of the batch, with its own batch norm, and their weights are averaged after so
+    #: many updates (local SGD; Stich, ICLR 2019); None: one batch norm and averaged gradients at every update.
+    local: int | None = None
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
@@ -83,7 +87,8 @@ class Settings:
         for name in ("databases", "phases"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
-        positive = {"log_every": self.log_every, "validate_every": self.validate_every}
+        positive = {"local": 1 if self.local is None else self.local}
+        positive |= {"log_every": self.log_every, "validate_every": self.validate_every}
         positive |= {f"databases[{i}].turns": s.turns for i, s in enumerate(self.databases)}
         for i, phase in enumerate(self.phases):
             positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}

@@ -50,7 +50,7 @@ class Run:
         ema = settings.optimiser.ema
         self.optimiser = Optimisers(self.network, settings.optimiser)
         self.average = Average(self.network, ema) if ema else None
-        self.parallel = spread(self.network, world)
+        self.parallel = self.network if settings.local else spread(self.network, world)
         self.meters, self.step = Meters(), 0
 
     @property
@@ -67,7 +67,7 @@ class Run:
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=settings.bf16):
             prediction = self.parallel(image, all_stages=True)
         loss, parts = cascade_loss(
-            prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages
+            prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages, settings.loss.spread
         )
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -82,6 +82,8 @@ class Run:
         self.step += 1
         if self.average:
             self.average.update(self.network, self.step)
+        if settings.local and (self.step % settings.local == 0 or self.step == settings.updates):
+            self.world.unite([self.network, *([self.average.network] if self.average else [])])
         told = {"loss": loss, "gradient": norm, **parts}
         self.meters.add({f"{source}/{name}": value for name, value in told.items()})
 

@@ -1,7 +1,7 @@
 """Backend `native`: hands the tensors' memory to the C++ kernels of acdc_fast._native.
 
-The kernels read float32, images channels last. Tensors are passed as numpy views; what has another layout or dtype is
-copied at this door.
+The kernels read float32, images channels last; batch norm's read bfloat16 too, as its bits. Tensors are passed as numpy
+views; what has another layout or dtype is copied at this door.
 """
 
 from __future__ import annotations
@@ -48,16 +48,26 @@ def _pixels(x: Tensor) -> Array:
     return x.detach().permute(0, 2, 3, 1).to(torch.float32).contiguous().numpy()
 
 
-class _Image:
-    """A result (B, channels, H, W) with layout and dtype of ``like``; kernels fill `array`, (B, H, W, channels)."""
+def _rows_of_channels(x: Tensor) -> Array:
+    """(B, C, H, W) → (B·H·W, C) in C order: bfloat16 as its bits, in uint16, any other dtype as float32."""
+    nhwc = x.detach().permute(0, 2, 3, 1)
+    array = nhwc.contiguous().view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else _pixels(x)
+    return array.reshape(-1, x.shape[1])
 
-    def __init__(self, like: Tensor, channels: int) -> None:
+
+class _Image:
+    """A result (B, channels, H, W) with layout and dtype of ``like``; kernels fill `array`, (B, H, W, channels).
+
+    With ``bits`` the array of a bfloat16 result is that of its bits, in uint16.
+    """
+
+    def __init__(self, like: Tensor, channels: int, bits: bool = False) -> None:
         self.tensor = empty_image(like, channels)
         nhwc = self.tensor.permute(0, 2, 3, 1)
-        self._buffer = nhwc
-        if nhwc.dtype != torch.float32 or not nhwc.is_contiguous():
-            self._buffer = empty(nhwc.shape, like)
-        self.array = self._buffer.numpy()
+        self._buffer, bits = nhwc, bits and nhwc.dtype == torch.bfloat16
+        if not (bits or nhwc.dtype == torch.float32) or not nhwc.is_contiguous():
+            self._buffer = empty(nhwc.shape, like, nhwc.dtype if bits else None)
+        self.array = (self._buffer.view(torch.uint16) if bits else self._buffer).numpy()
 
     def finish(self) -> Tensor:
         if self._buffer.data_ptr() != self.tensor.data_ptr():
@@ -342,9 +352,9 @@ class batch_norm_relu:
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         c = x.shape[1]
-        out, mean, variance = _Image(x, c), empty((c,), x), empty((c,), x)
+        out, mean, variance = _Image(x, c, bits=True), empty((c,), x), empty((c,), x)
         _native.batch_norm_relu_forward(
-            _pixels(x).reshape(-1, c),
+            _rows_of_channels(x),
             _flat(weight),
             _flat(bias),
             eps,
@@ -361,10 +371,10 @@ class batch_norm_relu:
         grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         c = x.shape[1]
-        grad_x, grad_weight, grad_bias = _Image(x, c), empty((c,), x), empty((c,), x)
+        grad_x, grad_weight, grad_bias = _Image(x, c, bits=True), empty((c,), x), empty((c,), x)
         _native.batch_norm_relu_backward(
-            _pixels(grad).reshape(-1, c),
-            _pixels(x).reshape(-1, c),
+            _rows_of_channels(grad.to(x.dtype)),
+            _rows_of_channels(x),
             _flat(weight),
             _flat(bias),
             _flat(mean),

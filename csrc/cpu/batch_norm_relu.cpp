@@ -1,5 +1,7 @@
-// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W. Two reads and one
-// write forward, the same backward; only the input is kept, the ReLU's sign is computed again.
+// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W, of float32 or bfloat16;
+// statistics and arithmetic are float32 and double. Two reads and one write forward, the same backward; only the input
+// is kept, the ReLU's sign is computed again.
+#include "bf16_images.h"
 #include "kernels.h"
 #include "maps.h"
 #include "thread_pool.h"
@@ -10,6 +12,13 @@ namespace {
 
 constexpr int kLanes = Vec::lanes;
 constexpr int kChains = 4;  // independent sums, to hide the latency of additions
+
+template <class T>
+ACDC_INLINE float first_pixel(const T* x) {
+  float first[kLanes];
+  load_lanes(x, 1).store(first);
+  return first[0];
+}
 
 ACDC_INLINE int lanes_left(int64_t n) { return n < kLanes ? static_cast<int>(n) : kLanes; }
 
@@ -35,19 +44,18 @@ ACDC_INLINE void combine(const BatchNorm& s, int64_t c, double* sum, double* oth
   }
 }
 
-}  // namespace
-
-void batch_norm_relu_forward(const BatchNorm& s, const float* x, const float* weight, const float* bias, float eps,
-                             float* y, float* mean, float* variance) {
+template <class T>
+void forward(const BatchNorm& s, const T* x, const float* weight, const float* bias, float eps, T* y, float* mean,
+             float* variance) {
   const int64_t c_count = s.channels;
   auto sums = [&](int64_t task, int) {
     const int64_t first = task * s.block_pixels;
     const int64_t last = first + s.block_pixels < s.pixels ? first + s.block_pixels : s.pixels;
     for (int64_t c = 0; c < c_count; c += kLanes) {
       const int lanes = lanes_left(c_count - c);
-      const Vec origin = Vec::load(x + c, lanes);  // the first pixel: a large mean must not cancel in the variance
+      const Vec origin = load_lanes(x + c, lanes);  // the first pixel: a large mean must not cancel in the variance
       auto add = [&](int64_t p, Vec& a, Vec& b) __attribute__((always_inline)) {
-        const Vec d = Vec::load(x + p * c_count + c, lanes) - origin;
+        const Vec d = load_lanes(x + p * c_count + c, lanes) - origin;
         a += d;
         b = fma(d, d, b);
       };
@@ -61,7 +69,7 @@ void batch_norm_relu_forward(const BatchNorm& s, const float* x, const float* we
     double sum, squares;
     combine(s, c, &sum, &squares);
     const double n = static_cast<double>(s.pixels), offset = sum / n, v = squares / n - offset * offset;
-    mean[c] = static_cast<float>(static_cast<double>(x[c]) + offset);
+    mean[c] = static_cast<float>(static_cast<double>(first_pixel(x + c)) + offset);
     variance[c] = static_cast<float>(v > 0 ? v : 0);
     scale[c] = weight[c] / __builtin_sqrtf(variance[c] + eps);
     shift[c] = bias[c] - mean[c] * scale[c];
@@ -73,8 +81,8 @@ void batch_norm_relu_forward(const BatchNorm& s, const float* x, const float* we
       const int lanes = lanes_left(c_count - c);
       const Vec a = Vec::load(scale + c, lanes), b = Vec::load(shift + c, lanes), zero = Vec::zero();
       for (int64_t p = first; p < last; ++p) {
-        const Vec v = fma(Vec::load(x + p * c_count + c, lanes), a, b);
-        select(less(v, zero), zero, v).store(y + p * c_count + c, lanes);  // NaN stays NaN
+        const Vec v = fma(load_lanes(x + p * c_count + c, lanes), a, b);
+        store_lanes(select(less(v, zero), zero, v), y + p * c_count + c, lanes);  // NaN stays NaN
       }
     }
   };
@@ -82,9 +90,9 @@ void batch_norm_relu_forward(const BatchNorm& s, const float* x, const float* we
 }
 
 // With g the gradient where y > 0 and x̂ the normalised input: grad_x = scale·(g − mean(g) − x̂·mean(g·x̂)).
-void batch_norm_relu_backward(const BatchNorm& s, const float* grad, const float* x, const float* weight,
-                              const float* bias, const float* mean, const float* variance, float eps, float* grad_x,
-                              float* grad_weight, float* grad_bias) {
+template <class T>
+void backward(const BatchNorm& s, const T* grad, const T* x, const float* weight, const float* bias, const float* mean,
+              const float* variance, float eps, T* grad_x, float* grad_weight, float* grad_bias) {
   const int64_t c_count = s.channels;
   float *scale = s.table, *shift = scale + c_count, *slope = shift + c_count, *constant = slope + c_count;
   for (int64_t c = 0; c < c_count; ++c) {
@@ -98,8 +106,8 @@ void batch_norm_relu_backward(const BatchNorm& s, const float* grad, const float
       const int lanes = lanes_left(c_count - c);
       const Vec a = Vec::load(scale + c, lanes), b = Vec::load(shift + c, lanes), m = Vec::load(mean + c, lanes);
       auto add = [&](int64_t p, Vec& of_bias, Vec& of_weight) __attribute__((always_inline)) {
-        const Vec v = Vec::load(x + p * c_count + c, lanes), zero = Vec::zero();
-        const Vec g = select(less(zero, fma(v, a, b)), Vec::load(grad + p * c_count + c, lanes), zero);
+        const Vec v = load_lanes(x + p * c_count + c, lanes), zero = Vec::zero();
+        const Vec g = select(less(zero, fma(v, a, b)), load_lanes(grad + p * c_count + c, lanes), zero);
         of_bias += g;
         of_weight = fma(g, v - m, of_weight);
       };
@@ -127,13 +135,35 @@ void batch_norm_relu_backward(const BatchNorm& s, const float* grad, const float
       const Vec a = Vec::load(scale + c, lanes), b = Vec::load(shift + c, lanes), zero = Vec::zero();
       const Vec k = Vec::load(slope + c, lanes), k0 = Vec::load(constant + c, lanes);
       for (int64_t p = first; p < last; ++p) {
-        const Vec v = Vec::load(x + p * c_count + c, lanes);
-        const Vec g = select(less(zero, fma(v, a, b)), Vec::load(grad + p * c_count + c, lanes), zero);
-        fma(g, a, fma(v, k, k0)).store(grad_x + p * c_count + c, lanes);
+        const Vec v = load_lanes(x + p * c_count + c, lanes);
+        const Vec g = select(less(zero, fma(v, a, b)), load_lanes(grad + p * c_count + c, lanes), zero);
+        store_lanes(fma(g, a, fma(v, k, k0)), grad_x + p * c_count + c, lanes);
       }
     }
   };
   parallel_for(s.blocks, s.threads, apply);
+}
+
+}  // namespace
+
+void batch_norm_relu_forward(const BatchNorm& s, const void* x, const float* weight, const float* bias, float eps,
+                             void* y, float* mean, float* variance) {
+  const auto as = [&](auto type) {
+    using T = decltype(type);
+    forward(s, static_cast<const T*>(x), weight, bias, eps, static_cast<T*>(y), mean, variance);
+  };
+  s.half ? as(Brain()) : as(float());
+}
+
+void batch_norm_relu_backward(const BatchNorm& s, const void* grad, const void* x, const float* weight,
+                              const float* bias, const float* mean, const float* variance, float eps, void* grad_x,
+                              float* grad_weight, float* grad_bias) {
+  const auto as = [&](auto type) {
+    using T = decltype(type);
+    backward(s, static_cast<const T*>(grad), static_cast<const T*>(x), weight, bias, mean, variance, eps,
+             static_cast<T*>(grad_x), grad_weight, grad_bias);
+  };
+  s.half ? as(Brain()) : as(float());
 }
 
 }  // namespace acdc::ACDC_ISA_NS

@@ -110,16 +110,28 @@ BatchNorm batch_norm(const py::array& x, const char* name, int threads) {
   s.block_pixels = 512;
   s.blocks = (s.pixels + s.block_pixels - 1) / s.block_pixels;
   s.threads = checked_threads(threads);
+  s.half = py::isinstance<py::array_t<uint16_t>>(x);
   return s;
+}
+
+// Rows of float32, or of bfloat16 as numpy's uint16.
+const void* rows(const BatchNorm& s, const py::array& x, const char* name) {
+  if (s.half) return input<uint16_t>(x, name, {s.pixels, s.channels});
+  return input<float>(x, name, {s.pixels, s.channels});
+}
+
+void* new_rows(const BatchNorm& s, py::array& x, const char* name) {
+  if (s.half) return output<uint16_t>(x, name, {s.pixels, s.channels});
+  return output(x, name, {s.pixels, s.channels});
 }
 
 void batch_norm_relu_forward(const py::array& x, const py::array& weight, const py::array& bias, float eps, py::array y,
                              py::array mean, py::array variance, int threads, const std::string& isa) {
   BatchNorm s = batch_norm(x, "x", threads);
-  const float* in = input<float>(x, "x", {s.pixels, s.channels});
+  const void* in = rows(s, x, "x");
   const float* w = input<float>(weight, "weight", {s.channels});
   const float* b = input<float>(bias, "bias", {s.channels});
-  float* out = output(y, "y", {s.pixels, s.channels});
+  void* out = new_rows(s, y, "y");
   float* m = output(mean, "mean", {s.channels});
   float* v = output(variance, "variance", {s.channels});
   const Scratch scratch(s.blocks * 2 * s.channels + 4 * s.channels);
@@ -134,13 +146,13 @@ void batch_norm_relu_backward(const py::array& grad, const py::array& x, const p
                               const py::array& mean, const py::array& variance, float eps, py::array grad_x,
                               py::array grad_weight, py::array grad_bias, int threads, const std::string& isa) {
   BatchNorm s = batch_norm(x, "x", threads);
-  const float* g = input<float>(grad, "grad", {s.pixels, s.channels});
-  const float* in = input<float>(x, "x", {s.pixels, s.channels});
+  const void* g = rows(s, grad, "grad");
+  const void* in = rows(s, x, "x");
   const float* w = input<float>(weight, "weight", {s.channels});
   const float* b = input<float>(bias, "bias", {s.channels});
   const float* m = input<float>(mean, "mean", {s.channels});
   const float* v = input<float>(variance, "variance", {s.channels});
-  float* gx = output(grad_x, "grad_x", {s.pixels, s.channels});
+  void* gx = new_rows(s, grad_x, "grad_x");
   float* gw = output(grad_weight, "grad_weight", {s.channels});
   float* gb = output(grad_bias, "grad_bias", {s.channels});
   const Scratch scratch(s.blocks * 2 * s.channels + 4 * s.channels);

@@ -25,11 +25,11 @@
   KERNEL(dual_fusion_backward, (const FusionBackward& a))                                                            \
   KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))                                                  \
   KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))                                                \
-  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const float* x, const float* weight, const float* bias,       \
-                                   float eps, float* y, float* mean, float* variance))                               \
+  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const void* x, const float* weight, const float* bias,        \
+                                   float eps, void* y, float* mean, float* variance))                                \
   KERNEL(batch_norm_relu_backward,                                                                                   \
-         (const BatchNorm& s, const float* grad, const float* x, const float* weight, const float* bias,             \
-          const float* mean, const float* variance, float eps, float* grad_x, float* grad_weight, float* grad_bias)) \
+         (const BatchNorm& s, const void* grad, const void* x, const float* weight, const float* bias,               \
+          const float* mean, const float* variance, float eps, void* grad_x, float* grad_weight, float* grad_bias))  \
   KERNEL(geometry_transfer_forward, (const GeometryForward& a))                                                      \
   KERNEL(geometry_transfer_backward, (const GeometryBackward& a))                                                    \
   /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */   \

@@ -59,6 +59,42 @@ def test_batch_norm_relu(b: int, c: int, h: int, w: int, mean: float) -> None:
     norm_case(b, c, h, w, mean, seed=c).agrees()
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("b", "c", "h", "w"), [(2, 3, 5, 7), (1, 33, 2, 3), (2, 16, 20, 21), (1, 1, 1, 9)])
+def test_batch_norm_relu_of_bfloat16(b: int, c: int, h: int, w: int, channels_last: bool) -> None:
+    """Against float64 on the same numbers: what float32 allows, then one rounding to bfloat16, half of 2⁻⁷ of each value."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    case = norm_case(b, c, h, w, seed=c)
+    x = case.tensors[0].bfloat16().contiguous(memory_format=layout).requires_grad_()
+    weight, bias = (t.clone().requires_grad_() for t in case.tensors[1:])
+    cotangent = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    def run(backend: str, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        statistics = torch.zeros_like(leaves[1]).detach(), torch.ones_like(leaves[1]).detach()
+        with poison():
+            y = ops.batch_norm_relu(leaves[0], *statistics, *leaves[1:], backend=backend)
+            return y, *torch.autograd.grad(y, leaves, cotangent.to(y.dtype)), *statistics
+
+    got = run("native", x, weight, bias)
+    expected = run("reference", *(t.detach().double().requires_grad_() for t in (x, weight, bias)))
+    assert got[0].dtype == got[1].dtype == torch.bfloat16
+    for a, b_, tolerance in zip(got, expected, (1, 4, 4, 4, 1, 1), strict=True):
+        rounding = 2**-8 * b_.abs() if a.dtype == torch.bfloat16 else 0
+        limit = rounding + tolerance * case.tolerance * b_.abs().max()
+        assert torch.isfinite(a).all()
+        assert ((a.double() - b_).abs() <= limit).all()
+
+
+def test_batch_norm_relu_of_bfloat16_keeps_nan_and_infinity() -> None:
+    """Statistics are then not finite and every value of the channel is NaN; the other channel is not touched."""
+    x = torch.ones(1, 2, 3, 3).bfloat16()
+    x[0, 0, 1, 1], x[0, 1, 0, 0] = torch.nan, 2.0
+    ones = torch.ones(2)
+    y = ops.batch_norm_relu(x, torch.zeros(2), ones.clone(), ones, ones, backend="native")
+    assert y[0, 0].isnan().all()
+    assert y[0, 1].isfinite().all()
+
+
 def extreme_maps() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(7)
     base = torch.randn((1, 3, 9, 21), generator=generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from acdc_fast.training.losses import Targets, cascade_loss, landmark_loss, pose_loss, stage_weights
+from acdc_fast.training.losses import Targets, cascade_loss, landmark_loss, pose_loss, spread_loss, stage_weights
 from acdc_fast.types import Prediction
 
 
@@ -36,6 +36,33 @@ def test_unknown_points_have_neither_value_nor_gradient() -> None:
     assert loss.item() == pytest.approx(0.125)
     assert predicted.grad is not None
     assert predicted.grad.tolist() == [[[-0.5, 0.0], [0.0, 0.0]]]
+
+
+def test_spread_loss_by_hand() -> None:
+    """Errors 0.5 and 0 (a 3-4-5 triangle), spreads 0.3 and 0.1; the third point is not known."""
+    predicted = torch.tensor([[[0.3, 0.4], [0.2, 0.2], [0.7, 0.7]]], requires_grad=True)
+    target = torch.tensor([[[0.0, 0.0], [0.2, 0.2], [float("nan"), 0.0]]])
+    covariance = torch.tensor([[[0.05, 0.9, 0.04], [0.01, 0.0, 0.0], [0.0, 0.0, 0.0]]], requires_grad=True)
+    weights = torch.tensor([[1.0, 2.0, 0.0]])
+    loss = spread_loss(predicted, covariance, target, weights)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.2 + 2 * 0.1) / 3)
+    assert predicted.grad is None  # the error is taken as given
+    assert covariance.grad is not None
+    # d√(a + c) = ½/√(a + c): to be wider at the first point, narrower at the second, nothing at the third
+    wanted = [[-0.5 / 0.3 / 3, 0, -0.5 / 0.3 / 3], [2 * 0.5 / 0.1 / 3, 0, 2 * 0.5 / 0.1 / 3], [0, 0, 0]]
+    assert covariance.grad[0].flatten().tolist() == pytest.approx(sum(wanted, []), rel=1e-5)
+
+
+def test_spread_enters_the_cascades_loss_by_its_weight() -> None:
+    points = torch.full((1, 5, 2), 0.3)
+    stage = prediction(points, None, None)
+    whole = prediction(points, None, (stage, stage))
+    targets = Targets({"2d5": points + torch.tensor([0.03, 0.04])}, {})
+    without, _ = cascade_loss(whole, targets, scales=(1.0, 2.0), markup_weights={"2d5": 3.0})
+    total, parts = cascade_loss(whole, targets, scales=(1.0, 2.0), markup_weights={"2d5": 3.0}, spread_weight=0.5)
+    assert parts["stage2/2d5/spread"].item() == pytest.approx(0.05 - 1e-4, rel=1e-4)  # a point map: spread 10⁻⁴
+    assert (total - without).item() == pytest.approx(3 * 3.0 * 0.5 * (0.05 - 1e-4), rel=1e-4)
 
 
 def test_pose_loss_by_hand() -> None:

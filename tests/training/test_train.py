@@ -181,6 +181,42 @@ def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None
     assert [loss for _, loss in one] == pytest.approx([loss for _, loss in two], rel=1e-3)
 
 
+def test_processes_on_their_own_meet_in_the_mean(root: Path, tmp_path: Path) -> None:
+    """``local``: the two see other faces and part; after the last update both hold the mean of their weights."""
+    program = (
+        "import sys, torch; from pathlib import Path\n"
+        "from acdc_fast.training.distributed import join\n"
+        "from acdc_fast.training.settings import read_settings\n"
+        "from acdc_fast.training.train import Run, Batches, open_source\n"
+        "settings, world = read_settings(Path(sys.argv[1])), join('cpu')\n"
+        "run = Run(settings, world)\n"
+        "batches = Batches(settings, [open_source(s, Path(sys.argv[2])) for s in settings.databases], world)\n"
+        "kept = []\n"
+        "for step in range(4):\n"
+        "    image, targets = batches[step].to(world.device)\n"
+        "    run.update(image, targets, 'mtfl')\n"
+        "    flat = [torch.cat([v.flatten() for v in n.state_dict().values() if v.is_floating_point()])\n"
+        "            for n in (run.network, run.average.network)]\n"
+        "    kept.append(torch.stack(flat))\n"
+        "torch.save(torch.stack(kept), f'{sys.argv[3]}.{world.rank}')\n"
+        "world.close()\n"
+    )
+    settings = SETTINGS.replace("phases: [{updates: 4, resolution: 32, batch: 4}, {updates: 4, resolution: 40, batch: 2}]",
+                                "phases: [{updates: 4, resolution: 32, batch: 4}]")  # fmt: skip
+    (root / "local.yaml").write_text(settings + "local: 2\n")
+    (tmp_path / "program.py").write_text(program)
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
+    arguments = [*launcher, str(tmp_path / "program.py"), str(root / "local.yaml"), str(root), str(tmp_path / "kept")]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(tmp_path / f"kept.{rank}") for rank in (0, 1))  # (updates, network and average, values)
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[2], second[2])
+    assert torch.equal(first[3], second[3])
+
+
 def test_workers_and_shares_see_the_same_faces(root: Path, small: Settings) -> None:
     source = [open_source(s, root) for s in small.databases]
     whole = Batches(small, source, ALONE)
