@@ -1,0 +1,106 @@
+"""Order, resumption and errors of a recipe; its steps are commands that other tests run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from acdc_fast.errors import InputError
+from acdc_fast.training import recipe
+from acdc_fast.training.checkpoint import NAME
+from acdc_fast.training.settings import read_settings
+from acdc_fast.weights import bundled
+
+TEXT = """
+name: small
+start: acdc-w16-fast
+processes: 2
+draw: [{source: synthetic, split: test, faces: 4}]
+runs: [one.yaml, two.yaml]
+fits: {pose: [synthetic/train], confidence: [[synthetic], [frames68, "mtfl/train[:5]"]], enough: [frames68], limit: 7}
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "mtfl-train.tar").write_bytes(b"")
+    (tmp_path / "recipe.yaml").write_text(TEXT)
+    return tmp_path / "recipe.yaml"
+
+
+class Shell:
+    """Takes the place of `subprocess.run`: notes commands, makes what they would make, fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.fails = ""
+
+    def run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+        self.commands.append(command)
+        if self.fails and self.fails in command:
+            return subprocess.CompletedProcess(command, 3)
+        results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--calibrate", "--enough") if f in command]
+        if "--out" in command:
+            results = [str(Path(command[command.index("--out") + 1]) / "weights.safetensors")]
+        for result in results:
+            Path(result).parent.mkdir(exist_ok=True)
+            Path(result).write_bytes(b"")
+        return subprocess.CompletedProcess(command, 0)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
+    shell = Shell()
+    monkeypatch.setattr(subprocess, "run", shell.run)
+    return shell
+
+
+def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) -> None:
+    out = tmp_path / "out"
+    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert (out / "data" / "mtfl-train.tar").is_symlink()
+    draw, one, two, pose, first, second, enough = shell.commands
+    assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
+    assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
+    assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
+    assert "--nproc-per-node" in two
+    made = [c[c.index("acdc_fast.training.evaluate") + 1] for c in (pose, first, second, enough)]
+    expected = ["two/weights", "fit0-pose", "fit1-calibrate", "fit2-calibrate"]
+    assert made == [str(out / f"{name}.safetensors") for name in expected]
+    assert second[second.index("--databases") + 1 : second.index("--calibrate")] == ["frames68", "mtfl/train[:5]"]
+    assert (out / "small.safetensors").exists()
+    shell.commands.clear()
+    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert shell.commands == []
+
+
+def test_an_interrupted_recipe_goes_on_from_its_checkpoint(written: Path, tmp_path: Path, shell: Shell) -> None:
+    out = tmp_path / "out"
+    shell.fails = str(tmp_path / "two.yaml")
+    assert recipe.cook(written, tmp_path / "faces", out) == 3
+    (out / "two").mkdir()
+    (out / "two" / NAME).write_bytes(b"")
+    shell.fails, shell.commands = "", []
+    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert "--resume" in shell.commands[0]
+    assert "--init" not in shell.commands[0]
+
+
+def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
+    written.write_text(TEXT.replace("runs", "run"))
+    with pytest.raises(InputError, match=r"recipe.yaml: unknown field 'run'"):
+        recipe.cook(written, tmp_path / "faces", tmp_path / "out")
+    written.write_text(TEXT)
+    with pytest.raises(InputError, match="--data-root .*: no such folder"):
+        recipe.cook(written, tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*/recipe.yaml")), ids=str)
+def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
+    found = recipe.read_recipe(path)
+    widths = [read_settings(path.parent / run).network.width for run in found.runs]
+    assert widths == sorted(widths)
+    assert not found.start or found.start in bundled()

@@ -1,0 +1,136 @@
+"""``python -m acdc_fast.training.recipe``: everything that leads to shipped weights, as one command.
+
+A recipe (configs/*/recipe.yaml) names the faces to draw, the runs in their order, each starting from the weights of the
+one before, and what is fitted afterwards on which databases. A step whose result is there already is left out, and a
+run that was cut off goes on from its checkpoint, so the same command is given again after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from acdc_fast.errors import InputError
+from acdc_fast.weights import bundled
+
+from .checkpoint import NAME
+from .settings import build
+
+Step = tuple[Path, list[str]]  # what it makes, the command
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A tar of faces that `training.synthesis` draws."""
+
+    source: str  # synthetic, skinned, turned
+    split: str
+    faces: int
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Databases on which pose, confidence (one fit after the other) and early exit are fitted."""
+
+    pose: tuple[str, ...]
+    confidence: tuple[tuple[str, ...], ...]
+    enough: tuple[str, ...]
+    limit: int | None = None  # faces of each database for the pose
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str  # of the weights: NAME.safetensors
+    draw: tuple[Drawn, ...]
+    runs: tuple[str, ...]  # settings, beside the recipe
+    fits: Fits
+    start: str | None = None  # weights that the first run starts from, a file or a name in the package
+    processes: int = 1
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises `InputError` naming the file, the field and what is wrong with it."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    return build(Recipe, values, str(path))
+
+
+def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:
+    """Every step of a recipe whose settings lie in ``folder``, in order; data in ``out``/data, a folder for each run."""
+    data, found = str(out / "data"), list[Step]()
+    for drawn in recipe.draw:
+        tar = out / "data" / f"{drawn.source}-{drawn.split}.tar"
+        what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
+        found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
+    before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
+    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(recipe.processes)]
+    for settings in recipe.runs:
+        place = out / Path(settings).stem
+        how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
+        launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
+        where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
+        before = str(place / "weights.safetensors")
+        found.append((Path(before), [*launch, *where, *how]))
+    fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]
+    for i, (kind, names) in enumerate([*fits, ("enough", recipe.fits.enough)]):
+        result = out / (f"{recipe.name}.safetensors" if i == len(fits) else f"fit{i}-{kind}.safetensors")
+        asked = ["--databases", *names, f"--{kind}", str(result), "--half"]
+        asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
+        evaluate = [python, "-m", "acdc_fast.training.evaluate", str(before), "--data-root", data]
+        found.append((result, [*evaluate, *asked]))
+        before = str(result)
+    return found
+
+
+def cook(path: Path, data_root: Path, out: Path) -> int:
+    """Runs the steps that are left; the exit code of the first that fails, else 0."""
+    recipe = read_recipe(path)
+    if not data_root.is_dir():
+        raise InputError(f"--data-root {data_root}: no such folder")
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    for item in data_root.iterdir():  # drawn faces lie beside what they are drawn from, which may be read-only
+        link = out / "data" / item.name
+        if not link.exists():
+            link.symlink_to(item.resolve())
+    total = steps(recipe, path.parent, out)
+    for number, (result, command) in enumerate(total, 1):
+        if result.exists():
+            print(f"[{number}/{len(total)}] {result} is there", flush=True)
+            continue
+        print(f"[{number}/{len(total)}] {' '.join(command)}", flush=True)
+        code = subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}).returncode
+        if code:
+            print(f"ended with code {code}; the same command goes on from here", file=sys.stderr)
+            return code
+    print(f"{total[-1][0]} is written")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m acdc_fast.training.recipe", description="Makes shipped weights, from the data to the file.",
+        epilog="example: python -m acdc_fast.training.recipe configs/w32/recipe.yaml --data-root data --out runs/w32",
+    )  # fmt: skip
+    parser.add_argument("recipe", type=Path, metavar="YAML")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for drawn faces, runs, weights")
+    options = parser.parse_args(arguments)
+    try:
+        return cook(options.recipe, options.data_root, options.out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
