@@ -2,36 +2,63 @@
 
 The network's Ω is one dense layer on landmarks in crop units (paper eq. 8), and these go with the sine of an angle and
 with the size of the head: even exact points leave a dense layer 3° off on faces turned up to ±90°. `Model.align`
-therefore adds a polynomial of the second degree in Ω and two numbers of the points' shape. `training/pose_readout.py`
-fits it; weights without one give Ω as it is. The excitation (eq. 6) reads Ω itself.
+therefore adds a polynomial of the second degree in Ω and in what of the points' shape varies most from face to face
+(its principal components), which is 1.4° off on exact points. `training/pose_readout.py` fits it; weights without one
+give Ω as it is. The excitation (eq. 6) reads Ω itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Inputs of the polynomial and its terms: 1, each input, each product of two.
-INPUTS = 5
+#: Principal components of the shape that enter, beside the three angles of Ω.
+COMPONENTS = 14
+INPUTS = 3 + COMPONENTS
+#: Terms of the polynomial: 1, each input, each product of two.
 TERMS = 1 + INPUTS + INPUTS * (INPUTS + 1) // 2
 #: Inputs beyond this count as this: nothing is known of faces outside of what the polynomial was fitted to.
-REACH = 2.5
+REACH = 3.0
 
 
-def terms(pose: ArrayLike, points: ArrayLike) -> np.ndarray:
-    """(N, 3) degrees and (N, L, 2) 3D landmarks in any one unit → (N, 21)."""
-    pose, points = np.asarray(pose, np.float64).reshape(-1, 3), np.asarray(points, np.float64)
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """The polynomial of one network, whose 3D markup has L points."""
+
+    mean: np.ndarray  # (2L,) of the shapes it was fitted to
+    basis: np.ndarray  # (14, 2L) principal directions, each over the standard deviation along it
+    numbers: np.ndarray  # (171, 3) degrees
+
+    def fault(self, points: int) -> str | None:
+        """What is wrong with it for a markup of this many points, or None."""
+        wanted = {"mean": (2 * points,), "basis": (COMPONENTS, 2 * points), "numbers": (TERMS, 3)}
+        for name, shape in wanted.items():
+            value = getattr(self, name)
+            if value.shape != shape or not np.isfinite(value).all():
+                return f"pose.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
+        return None
+
+
+def shapes(points: ArrayLike) -> np.ndarray:
+    """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root-mean-square: neither size nor place."""
+    points = np.asarray(points, np.float64)
     centred = points - points.mean(1, keepdims=True)
-    width, height = np.moveaxis(np.sqrt((centred**2).mean(1)) + 1e-9, -1, 0)
-    lean = (centred[..., 0] * centred[..., 1]).mean(1) / (width * height)
-    x = np.column_stack([pose / 45, np.log(width / height), lean]).clip(-REACH, REACH)
+    return np.asarray((centred / (np.sqrt((centred**2).mean((1, 2), keepdims=True)) + 1e-9)).reshape(len(points), -1))
+
+
+def terms(pose: ArrayLike, points: ArrayLike, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """(N, 3) degrees and (N, L, 2) 3D landmarks → (N, 171)."""
+    pose = np.asarray(pose, np.float64).reshape(-1, 3)
+    x = np.column_stack([pose / 45, (shapes(points) - mean) @ basis.T]).clip(-REACH, REACH)
     pairs = [x[:, i] * x[:, j] for i, j in combinations_with_replacement(range(INPUTS), 2)]
     return np.column_stack([np.ones(len(x)), x, *pairs])
 
 
-def corrected(pose: ArrayLike, points: ArrayLike, numbers: ArrayLike) -> np.ndarray:
-    """(N, 3) yaw, pitch, roll in degrees, Ω of upright crops, with the polynomial of ``numbers`` (21, 3) added."""
-    better: np.ndarray = np.asarray(pose, np.float64) + terms(pose, points) @ np.asarray(numbers, np.float64)
+def corrected(pose: ArrayLike, points: ArrayLike, readout: Readout) -> np.ndarray:
+    """(N, 3) yaw, pitch, roll in degrees, Ω of upright crops, with the polynomial added."""
+    known = terms(pose, points, readout.mean, readout.basis)
+    better: np.ndarray = np.asarray(pose, np.float64) + known @ readout.numbers
     return better.astype(np.float32)

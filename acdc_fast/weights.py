@@ -1,9 +1,9 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}), ``pose`` (JSON: those of
-`acdc_fast.head_pose`, or none) and ``card`` (JSON of facts: data, licence, command, commit, results, ``resolution`` of
-the crops trained on).
+to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}) and ``card`` (JSON of facts: data,
+licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``, ``pose.basis`` and
+``pose.numbers``, where there, are those of `acdc_fast.head_pose.Readout`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import numpy as np
 from .config import ACDCConfig
 from .errors import AcdcError, InputError
 from .files import written_beside
-from .head_pose import TERMS
+from .head_pose import Readout
 
 FORMAT = "acdc-fast 1"
 FOLDER = Path(__file__).parent / "weights"
 
 Arrays = dict[str, np.ndarray]
+
+#: Arrays of a `Readout` by name.
+READOUT = ("mean", "basis", "numbers")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Weights:
     markups: tuple[str, ...] = ()  # handed to users; empty = all of the config's
     calibration: dict[str, tuple[float, ...]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
-    pose: tuple[tuple[float, ...], ...] = ()  # (21, 3), or empty: the pose is the network's Ω
+    pose: Readout | None = None  # None: the pose is the network's Ω
 
     @property
     def exposed(self) -> tuple[str, ...]:
@@ -108,12 +111,13 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
         "markups": json.dumps(weights.exposed),
         "calibration": json.dumps(weights.calibration),
         "card": json.dumps(weights.card),
-        "pose": json.dumps(weights.pose),
     }
     arrays = check_arrays(weights.config, weights.arrays, str(path))
     if half:
         arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
         check_arrays(weights.config, arrays, f"{path}, in half precision")
+    if weights.pose:
+        arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
 
@@ -142,20 +146,35 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         markups = tuple(json.loads(metadata.get("markups", "[]")))
         calibration = {m: tuple(map(float, v)) for m, v in json.loads(metadata.get("calibration", "{}")).items()}
         card = dict(json.loads(metadata.get("card", "{}")))
-        pose = np.array(json.loads(metadata.get("pose", "[]")), np.float64)
+        old_pose = json.loads(metadata.get("pose", "[]"))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: its metadata cannot be read: {error}") from error
     calibration = {m: (v[0], 0.0, v[1]) if len(v) == 2 else v for m, v in calibration.items()}  # of older files
     for markup, numbers in calibration.items():
         if len(numbers) not in (3, 2 + config.points.get(markup, 1)):
             raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
-    if pose.size and (pose.shape != (TERMS, 3) or not np.isfinite(pose).all() or not config.has_pose):
-        raise InputError(f"{where}: its pose is made with {pose.shape} numbers; a pose head takes ({TERMS}, 3) or none")
+    if old_pose:
+        raise InputError(f"{where}: its head pose is fitted as an older version did; 'acdc-fast evaluate --pose' fits it anew")
+    readout = _readout(arrays, config, where)
     stray = [m for m in markups if m not in config.markups]
     if stray:
         raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
-    readout = tuple(tuple(float(v) for v in row) for row in pose)
     return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, readout)
+
+
+def _readout(arrays: Arrays, config: ACDCConfig, where: str) -> Readout | None:
+    """Takes the arrays of the head pose's polynomial out of a file's; None where there are none."""
+    found = {name: arrays.pop(f"pose.{name}") for name in READOUT if f"pose.{name}" in arrays}
+    if not found:
+        return None
+    missing = [name for name in READOUT if name not in found]
+    if missing or not config.has_pose:
+        told = f"'pose.{missing[0]}' is missing" if missing else "the network has no pose head"
+        raise InputError(f"{where}: holds parts of a head pose's polynomial, but {told}")
+    readout = Readout(**{name: np.asarray(value, np.float64) for name, value in found.items()})
+    if fault := readout.fault(config.points[config.solid[0]]):
+        raise InputError(f"{where}: {fault}")
+    return readout
 
 
 def bundled() -> dict[str, Path]:

@@ -10,11 +10,13 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: small networks are made with it")
 
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError
-from acdc_fast.head_pose import TERMS, corrected, terms
+from acdc_fast.head_pose import COMPONENTS, INPUTS, REACH, TERMS, Readout, corrected, shapes, terms
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
@@ -22,30 +24,37 @@ RNG = np.random.default_rng(0)
 
 
 def test_terms_by_hand() -> None:
-    points = np.array([[[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]])  # 2:1, not leaning
-    a, b, c, d, e = 1.0, -0.5, 0.2, np.log(2.0), 0.0
-    expected = [1, a, b, c, d, e, a * a, a * b, a * c, a * d, 0, b * b, b * c, b * d, 0, c * c, c * d, 0, d * d, 0, 0]
-    assert terms([[45.0, -22.5, 9.0]], points)[0] == pytest.approx(expected, abs=1e-8)
+    points = np.array([[[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]])
+    shape = np.array([-2.0, -1, 2, -1, 2, 1, -2, 1]) / np.sqrt(2.5)
+    assert shapes(points)[0] == pytest.approx(shape, abs=1e-8)
+    mean, basis = RNG.normal(size=8), RNG.normal(size=(COMPONENTS, 8)) / 8
+    x = [1.0, -0.5, 0.2, *(basis @ (shape - mean))]
+    expected = [1, *x, *(x[i] * x[j] for i in range(INPUTS) for j in range(i, INPUTS))]
+    assert terms([[45.0, -22.5, 9.0]], points, mean, basis)[0] == pytest.approx(expected, abs=1e-7)
     assert len(expected) == TERMS
-    leaning = np.array([[[0.0, 0.0], [1.0, 1.0], [3.0, 3.0]]])
-    assert terms([[0.0, 0.0, 0.0]], leaning)[0, 5] == pytest.approx(1)
 
 
 def test_neither_size_nor_place_counts_and_far_values_are_held() -> None:
-    points, pose = RNG.normal(size=(3, 68, 2)), RNG.normal(size=(3, 3)) * 30
-    assert terms(pose, 7 * points + 100) == pytest.approx(terms(pose, points))
-    far = terms([[1e6, -1e6, 0.0]], points[:1] * [1e9, 1.0])
-    assert np.abs(far).max() <= 2.5**2
-    assert np.isfinite(terms(pose, np.zeros((3, 68, 2)))).all()  # all points in one place
+    points, pose, readout = RNG.normal(size=(3, 68, 2)), RNG.normal(size=(3, 3)) * 30, a_readout()
+    parts = readout.mean, readout.basis
+    assert terms(pose, 7 * points + 100, *parts) == pytest.approx(terms(pose, points, *parts))
+    far = terms([[1e6, -1e6, 0.0]], points[:1] * [1e9, 1.0], readout.mean, 1e3 * readout.basis)
+    assert np.abs(far).max() <= REACH**2
+    assert np.isfinite(terms(pose, np.zeros((3, 68, 2)), *parts)).all()  # all points in one place
 
 
-def with_pose(numbers: np.ndarray) -> Weights:
-    return replace(small_weights(), pose=tuple(map(tuple, numbers.tolist())))
+def a_readout(points: int = 68) -> Readout:
+    basis = RNG.normal(size=(COMPONENTS, 2 * points)) / points
+    return Readout(RNG.normal(size=2 * points), basis, RNG.normal(size=(TERMS, 3)))
+
+
+def with_pose(readout: Readout) -> Weights:
+    return replace(small_weights(), pose=readout)
 
 
 def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:
-    numbers = RNG.normal(size=(TERMS, 3))
-    save_weights(tmp_path / "a.safetensors", with_pose(numbers))
+    readout = a_readout()
+    save_weights(tmp_path / "a.safetensors", with_pose(readout))
     plain, better = Model(small_weights()), Model(tmp_path / "a.safetensors")
     before, after = plain.align(PHOTO), better.align(PHOTO)
     assert before.pose is not None and after.pose is not None
@@ -54,15 +63,32 @@ def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:
         pose = faces.pose  # type: ignore[attr-defined]
         return np.stack([pose.yaw, pose.pitch, pose.roll], 1)
 
-    expected = corrected(angles(before), before.landmarks["3d68"], numbers)
+    expected = corrected(angles(before), before.landmarks["3d68"], readout)
     assert angles(after) == pytest.approx(expected, abs=1e-3)
     assert np.abs(angles(after) - angles(before)).max() > 0.1
     crops = RNG.random((2, 1, 32, 32), np.float32)
     assert np.array_equal(plain(crops).pose, better(crops).pose)
 
 
-@pytest.mark.parametrize("numbers", [np.zeros((TERMS, 2)), np.full((TERMS, 3), np.nan), np.zeros((3, 3))])
-def test_wrong_numbers_are_refused(tmp_path: Path, numbers: np.ndarray) -> None:
-    save_weights(tmp_path / "a.safetensors", with_pose(numbers))
-    with pytest.raises(InputError, match="its pose is made with"):
+@pytest.mark.parametrize(
+    "change",
+    [{"numbers": np.zeros((TERMS, 2))}, {"numbers": np.full((TERMS, 3), np.nan)}, {"mean": np.zeros(4)},
+     {"basis": np.zeros((COMPONENTS, 134))}],
+)  # fmt: skip
+def test_wrong_numbers_are_refused(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
+    save_weights(tmp_path / "a.safetensors", with_pose(replace(a_readout(), **change)))
+    with pytest.raises(InputError, match=rf"a\.safetensors: pose\.{next(iter(change))} has shape"):
         load_weights(tmp_path / "a.safetensors")
+
+
+def test_parts_of_it_and_an_older_version_s_are_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", with_pose(a_readout()))
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    basis = arrays.pop("pose.basis")
+    save_file(arrays, tmp_path / "part.safetensors", metadata)
+    with pytest.raises(InputError, match=r"'pose\.basis' is missing"):
+        load_weights(tmp_path / "part.safetensors")
+    save_file(arrays | {"pose.basis": basis}, tmp_path / "old.safetensors", metadata | {"pose": "[[0, 0, 0]]"})
+    with pytest.raises(InputError, match="--pose' fits it anew"):
+        load_weights(tmp_path / "old.safetensors")

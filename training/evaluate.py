@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     databases = open_all(args.databases, args.data_root, args.skip_broken)
     reports: dict[str, Any] = {}
     seen, loaded = {}, load_weights(path)
-    readout = () if args.pose else loaded.pose  # it is fitted to what the network itself says
+    readout = None if args.pose else loaded.pose  # it is fitted to what the network itself says
     for name, database in databases.items():
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit)

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from acdc_fast.geometry import crop_to_image
-from acdc_fast.head_pose import corrected
+from acdc_fast.head_pose import Readout, corrected
 from acdc_fast.network import ACDC
 from acdc_fast.types import Faces
 
@@ -60,7 +60,7 @@ def chosen(database: Database, limit: int | None) -> list[int]:
 
 def observe_crops(
     network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None,
-    readout: Sequence[Sequence[float]] = (),
+    readout: Readout | None = None,
 ) -> Observations:
     """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points).
 
@@ -72,7 +72,7 @@ def observe_crops(
         [database.annotation(i) for i in chosen(database, limit)],
         [{m: crop_to_image(p, squares) for m, p in stage.items()} for stage in outcome.predicted],
         [
-            corrected(pose, points[network.config.solid[0]], readout) if len(readout) else pose
+            corrected(pose, points[network.config.solid[0]], readout) if readout else pose
             for pose, points in zip(outcome.pose, outcome.predicted, strict=bool(outcome.pose))
         ],
         outcome.spread,

@@ -9,25 +9,30 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
-from acdc_fast.head_pose import TERMS, corrected, terms
+from acdc_fast.head_pose import COMPONENTS, TERMS, Readout, corrected, shapes, terms
 from acdc_fast.weights import load_weights, save_weights
 
 from . import metrics
 from .observations import Observations
 
-#: Faces from which it is fitted at least: twenty for each term.
-ENOUGH = 20 * TERMS
+#: Faces from which it is fitted at least: five for each term.
+ENOUGH = 5 * TERMS
 #: Weight of the squares of the coefficients, beside that of one face's error of a degree or less.
 RIDGE = 1.0
 STEPS = 15
 
 
-def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → (21, 3), least absolute error.
+def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Readout:
+    """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → least absolute error.
 
     By iteratively reweighted least squares; errors below 1° count as squares.
     """
-    inputs, missing = terms(pose, points), (target - pose + 180) % 360 - 180
+    shape = shapes(points)
+    mean = np.average(shape, 0, weights)
+    moments = (weights[:, None] * (shape - mean)).T @ (shape - mean) / weights.sum()
+    variance, directions = (v[..., ::-1] for v in np.linalg.eigh(moments))
+    basis = directions[:, :COMPONENTS].T / np.sqrt(np.maximum(variance[:COMPONENTS, None], 1e-9))
+    inputs, missing = terms(pose, points, mean, basis), (target - pose + 180) % 360 - 180
     found = np.zeros((TERMS, 3))
     for axis in range(3):
         share = weights.copy()
@@ -35,7 +40,7 @@ def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weight
             normal = (inputs * share[:, None]).T @ inputs + RIDGE * np.eye(TERMS)
             found[:, axis] = np.linalg.solve(normal, (inputs * share[:, None]).T @ missing[:, axis])
             share = weights / np.maximum(np.abs(inputs @ found[:, axis] - missing[:, axis]), 1)
-    return found
+    return Readout(mean, basis, found)
 
 
 def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False) -> None:
@@ -55,10 +60,10 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
         raise InputError(f"--pose: {count} faces of known pose, {ENOUGH} are needed at least; name more --databases")
     shares = np.concatenate([np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()])
     pose, points, target = (np.concatenate(values) for values in zip(*data.values(), strict=True))
-    numbers = fit_readout(pose, points, target, shares)
+    readout = fit_readout(pose, points, target, shares)
     for name, (omega, landmarks, truth) in data.items():
-        both = omega, corrected(omega, landmarks, numbers)
+        both = omega, corrected(omega, landmarks, readout)
         before, after = (metrics.euler_errors(p, truth).mean() for p in both)
         told = f"pose MAE {before:.2f}° by the dense layer, {after:.2f}° with the polynomial"
         print(f"{name}: {told}, {len(truth)} faces")
-    save_weights(out, replace(weights, pose=tuple(map(tuple, numbers.tolist()))), half)
+    save_weights(out, replace(weights, pose=readout), half)
