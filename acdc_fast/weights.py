@@ -154,7 +154,8 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         if len(numbers) not in (3, 2 + config.points.get(markup, 1)):
             raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
     if old_pose:
-        raise InputError(f"{where}: its head pose is fitted as an older version did; 'acdc-fast evaluate --pose' fits it anew")
+        told = "its head pose is fitted as an older version did"
+        raise InputError(f"{where}: {told}; 'acdc-fast evaluate --pose' fits it anew")
     readout = _readout(arrays, config, where)
     stray = [m for m in markups if m not in config.markups]
     if stray:

@@ -51,7 +51,8 @@ class World:
         if self.size == 1:
             return
         values = [v for n in networks for v in (*n.parameters(), *n.buffers()) if v.is_floating_point()]
-        for value, mean in zip(values, _split(self.mean(torch.cat([v.flatten() for v in values])), values), strict=True):
+        means = self.mean(torch.cat([v.flatten() for v in values]))
+        for value, mean in zip(values, _split(means, values), strict=True):
             value.copy_(mean)
 
     def any(self, flag: bool) -> bool:

@@ -15,7 +15,6 @@ from torch import Tensor
 from acdc_fast.network import POSE_SCALE
 from acdc_fast.types import Prediction
 
-
 #: Of a map, crop units squared: the slope of the root grows without bound below it (a hundredth of a pixel of 128²).
 LEAST_VARIANCE = 1e-8
 

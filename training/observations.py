@@ -6,7 +6,6 @@ The second way opens `acdc_fast.Model`, as a user would; nothing else in the tra
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 

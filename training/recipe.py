@@ -66,14 +66,16 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:
-    """Every step of a recipe whose settings lie in ``folder``, in order; data in ``out``/data, a folder for each run."""
+    """Every step in order. Settings lie in ``folder``; ``out`` takes the data and a folder for each run."""
     data, found = str(out / "data"), list[Step]()
     for drawn in recipe.draw:
         tar = out / "data" / f"{drawn.source}-{drawn.split}.tar"
         what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
         found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
     before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(recipe.processes)]
+    # An address without names: looking up the machine's own may hang where there is no network.
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    many = ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(recipe.processes)]
     for settings in recipe.runs:
         place = out / Path(settings).stem
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []

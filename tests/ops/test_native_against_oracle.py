@@ -62,7 +62,7 @@ def test_batch_norm_relu(b: int, c: int, h: int, w: int, mean: float) -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("b", "c", "h", "w"), [(2, 3, 5, 7), (1, 33, 2, 3), (2, 16, 20, 21), (1, 1, 1, 9)])
 def test_batch_norm_relu_of_bfloat16(b: int, c: int, h: int, w: int, channels_last: bool) -> None:
-    """Against float64 on the same numbers: what float32 allows, then one rounding to bfloat16, half of 2⁻⁷ of each value."""
+    """Against float64 on the same numbers: what float32 allows, and one rounding to bfloat16, 2⁻⁸ of a value."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     case = norm_case(b, c, h, w, seed=c)
     x = case.tensors[0].bfloat16().contiguous(memory_format=layout).requires_grad_()
