@@ -8,6 +8,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.
 # CUDA kernels take minutes to build: here only where there is a GPU to run them. `pip install .` builds them wherever nvcc is.
 ACDC_CUDA ?= $(if $(wildcard /dev/nvidiactl),auto,0)
 export ACDC_CUDA
+FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name '*.cu')
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
@@ -24,6 +25,7 @@ test: lint
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check acdc_fast kernels training bench tests setup.py
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

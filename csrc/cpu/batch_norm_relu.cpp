@@ -1,6 +1,6 @@
-// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W, of float32 or bfloat16;
-// statistics and arithmetic are float32 and double. Two reads and one write forward, the same backward; only the input
-// is kept, the ReLU's sign is computed again.
+// Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W, of float32 or
+// bfloat16; statistics and arithmetic are float32 and double. Two reads and one write forward, the same backward; only
+// the input is kept, the ReLU's sign is computed again.
 #include "bf16_images.h"
 #include "kernels.h"
 #include "maps.h"

@@ -148,7 +148,7 @@ struct FusionBackward {
 struct BatchNorm {
   int64_t pixels, channels, block_pixels, blocks;
   int threads;
-  bool half;  // the rows are bfloat16, not float32
+  bool half;       // the rows are bfloat16, not float32
   float* scratch;  // (blocks, 2, C)
   float* table;    // (4, C)
 };
