@@ -97,7 +97,7 @@ def observe_align(
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
     side, doubts = np.full(count, np.nan), np.full((len(stages), count), np.nan)
     for n, (index, annotation) in enumerate(
-        zip(tqdm(indices, desc=database.name, leave=False), annotations, strict=True)
+        zip(tqdm(indices, desc=database.name, leave=False, disable=None), annotations, strict=True)
     ):
         picture = Image.open(io.BytesIO(database.pictures.read(database._picture(index)))).convert("RGB")
         faces = whole.align(picture)

@@ -209,7 +209,8 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
     """Updates up to ``last``; whether it stopped before, because it was asked to."""
     settings, world = run.settings, run.world
     journal = Journal(out, run.step) if world.leads else None
-    bar = tqdm(total=last, initial=run.step, unit="update", disable=not world.leads, dynamic_ncols=True)
+    hidden = None if world.leads else True  # None: shown on a terminal alone
+    bar = tqdm(total=last, initial=run.step, unit="update", disable=hidden, dynamic_ncols=True)
     saved, stopping = time.monotonic(), False
     for batch in batches.loader(run.step, last):
         image, targets = batch.to(world.device, settings.channels_last)
