@@ -14,13 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
 from .checkpoint import NAME
-from .settings import build
+from .settings import read_yaml
 
 Step = tuple[Path, list[str]]  # what it makes, the command
 
@@ -56,13 +54,7 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """Raises `InputError` naming the file, the field and what is wrong with it."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
-    return build(Recipe, values, str(path))
+    return read_yaml(Recipe, path)
 
 
 def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:

@@ -126,13 +126,18 @@ class Settings:
 
 def read_settings(path: Path) -> Settings:
     """Raises `InputError` naming the file, the field and what is wrong with it."""
+    return read_yaml(Settings, path)
+
+
+def read_yaml(cls: type[T], path: Path) -> T:
+    """A dataclass from a YAML file, as strict as `build`."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {error}") from error
-    return build(Settings, values, str(path))
+    return build(cls, values, str(path))
 
 
 def build(cls: type[T], values: object, where: str) -> T:
