@@ -117,7 +117,8 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
         arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
         check_arrays(weights.config, arrays, f"{path}, in half precision")
     if weights.pose:
-        arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
+        # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
+        arrays |= {f"pose.{name}": np.ascontiguousarray(getattr(weights.pose, name), np.float32) for name in READOUT}
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
 

@@ -81,6 +81,16 @@ def test_wrong_numbers_are_refused(tmp_path: Path, change: dict[str, np.ndarray]
         load_weights(tmp_path / "a.safetensors")
 
 
+def test_a_file_holds_it_whatever_its_strides(tmp_path: Path) -> None:
+    readout = a_readout()
+    turned = Readout(readout.mean[::-1], np.asfortranarray(readout.basis), np.asfortranarray(readout.numbers))
+    save_weights(tmp_path / "a.safetensors", with_pose(turned))
+    found = load_weights(tmp_path / "a.safetensors").pose
+    assert found is not None
+    for name in ("mean", "basis", "numbers"):
+        assert getattr(found, name) == pytest.approx(getattr(turned, name), rel=1e-6)
+
+
 def test_parts_of_it_and_an_older_version_s_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", with_pose(a_readout()))
     with safe_open(tmp_path / "a.safetensors", "np") as file:

@@ -13,6 +13,7 @@ from acdc_fast.head_pose import COMPONENTS, TERMS, Readout, corrected, shapes, t
 from acdc_fast.weights import load_weights, save_weights
 
 from . import metrics
+from .augment import MIRROR
 from .observations import Observations
 
 #: Faces from which it is fitted at least: five for each term.
@@ -43,6 +44,14 @@ def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weight
     return Readout(mean, basis, found)
 
 
+def mirrored(
+    pose: np.ndarray, points: np.ndarray, target: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ω, landmarks and pose of the mirrored faces, ``order`` from `augment.MIRROR`: so that neither side is favoured."""
+    signs = np.array([-1, 1, -1])
+    return pose * signs, (points * [-1, 1])[:, order], target * signs
+
+
 def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False) -> None:
     """The weights with the polynomial; every database counts alike. Prints what it does to the mean absolute error."""
     weights = load_weights(path)
@@ -58,9 +67,10 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
     count = sum(len(target) for _, _, target in data.values())
     if count < ENOUGH:
         raise InputError(f"--pose: {count} faces of known pose, {ENOUGH} are needed at least; name more --databases")
-    shares = np.concatenate([np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()])
-    pose, points, target = (np.concatenate(values) for values in zip(*data.values(), strict=True))
-    readout = fit_readout(pose, points, target, shares)
+    shares = [np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()]
+    both_ways = [*data.values(), *(mirrored(*values, MIRROR[solid]) for values in data.values())]
+    pose, points, target = (np.concatenate(values) for values in zip(*both_ways, strict=True))
+    readout = fit_readout(pose, points, target, np.concatenate([*shares, *shares]) / 2)
     for name, (omega, landmarks, truth) in data.items():
         both = omega, corrected(omega, landmarks, readout)
         before, after = (metrics.euler_errors(p, truth).mean() for p in both)
