@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .network import ACDC
 
 #: Weights that `from_pretrained` takes unless told otherwise.
-DEFAULT = "acdc-w16"
+DEFAULT = "acdc-w32"
 
 #: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
 PICTURES, FACES = 16, 32

@@ -47,7 +47,7 @@ def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weight
 def mirrored(
     pose: np.ndarray, points: np.ndarray, target: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ω, landmarks and pose of the mirrored faces, ``order`` from `augment.MIRROR`: so that neither side is favoured."""
+    """Ω, landmarks and pose of the mirrored faces, so that neither side is favoured; ``order``: `augment.MIRROR`."""
     signs = np.array([-1, 1, -1])
     return pose * signs, (points * [-1, 1])[:, order], target * signs
 
