@@ -10,10 +10,11 @@ give Ω as it is. The excitation (eq. 6) reads Ω itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .shape import polynomial, shapes
 
 #: Principal components of the shape that enter, beside the three angles of Ω.
 COMPONENTS = 14
@@ -42,19 +43,11 @@ class Readout:
         return None
 
 
-def shapes(points: ArrayLike) -> np.ndarray:
-    """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root-mean-square: neither size nor place."""
-    points = np.asarray(points, np.float64)
-    centred = points - points.mean(1, keepdims=True)
-    return np.asarray((centred / (np.sqrt((centred**2).mean((1, 2), keepdims=True)) + 1e-9)).reshape(len(points), -1))
-
-
 def terms(pose: ArrayLike, points: ArrayLike, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """(N, 3) degrees and (N, L, 2) 3D landmarks → (N, 171)."""
     pose = np.asarray(pose, np.float64).reshape(-1, 3)
     x = np.column_stack([pose / 45, (shapes(points) - mean) @ basis.T]).clip(-REACH, REACH)
-    pairs = [x[:, i] * x[:, j] for i, j in combinations_with_replacement(range(INPUTS), 2)]
-    return np.column_stack([np.ones(len(x)), x, *pairs])
+    return polynomial(x, INPUTS)
 
 
 def corrected(pose: ArrayLike, points: ArrayLike, readout: Readout) -> np.ndarray:

@@ -20,6 +20,7 @@ from .engines import make_engine
 from .errors import InputError
 from .head_pose import corrected
 from .images import ImageLike, Picture, load_picture
+from .refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
 
@@ -153,6 +154,8 @@ class Model:
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
         whole = _joined(parts)
+        if self.weights.refinement:
+            whole = replace(whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.config.order))
         if whole.pose is not None and self.weights.pose:
             points = whole.landmarks[self.config.solid[0]]
             whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))

@@ -3,7 +3,8 @@
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
 to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.confidence`}) and ``card`` (JSON of facts: data,
 licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``, ``pose.basis`` and
-``pose.numbers``, where there, are those of `acdc_fast.head_pose.Readout`.
+``pose.numbers``, where there, are those of `acdc_fast.head_pose.Readout`; ``refinement.mean``, ``refinement.basis``
+and ``refinement.numbers.MARKUP`` those of `acdc_fast.refinement.Refinement`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .config import ACDCConfig
 from .errors import AcdcError, InputError
 from .files import written_beside
 from .head_pose import Readout
+from .refinement import Refinement
 
 FORMAT = "acdc-fast 1"
 FOLDER = Path(__file__).parent / "weights"
@@ -28,6 +30,8 @@ Arrays = dict[str, np.ndarray]
 
 #: Arrays of a `Readout` by name.
 READOUT = ("mean", "basis", "numbers")
+#: A `Refinement`'s arrays for one markup are named this and the markup.
+NUMBERS = "refinement.numbers."
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Weights:
     markups: tuple[str, ...] = ()  # handed to users; empty = all of the config's
     calibration: dict[str, tuple[float, ...]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
+    refinement: Refinement | None = None  # None: landmarks are the maps' first moments
     pose: Readout | None = None  # None: the pose is the network's Ω
 
     @property
@@ -116,9 +121,14 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
     if half:
         arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
         check_arrays(weights.config, arrays, f"{path}, in half precision")
+    fitted: Arrays = {}
+    if weights.refinement:
+        fitted = {"refinement.mean": weights.refinement.mean, "refinement.basis": weights.refinement.basis}
+        fitted |= {f"{NUMBERS}{markup}": numbers for markup, numbers in weights.refinement.numbers.items()}
     if weights.pose:
-        # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
-        arrays |= {f"pose.{name}": np.ascontiguousarray(getattr(weights.pose, name), np.float32) for name in READOUT}
+        fitted |= {f"pose.{name}": getattr(weights.pose, name) for name in READOUT}
+    # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
+    arrays |= {name: np.ascontiguousarray(value, np.float32) for name, value in fitted.items()}
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
 
@@ -157,11 +167,26 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     if old_pose:
         told = "its head pose is fitted as an older version did"
         raise InputError(f"{where}: {told}; 'acdc-fast evaluate --pose' fits it anew")
-    readout = _readout(arrays, config, where)
+    refinement, readout = _refinement(arrays, config, where), _readout(arrays, config, where)
     stray = [m for m in markups if m not in config.markups]
     if stray:
         raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
-    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, readout)
+    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, refinement, readout)
+
+
+def _refinement(arrays: Arrays, config: ACDCConfig, where: str) -> Refinement | None:
+    """Takes the arrays of the landmarks' polynomial out of a file's; None where there are none."""
+    found = {n: np.asarray(arrays.pop(n), np.float64) for n in list(arrays) if n.startswith("refinement.")}
+    if not found:
+        return None
+    missing = [name for name in ("refinement.mean", "refinement.basis") if name not in found]
+    if missing:
+        raise InputError(f"{where}: holds parts of the landmarks' refinement, but {missing[0]!r} is missing")
+    mean, basis = found.pop("refinement.mean"), found.pop("refinement.basis")
+    refinement = Refinement(mean, basis, {name.removeprefix(NUMBERS): value for name, value in found.items()})
+    if fault := refinement.fault({m: config.points[m] for m in config.order}):
+        raise InputError(f"{where}: {fault}")
+    return refinement
 
 
 def _readout(arrays: Arrays, config: ACDCConfig, where: str) -> Readout | None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 #: Rooms that a module may import from, by folder or module.
 FACE = {"types", "geometry", "errors", "files", "checks", "config", "weights", "images"}
+FITTED = {"head_pose", "refinement"}  # to what a network says of faces, afterwards
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "geometry": set(),
@@ -18,8 +19,10 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": {"errors"},
     "checks": {"errors"},
-    "weights": {"config", "errors", "files", "head_pose"},
-    "head_pose": set(),
+    "weights": {"config", "errors", "files", "head_pose", "refinement"},
+    "shape": set(),
+    "head_pose": {"shape"},
+    "refinement": {"shape"},
     "images": {"errors"},
     "crops": {"geometry"},
     "confidence": {"types"},
@@ -31,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"kernels", "ops.allocate", "types", "errors"},
     "engines": {"engines", "network", "ops", "kernels", "_native", "config", "checks", "errors", "types", "weights"},
     "export": {"network", "config", "weights", "files", "errors"},
-    "model": {"engines", "export", "network", "crops", "detection", "confidence", "orientation", "head_pose", *FACE},
+    "model": {"engines", "export", "network", "crops", "detection", "confidence", "orientation", *FITTED, *FACE},
     "tracking": {"model", "detection", *FACE},
     "draw": FACE,
     "video": {"model", "tracking", "draw", "results", *FACE},
@@ -39,9 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"model", "engines", *FACE},
     "env": {"_native", "weights", ""},
     "cli": {"model", "video", "batch", "compare", "draw", "env", "results", "training", "", *FACE},
-    "training": {"training", "network", "ops", "crops", "detection", "confidence", "head_pose", "_native", *FACE},
+    "training": {"training", "network", "ops", "crops", "detection", "confidence", "shape", *FITTED, "_native", *FACE},
     # Evaluation goes the user's way, own detector first; the rest of the room never meets an engine.
-    "training.observations": {"training", "model", "network", "head_pose", *FACE},
+    "training.observations": {"training", "model", "network", *FITTED, *FACE},
     "training.evaluate": {"training", "model", "network", *FACE},
 }
 

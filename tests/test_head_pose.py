@@ -16,7 +16,8 @@ from small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError
-from acdc_fast.head_pose import COMPONENTS, INPUTS, REACH, TERMS, Readout, corrected, shapes, terms
+from acdc_fast.head_pose import COMPONENTS, INPUTS, REACH, TERMS, Readout, corrected, terms
+from acdc_fast.shape import shapes
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit)
         else:
-            seen[name] = observe_crops(network, database, resolution, device, args.limit, readout)
+            seen[name] = observe_crops(network, database, resolution, device, args.limit, loaded.refinement, readout)
         reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
         print(

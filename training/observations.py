@@ -1,12 +1,13 @@
-"""What a network says of the faces of a database, in image pixels: on cropped labels, or through `Model.align`.
+"""What a network says of the faces of a database: on cropped labels, through `Model.align`, or as in training.
 
-The second way opens `acdc_fast.Model`, as a user would; nothing else in the training room touches an engine.
+The second way opens `acdc_fast.Model`, as a user would, and the third for its speed; nothing else in the training room
+touches an engine.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,15 @@ from tqdm import tqdm
 from acdc_fast.geometry import crop_to_image
 from acdc_fast.head_pose import Readout, corrected
 from acdc_fast.network import ACDC
+from acdc_fast.refinement import Refinement, refined
 from acdc_fast.types import Faces
+from acdc_fast.weights import load_weights
 
+from .augment import Augmentation, crop_face
+from .batches import moved, open_source
 from .data import Database
 from .data.sample import Annotation
+from .settings import Source
 from .validation import predict
 
 
@@ -59,13 +65,16 @@ def chosen(database: Database, limit: int | None) -> list[int]:
 
 def observe_crops(
     network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None,
-    readout: Readout | None = None,
+    refinement: Refinement | None = None, readout: Readout | None = None,
 ) -> Observations:
     """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points).
 
-    ``readout``: the weights' ``pose``, which `Model.align` adds to Ω.
+    ``refinement``, ``readout``: the weights' own and their ``pose``, which `Model.align` adds to landmarks and Ω.
     """
     outcome = predict(network, database, resolution, device, limit)
+    if refinement:
+        order = network.config.order
+        outcome = replace(outcome, predicted=tuple(refined(p, refinement, order) for p in outcome.predicted))
     squares = np.stack([c.square for c in outcome.crops])
     return Observations(
         [database.annotation(i) for i in chosen(database, limit)],
@@ -115,6 +124,30 @@ def observe_align(
         for markup in whole.markups:
             spread[markup][n] = faces.spread[markup][k] / side[n]
     return Observations(annotations, points, poses, spread, side, doubts)
+
+
+def observe_source(
+    weights: Path, source: Source, root: Path, limit: int, how: Augmentation
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(N, L, 2) crop units by markup of at most ``limit`` faces: what the network alone says, and the labels, moved and
+    left out (NaN) as the settings say. Every second face is augmented, as every one is in training."""
+    from acdc_fast.model import Model
+
+    model, database = Model(replace(load_weights(weights), markups=())), open_source(source, root)
+    indices, points, crops = chosen(database, limit), [], []
+    for start in tqdm(range(0, len(indices), 32), desc=database.name, leave=False, disable=None):
+        piece = [
+            crop_face(moved(database[i], source), model.resolution, np.random.default_rng(i) if i % 2 else None, how)
+            for i in indices[start : start + 32]
+        ]
+        points.append(model(np.stack([c.image for c in piece]).astype(np.float32) / 255).landmarks)
+        crops += piece
+    known = {m for c in crops for m in c.landmarks if m in model.markups and source.markups.get(m, 1)}
+    empty = {m: np.full((model.config.points[m], 2), np.nan) for m in known}
+    return (
+        {m: np.concatenate([p[m] for p in points]) for m in model.markups},
+        {m: np.stack([c.landmarks.get(m, empty[m]) for c in crops]) for m in known},
+    )
 
 
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
-from acdc_fast.head_pose import COMPONENTS, TERMS, Readout, corrected, shapes, terms
+from acdc_fast.head_pose import COMPONENTS, TERMS, Readout, corrected, terms
+from acdc_fast.shape import principal_components, shapes
 from acdc_fast.weights import load_weights, save_weights
 
 from . import metrics
@@ -28,11 +29,7 @@ def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weight
 
     By iteratively reweighted least squares; errors below 1° count as squares.
     """
-    shape = shapes(points)
-    mean = np.average(shape, 0, weights)
-    moments = (weights[:, None] * (shape - mean)).T @ (shape - mean) / weights.sum()
-    variance, directions = (v[..., ::-1] for v in np.linalg.eigh(moments))
-    basis = directions[:, :COMPONENTS].T / np.sqrt(np.maximum(variance[:COMPONENTS, None], 1e-9))
+    mean, basis = principal_components(shapes(points), COMPONENTS, weights)
     inputs, missing = terms(pose, points, mean, basis), (target - pose + 180) % 360 - 180
     found = np.zeros((TERMS, 3))
     for axis in range(3):

@@ -34,12 +34,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Fits:
-    """Databases on which pose, confidence (one fit after the other) and early exit are fitted."""
+    """Databases on which pose, confidence (one fit after the other) and early exit are fitted.
+
+    The landmarks' refinement, the first of all, is fitted on those of the last run.
+    """
 
     pose: tuple[str, ...]
     confidence: tuple[tuple[str, ...], ...]
     enough: tuple[str, ...]
     limit: int | None = None  # faces of each database for the pose
+    refinement: int | None = None  # faces of each database for the refinement; None: no refinement
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,12 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
         before = str(place / "weights.safetensors")
         found.append((Path(before), [*launch, *where, *how]))
+    if recipe.fits.refinement:
+        result = out / "fit-refinement.safetensors"
+        where = ["--config", str(folder / recipe.runs[-1]), "--data-root", data, "--half", "-o", str(result)]
+        fit = [python, "-m", "acdc_fast.training.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
+        found.append((result, [*fit, *where]))
+        before = str(result)
     fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]
     for i, (kind, names) in enumerate([*fits, ("enough", recipe.fits.enough)]):
         result = out / (f"{recipe.name}.safetensors" if i == len(fits) else f"fit{i}-{kind}.safetensors")

@@ -19,7 +19,8 @@ start: acdc-w16-fast
 processes: 2
 draw: [{source: synthetic, split: test, faces: 4}]
 runs: [one.yaml, two.yaml]
-fits: {pose: [synthetic/train], confidence: [[synthetic], [frames68, "mtfl/train[:5]"]], enough: [frames68], limit: 7}
+fits: {pose: [synthetic/train], confidence: [[synthetic], [frames68, "mtfl/train[:5]"]], enough: [frames68], limit: 7,
+       refinement: 9}
 """
 
 
@@ -62,13 +63,16 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     out = tmp_path / "out"
     assert recipe.cook(written, tmp_path / "faces", out) == 0
     assert (out / "data" / "mtfl-train.tar").is_symlink()
-    draw, one, two, pose, first, second, enough = shell.commands
+    draw, one, two, refinement, pose, first, second, enough = shell.commands
     assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
     assert "--nproc-per-node" in two
     made = [c[c.index("acdc_fast.training.evaluate") + 1] for c in (pose, first, second, enough)]
-    expected = ["two/weights", "fit0-pose", "fit1-calibrate", "fit2-calibrate"]
+    fit = ["acdc_fast.training.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
+    assert refinement[2:6] == fit
+    assert refinement[refinement.index("--config") + 1] == str(tmp_path / "two.yaml")
+    expected = ["fit-refinement", "fit0-pose", "fit1-calibrate", "fit2-calibrate"]
     assert made == [str(out / f"{name}.safetensors") for name in expected]
     assert second[second.index("--databases") + 1 : second.index("--calibrate")] == ["frames68", "mtfl/train[:5]"]
     assert (out / "small.safetensors").exists()

@@ -1,0 +1,38 @@
+"""The shape of a face's landmarks, without place and size, and polynomials in its principal components.
+
+What `head_pose` and `refinement` have in common.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def place_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L, 2) landmarks in any one unit → (N, 1, 2) their mean and (N, 1, 1) root mean square about it, same unit."""
+    points = np.asarray(points, np.float64)
+    centre = points.mean(1, keepdims=True)
+    return centre, np.sqrt(((points - centre) ** 2).mean((1, 2), keepdims=True)) + 1e-9
+
+
+def shapes(points: ArrayLike) -> np.ndarray:
+    """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root-mean-square: neither size nor place."""
+    centre, size = place_and_size(points)
+    return np.asarray(((np.asarray(points, np.float64) - centre) / size).reshape(len(centre), -1))
+
+
+def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2L) shapes, (N,) weights → (2L,) mean and (count, 2L) directions, each over the deviation along it."""
+    mean = np.average(shape, 0, weights)
+    moments = (weights[:, None] * (shape - mean)).T @ (shape - mean) / weights.sum()
+    variance, directions = (v[..., ::-1] for v in np.linalg.eigh(moments))
+    return mean, directions[:, :count].T / np.sqrt(np.maximum(variance[:count, None], 1e-9))
+
+
+def polynomial(inputs: np.ndarray, squared: int) -> np.ndarray:
+    """(N, K) → (N, 1 + K + squared·(squared + 1)/2): 1, each input, each product of two of the first ``squared``."""
+    pairs = [inputs[:, i] * inputs[:, j] for i, j in combinations_with_replacement(range(squared), 2)]
+    return np.column_stack([np.ones(len(inputs)), inputs, *pairs])
