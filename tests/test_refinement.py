@@ -16,6 +16,7 @@ from small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError
+from acdc_fast.head_pose import COMPONENTS, Readout, corrected
 from acdc_fast.refinement import REACH, SQUARED, Refinement, refined, terms, terms_of
 from acdc_fast.shape import shapes
 from acdc_fast.weights import load_weights, save_weights
@@ -77,6 +78,21 @@ def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:
     assert np.array_equal(after.spread["2d68"], before.spread["2d68"])
     crops = RNG.random((2, 1, 32, 32), np.float32)
     assert np.array_equal(plain(crops).landmarks["2d68"], better(crops).landmarks["2d68"])
+
+
+def test_the_pose_s_polynomial_reads_refined_points() -> None:
+    refinement, weights = a_refinement(), small_weights()
+    for markup in POINTS:
+        weights.arrays[f"gtn.transfer.{markup}"] *= 100
+    readout = Readout(RNG.normal(size=136), RNG.normal(size=(COMPONENTS, 136)) / 136, RNG.normal(size=(171, 3)))
+    before = Model(weights).align(PHOTO)
+    after = Model(replace(weights, refinement=refinement, pose=readout)).align(PHOTO)
+    assert before.pose is not None and after.pose is not None
+    omega = np.stack([before.pose.yaw, before.pose.pitch, before.pose.roll], 1)
+    expected = corrected(omega, after.landmarks["3d68"], readout)
+    found = np.stack([after.pose.yaw, after.pose.pitch, after.pose.roll], 1)
+    assert found == pytest.approx(expected, abs=1e-2)
+    assert np.abs(expected - corrected(omega, before.landmarks["3d68"], readout)).max() > 0.1
 
 
 @pytest.mark.parametrize(
