@@ -84,7 +84,7 @@ def test_the_pose_s_polynomial_reads_refined_points() -> None:
     refinement, weights = a_refinement(), small_weights()
     for markup in POINTS:
         weights.arrays[f"gtn.transfer.{markup}"] *= 100
-    readout = Readout(RNG.normal(size=136), RNG.normal(size=(COMPONENTS, 136)) / 136, RNG.normal(size=(171, 3)))
+    readout = Readout(RNG.normal(size=136), RNG.normal(size=(COMPONENTS, 136)) / 30, RNG.normal(size=(171, 3)))
     before = Model(weights).align(PHOTO)
     after = Model(replace(weights, refinement=refinement, pose=readout)).align(PHOTO)
     assert before.pose is not None and after.pose is not None
