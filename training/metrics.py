@@ -93,8 +93,8 @@ def face_axes(target: ArrayLike) -> tuple[Floats, Floats]:
     return np.stack([along, across], 1), distance
 
 
-def offset_removed_nme(predicted: ArrayLike, target: ArrayLike) -> Floats:
-    """(N,) NME by eye distance after each point's mean offset is taken out.
+def offset_removed_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
+    """(N, L) point errors by eye distance after each point's mean offset is taken out.
 
     Offsets are measured in the face's eye-line axes and in eye distances, learnt on the even faces and taken from the
     odd ones and the other way round. Faces not found teach nothing and keep the error `MISS`.
@@ -104,12 +104,17 @@ def offset_removed_nme(predicted: ArrayLike, target: ArrayLike) -> Floats:
     gap = np.einsum("nij,nlj->nli", axes, predicted - target) / distance[:, None, None]
     found = np.isfinite(gap).all(axis=(1, 2))
     half = np.arange(len(gap)) % 2
-    errors = np.full(len(gap), MISS)
+    errors = np.full(gap.shape[:2], MISS)
     for part in (0, 1):
         teach, taught = found & (half != part), found & (half == part)
         offset = gap[teach].mean(0) if teach.any() else 0.0
-        errors[taught] = np.linalg.norm(gap[taught] - offset, axis=2).mean(1)
+        errors[taught] = np.linalg.norm(gap[taught] - offset, axis=2)
     return errors
+
+
+def offset_removed_nme(predicted: ArrayLike, target: ArrayLike) -> Floats:
+    """(N,) mean of `offset_removed_errors` over the points."""
+    return np.asarray(offset_removed_errors(predicted, target).mean(1))
 
 
 def separation(low: ArrayLike, high: ArrayLike) -> float:

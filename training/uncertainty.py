@@ -50,6 +50,9 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         values["ece"] = expected_calibration_error(sure.ravel(), (gap < NEAR).ravel())
         values["spearman_confidence"] = metrics.rank_correlation(-sure.ravel(), errors.ravel())
+        if not markup.startswith("3d"):  # labels that lie to one side are no error of the points
+            fair = metrics.offset_removed_errors(seen.points[-1][markup][known], target)
+            values["spearman_confidence_offset_removed"] = metrics.rank_correlation(-sure.ravel(), fair.ravel())
     return values
 
 
@@ -111,13 +114,13 @@ def half_hidden(network: ACDC, database: Database, resolution: int, limit: int |
 
 
 def doubt_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[float | None]]:
-    """Rows of the table: Spearman of spreads, of faces' and of confidence, calibration error, risk at each coverage."""
-    return {
-        markup: [d["spearman"], d["spearman_faces"], d.get("spearman_confidence"), d.get("ece"), *d["risk"]]
-        for markup, d in values.items()
-        if d
-    }
+    """Rows of the table: Spearman of spreads, of faces' and of confidence (also with the labels' offset removed),
+    calibration error, risk at each coverage."""
+    names = ("spearman", "spearman_faces", "spearman_confidence", "spearman_confidence_offset_removed", "ece")
+    return {markup: [*(d.get(n) for n in names), *d["risk"]] for markup, d in values.items() if d}
 
 
-DOUBT_HEADS = ("Spearman", "of faces", "of confidence", "ECE", *(f"NME % of {c:.0%}" for c in COVERAGES))
+DOUBT_HEADS = ("Spearman", "of faces", "of confidence", "offset removed", "ECE") + tuple(
+    f"NME % of {c:.0%}" for c in COVERAGES
+)
 HIDDEN_HEADS = ("hidden, before", "after", "in sight, before", "after")

@@ -39,7 +39,7 @@ def test_doubt_in_the_order_of_the_errors() -> None:
     assert values["spearman_faces"] == pytest.approx(1)
     assert values["risk"] == pytest.approx([100 * found[: round(c * 39)].mean() for c in COVERAGES])
     assert "ece" not in values
-    row = [values["spearman"], values["spearman_faces"], None, None, *values["risk"]]
+    row = [values["spearman"], values["spearman_faces"], None, None, None, *values["risk"]]
     assert doubt_rows({"2d5": values, "2d68": {}}) == {"2d5": row}
 
 
@@ -50,6 +50,18 @@ def test_doubt_without_meaning() -> None:
     assert values["spearman"] == pytest.approx(-1, abs=1e-3)
     assert values["risk"][-1] > values["risk"][0]
     assert doubt(observations(np.ones(FACES), error), "2d5", {})["spearman"] is None  # a constant says nothing
+
+
+def test_an_offset_of_all_labels_is_no_error_of_the_points() -> None:
+    """Points off by 0.2 ± up to 0.2 eye distances to the right, the offset being the labels' own."""
+    error = np.linspace(0.0, 0.4, FACES)
+    calibration = {"2d5": (5.0, 0.0, 0.0)}  # less sure the wider the map
+    values = doubt(observations(np.abs(error - 0.2) + 0.01, error), "2d5", calibration)
+    assert values["spearman_confidence_offset_removed"] > 0.99
+    assert abs(values["spearman_confidence"]) < 0.2
+    values = doubt(observations(error + 0.01, error), "2d5", calibration)
+    assert values["spearman_confidence"] > 0.99
+    assert abs(values["spearman_confidence_offset_removed"]) < 0.2
 
 
 def test_calibration_error_counts_what_the_confidence_promises() -> None:
