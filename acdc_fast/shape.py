@@ -5,8 +5,6 @@ What `head_pose` and `refinement` have in common.
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -34,5 +32,5 @@ def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> 
 
 def polynomial(inputs: np.ndarray, squared: int) -> np.ndarray:
     """(N, K) → (N, 1 + K + squared·(squared + 1)/2): 1, each input, each product of two of the first ``squared``."""
-    pairs = [inputs[:, i] * inputs[:, j] for i, j in combinations_with_replacement(range(squared), 2)]
-    return np.column_stack([np.ones(len(inputs)), inputs, *pairs])
+    first, second = np.triu_indices(squared)
+    return np.concatenate([np.ones((len(inputs), 1)), inputs, inputs[:, first] * inputs[:, second]], 1)
