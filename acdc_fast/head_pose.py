@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .shape import polynomial, shapes
+from .shape import misfit, polynomial, shapes
 
 #: Principal components of the shape that enter, beside the three angles of Ω.
 COMPONENTS = 14
@@ -36,11 +36,7 @@ class Readout:
     def fault(self, points: int) -> str | None:
         """What is wrong with it for a markup of this many points, or None."""
         wanted = {"mean": (2 * points,), "basis": (COMPONENTS, 2 * points), "numbers": (TERMS, 3)}
-        for name, shape in wanted.items():
-            value = getattr(self, name)
-            if value.shape != shape or not np.isfinite(value).all():
-                return f"pose.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
-        return None
+        return misfit("pose", {name: (getattr(self, name), shape) for name, shape in wanted.items()})
 
 
 def terms(pose: ArrayLike, points: ArrayLike, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shape import place_and_size, polynomial, shapes
+from .shape import misfit, place_and_size, polynomial, shapes
 
 #: Principal components that enter at most, and the first of them that enter squared.
 COMPONENTS, SQUARED = 96, 12
@@ -38,10 +38,7 @@ class Refinement:
             if markup not in points:
                 return f"refinement.numbers.{markup}: the network has no such markup"
             wanted[f"numbers.{markup}"] = numbers, (terms_of(count), 2 * points[markup])
-        for name, (value, shape) in wanted.items():
-            if value.shape != shape or not np.isfinite(value).all():
-                return f"refinement.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
-        return None
+        return misfit("refinement", wanted)
 
 
 def terms_of(components: int) -> int:

@@ -5,8 +5,18 @@ What `head_pose` and `refinement` have in common.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+
+def misfit(kind: str, wanted: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> str | None:
+    """What is wrong with the first of these arrays that has not the shape beside it, or holds NaN or infinity."""
+    for name, (value, shape) in wanted.items():
+        if value.shape != shape or not np.isfinite(value).all():
+            return f"{kind}.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
+    return None
 
 
 def place_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,11 @@ MIRROR: dict[str, np.ndarray] = {
 }  # fmt: skip
 
 
+def mirrored_points(points: np.ndarray, markup: str) -> np.ndarray:
+    """(…, L, 2) crop units → those of the mirrored crop."""
+    return np.asarray((points * (-1, 1) + (1, 0))[..., MIRROR[markup], :])
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
@@ -162,7 +167,7 @@ def crop_face(
     pose = None if sample.pose is None else turned_pose(sample.pose, -float(square[3])).astype(np.float32)
     if mirrored:
         image = image[:, ::-1]
-        landmarks = {m: (p * (-1, 1) + (1, 0))[MIRROR[m]] for m, p in landmarks.items()}
+        landmarks = {m: mirrored_points(p, m) for m, p in landmarks.items()}
         weights = {m: w[MIRROR[m]] for m, w in weights.items()}
         pose = None if pose is None else pose * np.array([-1, 1, -1], np.float32)
     for markup, points in landmarks.items():

@@ -15,30 +15,27 @@ from acdc_fast.weights import load_weights, save_weights
 
 from . import metrics
 from .augment import MIRROR
+from .least_error import fit_least_error
 from .observations import Observations
 
 #: Faces from which it is fitted at least: five for each term.
 ENOUGH = 5 * TERMS
 #: Weight of the squares of the coefficients, beside that of one face's error of a degree or less.
 RIDGE = 1.0
+#: Errors below this count as squares, degrees.
+SMALL = 1.0
 STEPS = 15
 
 
 def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Readout:
     """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → least absolute error.
 
-    By iteratively reweighted least squares; errors below 1° count as squares.
+    By `fit_least_error`; errors below 1° count as squares.
     """
     mean, basis = principal_components(shapes(points), COMPONENTS, weights)
     inputs, missing = terms(pose, points, mean, basis), (target - pose + 180) % 360 - 180
-    found = np.zeros((TERMS, 3))
-    for axis in range(3):
-        share = weights.copy()
-        for _ in range(STEPS):
-            normal = (inputs * share[:, None]).T @ inputs + RIDGE * np.eye(TERMS)
-            found[:, axis] = np.linalg.solve(normal, (inputs * share[:, None]).T @ missing[:, axis])
-            share = weights / np.maximum(np.abs(inputs @ found[:, axis] - missing[:, axis]), 1)
-    return Readout(mean, basis, found)
+    axes = [fit_least_error(inputs, missing[:, k, None, None], weights, RIDGE, SMALL, STEPS) for k in range(3)]
+    return Readout(mean, basis, np.concatenate(axes, 2)[:, 0])
 
 
 def mirrored(

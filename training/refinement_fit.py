@@ -22,7 +22,8 @@ from acdc_fast.refinement import COMPONENTS, Refinement, refined, terms, terms_o
 from acdc_fast.shape import place_and_size, principal_components, shapes
 from acdc_fast.weights import load_weights, save_weights
 
-from .augment import MIRROR
+from .augment import MIRROR, mirrored_points
+from .least_error import fit_least_error
 from .metrics import nme
 from .observations import observe_source
 from .settings import read_settings
@@ -50,8 +51,8 @@ class Seen:
 
     def both_ways(self) -> Seen:
         """The faces and their mirror images."""
-        return Seen(*({m: np.concatenate([p, (p * [-1, 1] + [1, 0])[:, MIRROR[m]]]) for m, p in side.items()}
-                      for side in (self.points, self.labels)))  # fmt: skip
+        sides = (self.points, self.labels)
+        return Seen(*({m: np.concatenate([p, mirrored_points(p, m)]) for m, p in side.items()} for side in sides))
 
 
 def wanted(seen: Seen, markup: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -97,12 +98,8 @@ def _fit_markup(data: Sequence[Seen], known: list[np.ndarray], sizes: list[np.nd
     found = np.zeros((x.shape[1], *y.shape[1:]))
     kinds, kind_of = np.unique(w, axis=1, return_inverse=True)
     for kind, weight in enumerate(kinds.T):  # points that count alike have one set of equations
-        points, share = np.flatnonzero(kind_of.ravel() == kind), weight
-        for _ in range(STEPS):
-            normal, right = (x * share[:, None]).T @ x, (x * share[:, None]).T @ y[:, points].reshape(len(x), -1)
-            found[:, points] = np.linalg.solve(normal + RIDGE * np.eye(len(normal)), right).reshape(len(normal), -1, 2)
-            gap = np.einsum("nt,tpc->npc", x, found[:, points], optimize=True) - y[:, points]
-            share = weight * SMALL / np.maximum(np.sqrt((gap**2).sum(-1).mean(1)), SMALL)
+        points = np.flatnonzero(kind_of.ravel() == kind)
+        found[:, points] = fit_least_error(x, y[:, points], weight, RIDGE, SMALL, STEPS)
     return found.reshape(len(found), -1)
 
 

@@ -1,4 +1,4 @@
-"""A tiny database in the packed format: discs with two eyes and a mouth, five points known exactly."""
+"""A tiny database in the packed format (discs with two eyes and a mouth, five points known exactly) and weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from small import arrays_of
+
+from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.weights import Weights, save_weights
 
 HEADER = "image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4,gender,smile,glasses,pose"
 
@@ -32,6 +37,12 @@ def write_faces(root: Path, count: int = 12, seed: int = 0) -> Path:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return root
+
+
+def write_weights(path: Path, config: ACDCConfig, **card: str) -> None:
+    """A network as it is before any training."""
+    torch.manual_seed(0)
+    save_weights(path, Weights(config, arrays_of(ACDC(config)), card=card))
 
 
 SETTINGS = """

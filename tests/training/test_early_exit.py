@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faces import write_weights
 
-from acdc_fast import ACDC, ACDCConfig
+from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.early_exit import depths, find_enough, trade, write_enough
 from acdc_fast.training.observations import Observations
 from acdc_fast.training.report import report
-from acdc_fast.weights import Weights, load_weights, save_weights
+from acdc_fast.weights import load_weights
 
 FACES = 10
 TARGET = np.array([[0, 0], [10, 0], [5, 5], [1, 9], [9, 9]], np.float64)
@@ -69,8 +70,7 @@ def test_what_cannot_be_asked() -> None:
 
 def test_the_card_says_it(tmp_path: Path) -> None:
     config = ACDCConfig(width=4, stages=2, markups=("2d5",), variant="ac")
-    arrays = {n: v.numpy() for n, v in ACDC(config).state_dict().items() if v.is_floating_point()}
-    save_weights(tmp_path / "w.safetensors", Weights(config, arrays, card={"licence": "none"}))
+    write_weights(tmp_path / "w.safetensors", config, licence="none")
     seen = {"made": observations(torch.rand(2, FACES).numpy(), torch.rand(2, FACES).numpy())}
     enough = write_enough(tmp_path / "w.safetensors", seen, tmp_path / "e.safetensors")
     assert load_weights(tmp_path / "e.safetensors").card == {"licence": "none", "enough": f"{enough:.6g}"}

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faces import write_faces
+from faces import write_faces, write_weights
 
-from acdc_fast import ACDC, ACDCConfig
+from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training import evaluate
 from acdc_fast.training.augment import face_square
 from acdc_fast.training.batches import open_source
 from acdc_fast.training.observations import observe_align, observe_crops
 from acdc_fast.training.settings import Source
-from acdc_fast.weights import Weights, load_weights, save_weights
+from acdc_fast.weights import load_weights
 
 CONFIG = ACDCConfig(width=4, stages=2, markups=("2d5", "3d68"))
 
@@ -26,9 +26,7 @@ CONFIG = ACDCConfig(width=4, stages=2, markups=("2d5", "3d68"))
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    arrays = {n: v.numpy() for n, v in ACDC(CONFIG).state_dict().items() if v.is_floating_point()}
-    save_weights(tmp_path / "w.safetensors", Weights(CONFIG, arrays, card={"resolution": "32"}))
+    write_weights(tmp_path / "w.safetensors", CONFIG, resolution="32")
     return write_faces(tmp_path, 24)
 
 

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from faces import write_weights
 
-from acdc_fast import ACDC, ACDCConfig
+from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.head_pose import corrected, terms
 from acdc_fast.training.augment import MIRROR
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.observations import Observations
 from acdc_fast.training.pose_readout import ENOUGH, fit_readout, mirrored, write_readout
-from acdc_fast.weights import Weights, load_weights, save_weights
+from acdc_fast.weights import load_weights
+
+CONFIG = ACDCConfig(width=4, stages=1, variant="ac+pose", markups=("3d68",))
 
 
 def faces(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,7 +60,7 @@ def test_inputs_have_unit_variance_on_what_it_was_fitted_to() -> None:
 
 def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
     """And it is the same on both sides of the head, though all faces of the fit look one way."""
-    save_weights(tmp_path / "a.safetensors", small_weights())
+    write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
     seen = observed(4 * ENOUGH)
     omega, points, truth = seen.poses[-1], seen.points[-1]["3d68"], np.stack([a.pose for a in seen.annotations])
     write_readout(tmp_path / "a.safetensors", {"made": seen}, tmp_path / "b.safetensors")
@@ -72,13 +74,6 @@ def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
     assert there == pytest.approx(corrected(omega, points, fitted), abs=0.05)
 
 
-def small_weights() -> Weights:
-    config = ACDCConfig(width=4, stages=1, variant="ac+pose", markups=("3d68",))
-    torch.manual_seed(0)
-    arrays = {n: v.numpy() for n, v in ACDC(config).state_dict().items() if v.is_floating_point()}
-    return Weights(config, arrays, card={"licence": "none"})
-
-
 def observed(count: int) -> Observations:
     omega, points, truth = faces(count)
     labels = [Annotation(source="made", name=str(i), landmarks={}, pose=t) for i, t in enumerate(truth)]
@@ -88,7 +83,7 @@ def observed(count: int) -> Observations:
 
 
 def test_it_is_written_and_too_few_faces_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_weights(tmp_path / "a.safetensors", small_weights())
+    write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
     write_readout(tmp_path / "a.safetensors", {"made": observed(ENOUGH + 1)}, tmp_path / "b.safetensors")
     assert f"{ENOUGH} faces" in capsys.readouterr().out  # the missed one does not count
     written = load_weights(tmp_path / "b.safetensors")

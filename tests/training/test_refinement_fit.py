@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from faces import write_faces
+from faces import write_faces, write_weights
 
-from acdc_fast import ACDC, ACDCConfig
+from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import five_points
 from acdc_fast.refinement import Refinement, refined
@@ -18,10 +17,9 @@ from acdc_fast.shape import place_and_size
 from acdc_fast.training import refinement_fit
 from acdc_fast.training.augment import MIRROR
 from acdc_fast.training.refinement_fit import ENOUGH, FOLLOW, STAY, Seen, fit_refinement, wanted, write_refinement
-from acdc_fast.weights import Weights, load_weights, save_weights
+from acdc_fast.weights import load_weights
 
 ORDER = ("2d5", "3d68")
-L = {"2d5": 5, "3d68": 68}
 
 
 def faces(count: int, seed: int = 0) -> Seen:
@@ -94,8 +92,7 @@ def test_people_s_five_points_hold_what_other_labels_would_move() -> None:
 
 def test_from_faces_to_a_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ACDCConfig(width=4, stages=1, markups=("2d5", "3d68"), variant="ac")
-    arrays = {n: v.numpy() for n, v in ACDC(config).state_dict().items() if v.is_floating_point()}
-    save_weights(root / "w.safetensors", Weights(config, arrays, card={"licence": "none"}))
+    write_weights(root / "w.safetensors", config, licence="none")
     write_refinement(root / "w.safetensors", {"made": faces(ENOUGH)}, root / "out.safetensors", half=True)
     assert f"{ENOUGH} faces" in capsys.readouterr().out
     written = load_weights(root / "out.safetensors")
@@ -118,9 +115,7 @@ network: {width: 4, stages: 1, markups: [2d68, 2d5], variant: ac}
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    arrays = {n: v.numpy() for n, v in ACDC(CONFIG).state_dict().items() if v.is_floating_point()}
-    save_weights(tmp_path / "w.safetensors", Weights(CONFIG, arrays, card={"resolution": "32"}))
+    write_weights(tmp_path / "w.safetensors", CONFIG, resolution="32")
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     return write_faces(tmp_path, 24)
 
