@@ -67,8 +67,12 @@ class World:
         if self.size > 1:
             dist.barrier()
 
-    def close(self) -> None:
+    def close(self, together: bool = False) -> None:
+        """Leaves the group. ``together``: after all have come here, so that nobody closes a connection that another
+        still reads; not where this process failed, which the others will never learn by waiting."""
         if self.size > 1:
+            if together:
+                self.barrier()
             dist.destroy_process_group()
 
 

@@ -161,14 +161,16 @@ def train(
         raise InputError(f"--data-root {data_root}: no such folder")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    world = join(device)
+    world, ended = join(device), False
     try:
-        return _train(settings, data_root, out, resume, init, until, skip_broken, world)
+        code = _train(settings, data_root, out, resume, init, until, skip_broken, world)
+        ended = True
+        return code
     except OSError as error:  # a full disk, a folder that cannot be written
         told = f"{error.filename or out}: {error.strerror or error}"
         raise InputError(f"{told}; --resume goes on from the last checkpoint") from error
     finally:
-        world.close()  # after the network, because DDP waits for its group when it goes
+        world.close(together=ended)  # after the network, because DDP waits for its group when it goes
 
 
 def _train(
