@@ -143,7 +143,8 @@ def backward(
     grad_mask, mask, winner = grad_mask.contiguous(), mask.contiguous(), winner.contiguous()
     sums = mask_sums(grad_mask, mask, winner, maps)
     of_maps = (grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax, low, argmin)
-    grad_embedding, grads = empty_image(embedding, c), []
+    grad_embedding = empty_image(embedding, c)
+    grads: list[tuple[Tensor, Tensor]] = []
     if k < c:
         grad_embedding.zero_()
     for first, l0, l1 in [s for s in ((0, 0, split), (c - k, split, maps)) if s[1] < s[2]]:

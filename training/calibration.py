@@ -116,4 +116,3 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
     if not found:
         raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
     save_weights(out, replace(weights, calibration=found, card=card), half)
-    return found

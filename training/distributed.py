@@ -126,7 +126,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
 
 def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
     """One long vector → pieces of the shapes of ``like``."""
-    return [p.view_as(v) for p, v in zip(flat.split([v.numel() for v in like]), like, strict=True)]
+    return [p.view_as(v) for p, v in zip(torch.split(flat, [v.numel() for v in like]), like, strict=True)]
 
 
 class _Sum(torch.autograd.Function):

@@ -53,9 +53,9 @@ def _widen(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int) -
     def shared(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """Columns (axis 1) repeated as ``inputs`` names them, each copy with a random part of the original."""
         parts = rng.uniform(0.1, 1.0, (len(weights), len(inputs), *(1,) * (weights.ndim - 2))).astype(np.float32)
-        total = np.zeros_like(parts, shape=(len(weights), weights.shape[1], *parts.shape[2:]))
-        np.add.at(total, (slice(None), inputs), parts)
-        return weights[:, inputs] * (parts / total[:, inputs])
+        total = np.zeros((weights.shape[1], len(weights), *parts.shape[2:]), parts.dtype)
+        np.add.at(total, inputs, parts.swapaxes(0, 1))
+        return np.asarray(weights[:, inputs] * (parts / total.swapaxes(0, 1)[:, inputs]))
 
     grown = dict(arrays)
     first = tuple(f"gtn.transfer.{m}" for m in (*trained.chain[:1], *trained.solid))  # later ones read maps

@@ -55,7 +55,8 @@ def spread_loss(predicted: Tensor, covariance: Tensor, target: Tensor, weights: 
     target = torch.where(known[..., None] > 0, target, predicted.detach())
     error = (predicted.detach() - target).norm(dim=2)
     spread = (covariance[..., 0] + covariance[..., 2]).clamp_min(LEAST_VARIANCE).sqrt()
-    return ((spread - error).abs() * known).mean()
+    loss: Tensor = ((spread - error).abs() * known).mean()
+    return loss
 
 
 def pose_loss(predicted: Tensor, target: Tensor) -> Tensor:

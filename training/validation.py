@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -81,7 +80,7 @@ def predict(
 def _mean_spread(prediction: Prediction) -> torch.Tensor:
     """(B,) mean over all maps of the root of the covariance's trace, crop units: what ``stages="auto"`` looks at."""
     moments = torch.cat(list(prediction.covariance.values()), 1)
-    return cast(torch.Tensor, (moments[..., 0] + moments[..., 2]).sqrt().mean(1))
+    return (moments[..., 0] + moments[..., 2]).sqrt().mean(1)
 
 
 def normaliser(markup: str, points: np.ndarray) -> np.ndarray:
