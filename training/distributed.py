@@ -67,12 +67,15 @@ class World:
         if self.size > 1:
             dist.barrier()
 
-    def close(self, together: bool = False) -> None:
-        """Leaves the group. ``together``: after all have come here, so that nobody closes a connection that another
-        still reads; not where this process failed, which the others will never learn by waiting."""
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        """Leaves the group: after all have come here, so that nobody closes a connection that another still reads; at
+        once where this process failed, which the others will never learn by waiting."""
+        if failure is None:
+            self.barrier()
         if self.size > 1:
-            if together:
-                self.barrier()
             dist.destroy_process_group()
 
 

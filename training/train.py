@@ -161,16 +161,12 @@ def train(
         raise InputError(f"--data-root {data_root}: no such folder")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    world, ended = join(device), False
     try:
-        code = _train(settings, data_root, out, resume, init, until, skip_broken, world)
-        ended = True
-        return code
+        with join(device) as world:  # left after the network is gone, because DDP waits for its group when it goes
+            return _train(settings, data_root, out, resume, init, until, skip_broken, world)
     except OSError as error:  # a full disk, a folder that cannot be written
         told = f"{error.filename or out}: {error.strerror or error}"
         raise InputError(f"{told}; --resume goes on from the last checkpoint") from error
-    finally:
-        world.close(together=ended)  # after the network, because DDP waits for its group when it goes
 
 
 def _train(

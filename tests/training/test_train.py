@@ -192,14 +192,14 @@ def test_processes_on_their_own_meet_in_the_mean(root: Path, tmp_path: Path) -> 
         "run = Run(settings, world)\n"
         "batches = Batches(settings, [open_source(s, Path(sys.argv[2])) for s in settings.databases], world)\n"
         "kept = []\n"
-        "for step in range(4):\n"
-        "    image, targets = batches[step].to(world.device)\n"
-        "    run.update(image, targets, 'mtfl')\n"
-        "    flat = [torch.cat([v.flatten() for v in n.state_dict().values() if v.is_floating_point()])\n"
-        "            for n in (run.network, run.average.network)]\n"
-        "    kept.append(torch.stack(flat))\n"
-        "torch.save(torch.stack(kept), f'{sys.argv[3]}.{world.rank}')\n"
-        "world.close(together=True)\n"
+        "with world:\n"
+        "    for step in range(4):\n"
+        "        image, targets = batches[step].to(world.device)\n"
+        "        run.update(image, targets, 'mtfl')\n"
+        "        flat = [torch.cat([v.flatten() for v in n.state_dict().values() if v.is_floating_point()])\n"
+        "                for n in (run.network, run.average.network)]\n"
+        "        kept.append(torch.stack(flat))\n"
+        "    torch.save(torch.stack(kept), f'{sys.argv[3]}.{world.rank}')\n"
     )
     settings = SETTINGS.replace(", {updates: 4, resolution: 40, batch: 2}", "")
     (root / "local.yaml").write_text(settings + "local: 2\n")
