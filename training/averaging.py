@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average:
@@ -22,8 +24,13 @@ class Average:
     def update(self, network: nn.Module, count: int) -> None:
         """``count``: updates done so far."""
         decay = min(self.decay, (1 + count) / (10 + count))
-        ours, theirs = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - decay)
-        for name in ours.keys() - set(floats):
-            ours[name].copy_(theirs[name])
+        pairs = list(zip(_values(self.network), _values(network), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([ours for ours, _ in floats], [theirs for _, theirs in floats], 1 - decay)
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        torch._foreach_copy_([ours for ours, _ in counts], [theirs for _, theirs in counts])
+
+
+def _values(network: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers."""
+    return chain(network.parameters(), network.buffers())

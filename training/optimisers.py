@@ -27,7 +27,10 @@ SCALE = 0.2
 
 
 class Optimisers:
-    """Adam, with Muon beside it where the settings have a rate for it, behind one interface."""
+    """Adam, with Muon beside it where the settings have a rate for it, behind one interface.
+
+    The rates are tensors on a GPU, so that a recorded `step` follows the schedule.
+    """
 
     def __init__(self, network: ACDC, settings: Optimiser) -> None:
         self.settings = settings
@@ -35,25 +38,34 @@ class Optimisers:
         taken = {id(p) for p in kernels}
         self.parameters = list(network.parameters())
         others = [p for p in self.parameters if id(p) not in taken]
-        self.adam = Adam(others, lr=settings.rate, betas=(settings.beta1, settings.beta2), fused=True)
+        device = self.parameters[0].device
+        self.rates = torch.tensor([settings.rate, settings.muon_rate or 0.0], device=device)
+        on_gpu = device.type == "cuda"
+        betas, rate = (settings.beta1, settings.beta2), self.rates[0] if on_gpu else settings.rate
+        self.adam = Adam(others, lr=rate, betas=betas, fused=True, capturable=on_gpu)
         shapes = list(dict.fromkeys(p.shape for p in kernels))
-        self.groups = [[p for p in kernels if p.shape == shape] for shape in shapes]
+        self.groups: list[list[Tensor]] = [[p for p in kernels if p.shape == shape] for shape in shapes]
         self.momenta = [torch.zeros(len(g), g[0].shape[0], g[0][0].numel(), device=g[0].device) for g in self.groups]
 
-    def step(self, scale: float) -> None:
-        """One step along the gradients that the network holds. ``scale``: of the rates, 0 to 1, from the schedule."""
+    def schedule(self, scale: float) -> None:
+        """Sets the rates for the next steps. ``scale``: of the settings' rates, 0 to 1."""
+        rates = (scale * self.settings.rate, scale * (self.settings.muon_rate or 0.0))
+        for place, rate in zip(self.rates, rates, strict=True):
+            place.fill_(rate)
         for group in self.adam.param_groups:
-            group["lr"] = scale * self.settings.rate
+            group["lr"] = self.rates[0] if self.rates.is_cuda else rates[0]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step along the gradients that the network holds."""
         self.adam.step()
         for kernels, momentum in zip(self.groups, self.momenta, strict=True):
             gradients = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in kernels])
             gradients = gradients.flatten(2)
             momentum.lerp_(gradients, 1 - MOMENTUM)
             step = orthogonal(gradients.lerp(momentum, MOMENTUM))
-            assert self.settings.muon_rate
-            rate = scale * self.settings.muon_rate * SCALE * max(step.shape[1:]) ** 0.5
-            for kernel, change in zip(kernels, step, strict=True):
-                kernel.data.sub_(change.view_as(kernel), alpha=rate)
+            step = step * (self.rates[1] * SCALE * max(step.shape[1:]) ** 0.5)
+            torch._foreach_sub_(kernels, [change.view_as(p) for p, change in zip(kernels, step, strict=True)])
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:

@@ -17,21 +17,33 @@ HISTORY = "history.jsonl"
 
 
 class Meters:
-    """Running sums of named values since the last report; kept in checkpoints, so that resumed runs report the same."""
+    """Running sums of named values since the last report; kept in checkpoints, so that resumed runs report the same.
 
-    def __init__(self, sums: Mapping[str, Tensor] | None = None, counts: Mapping[str, int] | None = None) -> None:
+    Values that come together are kept as one vector: on a GPU an addition a report's name would take longer than it
+    all. ``sums`` names -> (N,), ``counts`` names -> additions.
+    """
+
+    def __init__(
+        self, sums: Mapping[tuple[str, ...], Tensor] | None = None, counts: Mapping[tuple[str, ...], int] | None = None
+    ) -> None:
         self.sums, self.counts = dict(sums or {}), dict(counts or {})
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            value = value.detach().double() if value.device.type != "mps" else value.detach()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+        names = tuple(values)
+        new = torch.stack([value.detach() for value in values.values()])
+        new = new.double() if new.device.type != "mps" else new
+        self.sums[names] = self.sums[names] + new if names in self.sums else new
+        self.counts[names] = self.counts.get(names, 0) + 1
 
     def means(self) -> tuple[list[str], Tensor]:
         """Names in order, and the mean of each."""
-        names = sorted(self.sums)
-        return names, torch.stack([self.sums[n] / self.counts[n] for n in names])
+        parts = [
+            (name, value / self.counts[names])
+            for names, sums in self.sums.items()
+            for name, value in zip(names, sums, strict=True)
+        ]
+        parts.sort(key=lambda part: part[0])
+        return [name for name, _ in parts], torch.stack([value for _, value in parts])
 
     def state(self) -> dict[str, Any]:
         return {"sums": {n: v.cpu() for n, v in self.sums.items()}, "counts": dict(self.counts)}

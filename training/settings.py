@@ -77,6 +77,8 @@ class Settings:
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
+    #: The device keeps all faces and augments them itself (`shelf`, `device_augment`), where workers would be too slow.
+    on_device: bool = False
     threads: int | None = None  # of PyTorch on the CPU; None: its own choice
     checkpoint_minutes: float = 10.0
     log_every: int = 50  # updates

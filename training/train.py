@@ -27,7 +27,9 @@ from acdc_fast.weights import Weights, load_weights, save_weights
 
 from .averaging import Average
 from .batches import Batches, open_source
+from .captured import Captured, Told
 from .checkpoint import NAME, load_checkpoint, random_states, restore_random_states, save_checkpoint
+from .device_batches import DeviceBatches
 from .distributed import World, join, spread
 from .growing import grow
 from .losses import Targets, cascade_loss
@@ -52,6 +54,9 @@ class Run:
         self.average = Average(self.network, ema) if ema else None
         self.parallel = self.network if settings.local else spread(self.network, world)
         self.meters, self.step = Meters(), 0
+        # An update is some thousands of short kernels, which a graph starts at once. DDP has hooks of its own.
+        alone = self.parallel is self.network
+        self.captured = Captured(self._learn) if settings.on_device and world.device.type == "cuda" and alone else None
 
     @property
     def best_network(self) -> ACDC:
@@ -60,11 +65,13 @@ class Run:
         assert isinstance(network, ACDC)
         return network
 
-    def update(self, image: Tensor, targets: Targets, source: str) -> None:
-        """One update on this process's share of a batch."""
+    def _learn(self, image: Tensor, targets: Targets) -> Told:
+        """Forward, backward and a step of the optimiser; the loss, its parts and the norm of the gradient."""
         settings = self.settings
-        self.parallel.train()
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=settings.bf16):
+        # A recorded update must cast the weights anew each time.
+        with torch.autocast(
+            self.world.device.type, torch.bfloat16, enabled=settings.bf16, cache_enabled=self.captured is None
+        ):
             prediction = self.parallel(image, all_stages=True)
         loss, parts = cascade_loss(
             prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages, settings.loss.spread
@@ -72,20 +79,33 @@ class Run:
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))
-        if not torch.isfinite(norm):
-            raise InputError(
-                f"update {self.step}: the gradient is not finite (loss {loss.item():.4g}); "
-                "lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
-            )
-        optimiser = settings.optimiser
-        self.optimiser.step(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
+        if self.captured is None and not torch.isfinite(norm):
+            raise self._unsound(f"update {self.step}: the gradient is not finite (loss {loss.item():.4g})")
+        self.optimiser.step()
+        return {"loss": loss.detach(), "gradient": norm, **parts}
+
+    def _unsound(self, what: str) -> InputError:
+        return InputError(
+            f"{what}; lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
+        )
+
+    def update(self, image: Tensor, targets: Targets, source: str) -> None:
+        """One update on this process's share of a batch."""
+        settings, optimiser = self.settings, self.settings.optimiser
+        self.parallel.train()
+        self.optimiser.schedule(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
+        told = self._learn(image, targets) if self.captured is None else self.captured(image, targets, source)
         self.step += 1
         if self.average:
             self.average.update(self.network, self.step)
         if settings.local and (self.step % settings.local == 0 or self.step == settings.updates):
             self.world.unite([self.network, *([self.average.network] if self.average else [])])
-        told = {"loss": loss, "gradient": norm, **parts}
         self.meters.add({f"{source}/{name}": value for name, value in told.items()})
+
+    def check(self) -> None:
+        """Raises `InputError` where recorded updates, which cannot look at what they do, have gone astray."""
+        if self.captured and not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            raise self._unsound(f"a weight is not finite after update {self.step}")
 
     def report(self) -> dict[str, float]:
         """Means since the last report over all processes, and the rate of the next update."""
@@ -183,7 +203,7 @@ def _train(
     elif (out / NAME).exists():
         raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     _make_folder(out)
-    batches = Batches(settings, sources, world)
+    batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
     with stop_requests() as stops:
         stopped = _loop(run, batches, held_out, out, min(until or settings.updates, settings.updates), stops)
     if stopped:
@@ -228,6 +248,7 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
         stopping = world.any(bool(stops))
         due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
         if world.leads and (due or stopping or run.step == last):
+            run.check()
             save_checkpoint(out / NAME, run.state())
             saved = time.monotonic()
         stopping = stopping and run.step < last

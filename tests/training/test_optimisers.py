@@ -58,7 +58,9 @@ def test_a_step_has_the_size_that_its_rate_says() -> None:
     model = network()
     before = copy.deepcopy(model)
     give_gradients(model)
-    Optimisers(model, Optimiser(rate=1e-3, muon_rate=1e-2)).step(0.5)
+    optimisers = Optimisers(model, Optimiser(rate=1e-3, muon_rate=1e-2))
+    optimisers.schedule(0.5)
+    optimisers.step()
     for (name, new), old in zip(model.named_parameters(), before.parameters(), strict=True):
         rms = (new - old).detach().pow(2).mean().sqrt().item()
         if name.startswith("unets") and new.dim() == 4:  # 0.5 · 1e-2 · 0.2, times singular values of 0.5 to 1.3
@@ -73,7 +75,8 @@ def test_layout_of_memory_changes_nothing() -> None:
         optimisers = Optimisers(model, Optimiser(muon_rate=1e-2))
         for _ in range(2):
             give_gradients(model)
-            optimisers.step(1.0)
+            optimisers.schedule(1.0)
+            optimisers.step()
     for a, b in zip(plain.parameters(), last.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -82,7 +85,7 @@ def test_without_a_rate_all_goes_to_adam() -> None:
     ours, theirs = network(), network()
     optimisers = Optimisers(ours, Optimiser(rate=1e-2))
     adam = torch.optim.Adam(theirs.parameters(), lr=1e-2)
-    for model, step in ((ours, lambda: optimisers.step(1.0)), (theirs, adam.step)):
+    for model, step in ((ours, optimisers.step), (theirs, adam.step)):
         give_gradients(model)
         step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
