@@ -32,7 +32,7 @@ class Captured:
     """
 
     def __init__(self, function: Callable[[Tensor, Targets], Told]) -> None:
-        self.function, self.stream = function, torch.cuda.Stream()
+        self.function, self.stream = function, torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.calls: dict[str, int] = {}
         self.recorded: dict[str, _Recorded] = {}
 
