@@ -8,6 +8,7 @@ run of memory at any tap.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import triton
@@ -108,9 +109,15 @@ def forward(
 
     layers = pack(depthwise, transfer, split, embedding)
     mean, covariance, peak, high, low, argmax, argmin = statistics(embedding, layers, places=True)
-    entering = None if all(masked) else torch.tensor(list(masked), device=low.device)
+    entering = None if all(masked) else _flags(tuple(masked), low.device)
     mask, winner = attend(embedding, layers, high, lowered(low, high, entering))
     return mean, covariance, peak, mask, high, low, argmax, argmin, winner
+
+
+@lru_cache(maxsize=16)
+def _flags(masked: tuple[bool, ...], device: torch.device) -> Tensor:
+    """Kept on the device: a recorded graph cannot fetch them from the host."""
+    return torch.tensor(masked, device=device)
 
 
 def lowered(low: Tensor, high: Tensor, masked: Tensor | None) -> Tensor:

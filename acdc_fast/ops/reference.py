@@ -79,8 +79,8 @@ def geometry_transfer(
 ) -> tuple[Moments, Tensor]:
     """Embedding (B, C, H, W) → moments of all L maps and mask Φ (B, 1, H, W); see `acdc_fast.ops.geometry_transfer`."""
     logits = geometry_logits(embedding, depthwise, transfer, split)
-    chosen = torch.tensor(list(masked), device=logits.device)
-    return spatial_softmax(logits), attention_mask(logits[:, chosen])
+    entering = logits if all(masked) else logits[:, torch.tensor(list(masked), device=logits.device)]
+    return spatial_softmax(logits), attention_mask(entering)
 
 
 def batch_norm_relu(

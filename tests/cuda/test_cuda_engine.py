@@ -24,9 +24,12 @@ CASES = {
 }
 
 
+DEVICE = "cpu"  # where test_cuda_gpu.py does not run these on a GPU
+
+
 def engine(case: str, dtype: str, kernels: str = "cuda") -> GPUEngine:
     network = lively(**CASES[case])
-    return GPUEngine(network.config, arrays(network), dtype=dtype, device="cpu", kernels=kernels)
+    return GPUEngine(network.config, arrays(network), dtype=dtype, device=DEVICE, kernels=kernels)
 
 
 @pytest.mark.parametrize("shared", [227 << 10, 9 << 10], ids=["one pass", "no strip fits"])
