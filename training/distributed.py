@@ -85,9 +85,10 @@ def join(device: str) -> World:
     cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
     if cuda and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no CUDA device; try --device cpu")
-    chosen = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda and size > 1 else "cuda" if cuda else "cpu")
+    chosen = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda else "cpu")
     if cuda:
         torch.cuda.set_device(chosen)
+        torch.backends.cudnn.benchmark = True  # crops of one size for thousands of updates
     if size > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
     return World(rank, size, chosen)
