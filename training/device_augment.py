@@ -8,6 +8,7 @@ canvas (`shelf`), not from its picture.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -190,9 +191,15 @@ def _coarse(image: Tensor, draws: Draws) -> Tensor:
     """Down to 0.3 to 0.8 of its size and up again, one factor a batch."""
     size = image.shape[-1]
     factor = torch.rand((), generator=torch.Generator().manual_seed(draws.generator.initial_seed())).item()
-    small = max(8, round(size * (0.3 + 0.5 * factor)))
-    down = F.interpolate(image, (small, small), mode="area")
-    return F.interpolate(down, (size, size), mode="bilinear", align_corners=False)
+    there_and_back = _resampled(size, max(8, round(size * (0.3 + 0.5 * factor)))).to(image.device)
+    return there_and_back @ image @ there_and_back.T
+
+
+@lru_cache(maxsize=128)
+def _resampled(size: int, small: int) -> Tensor:
+    """(S, S): a column averaged down to ``small`` pixels, and interpolated up again."""
+    columns = torch.eye(size)[None]
+    return F.interpolate(F.interpolate(columns, small, mode="area"), size, mode="linear")[0].T
 
 
 #: The luminance table of the JPEG standard (ITU T.81, annex K), at quality 50.
