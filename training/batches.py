@@ -74,6 +74,10 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
         database = cast(Database, database[start:stop])
     if not len(database):
         raise InputError(f"{source.name}, split {source.split}: no faces")
+    if source.taught:
+        from .teach import with_taught  # which opens a model
+
+        database = with_taught(database, source, root)
     return database
 
 

@@ -33,6 +33,8 @@ class Source:
     shift: tuple[float, float] = (0.0, 0.0)
     #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
     markups: dict[str, float] = field(default_factory=dict)
+    #: Whether it gets a teacher's labels of the markups that it lacks (`teach`).
+    taught: bool = False
 
 
 @dataclass(frozen=True)
