@@ -43,8 +43,9 @@ ALLOWED: dict[str, set[str]] = {
     "env": {"_native", "weights", ""},
     "cli": {"model", "video", "batch", "compare", "draw", "env", "results", "training", "", *FACE},
     "training": {"training", "network", "ops", "crops", "detection", "confidence", "shape", *FITTED, "_native", *FACE},
-    # Evaluation goes the user's way, own detector first; the rest of the room never meets an engine.
+    # Evaluation and teachers go the user's way; the rest of the room never meets an engine.
     "training.observations": {"training", "model", "network", *FITTED, *FACE},
+    "training.teach": {"training", "model", "shape", *FITTED, *FACE},
     "training.evaluate": {"training", "model", "network", *FACE},
 }
 

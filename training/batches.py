@@ -23,6 +23,7 @@ from .distributed import World
 from .losses import Targets
 from .schedule import phase_at
 from .settings import Settings, Source
+from .taught import with_taught
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,6 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
     if not len(database):
         raise InputError(f"{source.name}, split {source.split}: no faces")
     if source.taught:
-        from .teach import with_taught  # which opens a model
-
         database = with_taught(database, source, root)
     return database
 

@@ -3,7 +3,7 @@
 Real faces are labelled with few points. The teacher looks at each and at its mirror image as `Model.align` does, with
 everything added to the maps' moments; what it learns from is the mean of both looks, of the markups and the pose that
 the database lacks (distillation; Hinton et al. 2015). A face on which the two looks disagree teaches nothing.
-A run takes the labels where a source of its settings says ``taught: true`` (`with_taught`).
+A run takes the labels where a source of its settings says ``taught: true`` (`taught`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,10 @@ from acdc_fast.weights import bundled
 
 from .augment import MIRROR, face_square
 from .data import Database, open_database
-from .data.sample import Extended
-from .settings import Source
+from .taught import APART, labels_path
 
-#: Mean distance between the two looks, in sizes of the shape, from which nothing is taken: 4.9 % of the faces of MTFL.
-APART = 0.05
 #: Pictures that the teacher is given at a time.
 PICTURES = 32
-
-
-def labels_path(root: Path, name: str, split: str) -> Path:
-    """Where the labels of a split lie."""
-    return root / f"{name}-{split}-taught.npz"
 
 
 def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
@@ -74,33 +66,6 @@ def _angles(faces: Faces) -> np.ndarray:
     if faces.pose is None:
         return np.full(3, np.nan)
     return np.array([faces.pose.yaw[0], faces.pose.pitch[0], faces.pose.roll[0]], np.float64)
-
-
-def with_taught(database: Database, source: Source, root: Path) -> Database:
-    """Adds the teacher's labels of the markups that the database lacks, and its pose where the database has none.
-
-    They lie on the features, so the source's ``shift``, which is to come, is taken off. Raises `InputError` where the
-    labels are missing, broken or of other faces.
-    """
-    path = labels_path(root, source.name, source.split.partition("[")[0])
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            made = dict(file)
-        places = {name: k for k, name in enumerate(made["names"].tolist())}
-        rows = np.array([places[database.annotation(i).name] for i in range(len(database))])
-        good = made["apart"][rows] < APART
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; python -m acdc_fast.training.teach writes it") from error
-    except KeyError as error:
-        raise InputError(f"{path}: nothing of {error} there: made for another list of faces?") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not labels of a teacher: {error}") from error
-    markups = [m for m in made if m in MIRROR and m not in database.markups]
-    points = {m: made[m][rows] - np.float32(source.shift) for m in markups}
-    weights = {m: np.repeat(good[:, None], p.shape[1], 1).astype(np.float32) for m, p in points.items()}
-    posed = database.annotation(0).pose is not None
-    poses = None if posed else np.where(good[:, None], made["pose"][rows], np.nan)
-    return Extended(database, None, poses, points, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

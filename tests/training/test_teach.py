@@ -15,7 +15,8 @@ from acdc_fast.training.batches import moved, open_source
 from acdc_fast.training.data import open_database
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Source, read_settings
-from acdc_fast.training.teach import APART, labels_path, main, teach
+from acdc_fast.training.taught import APART, labels_path
+from acdc_fast.training.teach import main, teach
 from acdc_fast.training.train import train
 from acdc_fast.types import Faces, HeadPose
 
