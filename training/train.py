@@ -7,12 +7,10 @@ repeats the same updates bit for bit (on one device and the same number of proce
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +155,27 @@ class Run:
             print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that the loop can finish its update, save and end."""
-    received: list[int] = []
-    old = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
+class StopRequests:
+    """SIGINT and SIGTERM received within the block, so that the loop can finish its update, save and end."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+
+    def __enter__(self) -> StopRequests:
+        self.before = {number: signal.getsignal(number) for number in self.SIGNALS}
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """To be called now and then: a compiler that runs in this process (Triton's LLVM, seen) puts handlers of its
+        own in the place of ours."""
+        for number in self.SIGNALS:
+            signal.signal(number, lambda received, _: self.received.append(received))
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
             signal.signal(number, handler)
 
 
@@ -204,12 +214,12 @@ def _train(
         raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     _make_folder(out)
     batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
-    with stop_requests() as stops:
+    with StopRequests() as stops:
         stopped = _loop(run, batches, held_out, out, min(until or settings.updates, settings.updates), stops)
     if stopped:
         if world.leads:
             print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
-        return 128 + (stops[0] if stops else signal.SIGTERM)
+        return 128 + (stops.received[0] if stops.received else signal.SIGTERM)
     if world.leads:
         write_weights(run, out / "weights.safetensors")
         print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
@@ -223,7 +233,7 @@ def _make_folder(out: Path) -> None:
         raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
-def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: list[int]) -> bool:
+def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: StopRequests) -> bool:
     """Updates up to ``last``; whether it stopped before, because it was asked to."""
     settings, world = run.settings, run.world
     journal = Journal(out, run.step) if world.leads else None
@@ -235,6 +245,7 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
         run.update(image, targets, batch.source)
         bar.update()
         if run.step % settings.log_every == 0:
+            stops.listen()
             means = run.report()
             if journal:
                 journal.write(run.step, means)
@@ -245,7 +256,7 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
                 values, sheet = validate(run.best_network, database, resolution, world.device)
                 journal.write(run.step, {f"validation/{k}": v for k, v in values.items()})
                 journal.picture(run.step, database.name, contact_sheet(*sheet))
-        stopping = world.any(bool(stops))
+        stopping = world.any(bool(stops.received))
         due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
         if world.leads and (due or stopping or run.step == last):
             run.check()

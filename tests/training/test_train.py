@@ -21,7 +21,7 @@ from acdc_fast.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.distributed import World
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, build, read_settings
-from acdc_fast.training.train import train
+from acdc_fast.training.train import StopRequests, train
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -149,6 +149,18 @@ def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals
     step = load_checkpoint(tmp_path / "out" / NAME)["step"]
     assert f"stopped after update {step}; --resume" in told
     assert step == losses(tmp_path / "out")[-1][0]
+
+
+def test_requests_to_stop_are_heard_though_somebody_took_the_handlers() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequests() as stops:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not stops.received
+        stops.listen()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stops.received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None:
