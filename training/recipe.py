@@ -1,8 +1,9 @@
 """``python -m acdc_fast.training.recipe``: everything that leads to shipped weights, as one command.
 
-A recipe (configs/*/recipe.yaml) names the faces to draw, the runs in their order, each starting from the weights of the
-one before, and what is fitted afterwards on which databases. A step whose result is there already is left out, and a
-run that was cut off goes on from its checkpoint, so the same command is given again after an interruption.
+A recipe (configs/*/recipe.yaml) names the faces to draw, teachers, the runs in their order, each starting from the
+weights of the one before, and what is fitted afterwards on which databases. A step whose result is there already is
+left out, and a run that was cut off goes on from its checkpoint, so the same command is given again after an
+interruption.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from acdc_fast.weights import bundled
 
 from .checkpoint import NAME
 from .settings import read_yaml
+from .taught import labels_path
 
 Step = tuple[Path, list[str]]  # what it makes, the command
 
@@ -30,6 +32,15 @@ class Drawn:
     source: str  # synthetic, skinned, turned
     split: str
     faces: int
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Trained weights that label a database's faces (`teach`)."""
+
+    weights: str  # a file or a name in the package
+    database: str
+    split: str = "train"
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Recipe:
     fits: Fits
     start: str | None = None  # weights that the first run starts from, a file or a name in the package
     processes: int = 1
+    teach: tuple[Teacher, ...] = ()
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -68,6 +80,10 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         tar = out / "data" / f"{drawn.source}-{drawn.split}.tar"
         what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
         found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
+    for teacher in recipe.teach:
+        place = labels_path(out / "data", teacher.database, teacher.split)
+        whom = [teacher.weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
+        found.append((place, [python, "-m", "acdc_fast.training.teach", *whom]))
     before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
     # An address without names: looking up the machine's own may hang where there is no network.
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]

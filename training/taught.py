@@ -13,8 +13,8 @@ from .data import Database
 from .data.sample import Extended
 from .settings import Source
 
-#: Mean distance between the two looks, in sizes of the shape, from which nothing is taken: 1.4 % of the faces of MTFL by
-#: acdc-w32, whose median is 0.036. At 0.05 9 % would go, many of them in profile, which look well labelled.
+#: Mean distance between the two looks, in sizes of the shape, from which nothing is taken: 1.4 % of the faces of MTFL
+#: by acdc-w32, whose median is 0.036. At 0.05 9 % would go, many of them in profile, which look well labelled.
 APART = 0.07
 
 

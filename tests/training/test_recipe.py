@@ -11,6 +11,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.training import recipe
 from acdc_fast.training.checkpoint import NAME
 from acdc_fast.training.settings import read_settings
+from acdc_fast.training.taught import labels_path
 from acdc_fast.weights import bundled
 
 TEXT = """
@@ -18,6 +19,7 @@ name: small
 start: acdc-w16-fast
 processes: 2
 draw: [{source: synthetic, split: test, faces: 4}]
+teach: [{weights: acdc-w32, database: mtfl}]
 runs: [one.yaml, two.yaml]
 fits: {pose: [synthetic/train], confidence: [[synthetic], [frames68, "mtfl/train[:5]"]], enough: [frames68], limit: 7,
        refinement: 9}
@@ -44,6 +46,9 @@ class Shell:
         if self.fails and self.fails in command:
             return subprocess.CompletedProcess(command, 3)
         results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--calibrate", "--enough") if f in command]
+        if "acdc_fast.training.teach" in command:
+            data = command[command.index("--data-root") + 1]
+            results = [str(labels_path(Path(data), command[command.index("--database") + 1], "train"))]
         if "--out" in command:
             results = [str(Path(command[command.index("--out") + 1]) / "weights.safetensors")]
         for result in results:
@@ -63,8 +68,10 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     out = tmp_path / "out"
     assert recipe.cook(written, tmp_path / "faces", out) == 0
     assert (out / "data" / "mtfl-train.tar").is_symlink()
-    draw, one, two, refinement, pose, first, second, enough = shell.commands
+    draw, teach, one, two, refinement, pose, first, second, enough = shell.commands
     assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
+    assert teach[2:] == ["acdc_fast.training.teach", "acdc-w32", "--data-root", str(out / "data"),
+                         "--database", "mtfl", "--split", "train"]  # fmt: skip
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
     assert "--nproc-per-node" in two
@@ -108,3 +115,4 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     widths = [read_settings(path.parent / run).network.width for run in found.runs]
     assert widths == sorted(widths)
     assert not found.start or found.start in bundled()
+    assert all(teacher.weights in bundled() for teacher in found.teach)
