@@ -11,11 +11,21 @@ import numpy as np
 import pytest
 import torch
 from faces import SETTINGS, write_faces
+from torch.nn import functional as F
 
 from acdc_fast.training.augment import MIRROR, Augmentation, crop_face, turned_pose
 from acdc_fast.training.captured import WARM, Captured
 from acdc_fast.training.data.sample import Annotation, Database, Sample
-from acdc_fast.training.device_augment import Draws, _blur, _jpeg, _occlude, crop_batch, photometry, turned
+from acdc_fast.training.device_augment import (
+    Draws,
+    _blur,
+    _jpeg,
+    _occlude,
+    _resampled,
+    crop_batch,
+    photometry,
+    turned,
+)
 from acdc_fast.training.losses import Targets
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, read_settings
@@ -149,6 +159,16 @@ def test_blur_is_a_gaussian() -> None:
     for ours, picture, sigma in zip(found, pictures, sigmas, strict=True):
         theirs = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
         assert np.abs(ours - theirs).max() < 1.5  # OpenCV cuts its Gaussian off nearer
+
+
+@pytest.mark.parametrize("small", [20, 29, 51])
+def test_low_resolution_is_an_average_and_an_interpolation(small: int) -> None:
+    """The product by which a batch loses its resolution, against PyTorch's own area and bilinear resampling."""
+    image = torch.tensor(np.stack([smooth(64, 64, s) for s in range(2)]) / 255.0)[:, None].float()
+    both = _resampled(64, small)
+    down = F.interpolate(image, (small, small), mode="area")
+    expected = F.interpolate(down, (64, 64), mode="bilinear", align_corners=False)
+    assert (both @ image @ both.T - expected).abs().max() < 1e-5 < (expected - image).abs().max()
 
 
 @pytest.mark.parametrize("quality", [25, 50, 80])
