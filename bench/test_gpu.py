@@ -26,9 +26,9 @@ from acdc_fast.kernels import configs, launch, tiles
 from acdc_fast.network import ACDC
 from acdc_fast.training.distributed import World
 from acdc_fast.training.losses import Targets
+from acdc_fast.training.run import Run
 from acdc_fast.training.schedule import Phase
 from acdc_fast.training.settings import Optimiser, Settings, Source
-from acdc_fast.training.train import Run
 
 BATCHES = (1, 8, 32)
 ROUNDS = 50

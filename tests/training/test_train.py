@@ -21,7 +21,8 @@ from acdc_fast.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.distributed import World
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, build, read_settings
-from acdc_fast.training.train import StopRequests, train
+from acdc_fast.training.stopping import StopRequests
+from acdc_fast.training.train import train
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
