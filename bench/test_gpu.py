@@ -32,8 +32,6 @@ from acdc_fast.training.settings import Optimiser, Settings, Source
 
 BATCHES = (1, 8, 32)
 ROUNDS = 50
-
-
 ROWS: list[str] = []
 
 
@@ -53,6 +51,16 @@ def bandwidth() -> float:
     return 2 * source.numel() / seconds(lambda: target.copy_(source))
 
 
+def elapsed(call: Callable[[], object]) -> float:
+    """Seconds on the device between the events before and after a call."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end)) / 1e3
+
+
 def seconds(call: Callable[[], object]) -> float:
     """Median over replays of the call's CUDA graph, with a cold L2 each time."""
     flush = torch.empty(512 * 2**20, dtype=torch.uint8, device="cuda")
@@ -66,13 +74,8 @@ def seconds(call: Callable[[], object]) -> float:
         call()
     times = []
     for _ in range(ROUNDS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         flush.zero_()
-        start.record()
-        graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
+        times.append(elapsed(graph.replay))
     return statistics.median(times)
 
 
@@ -115,15 +118,10 @@ def turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[
     for _ in range(5):
         for call in calls.values():
             call()
+    torch.cuda.synchronize()
     for _ in range(rounds):
         for name, call in calls.items():
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            torch.cuda.synchronize()
-            start.record()
-            call()
-            end.record()
-            torch.cuda.synchronize()
-            times[name].append(start.elapsed_time(end) / 1e3)
+            times[name].append(elapsed(call))
     quartiles = {name: statistics.quantiles(taken, n=4) for name, taken in times.items()}
     return {name: (low, middle, high) for name, (low, middle, high) in quartiles.items()}
 
@@ -210,7 +208,6 @@ def test_configurations(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setitem(configs.TABLE[family][0], kernel, candidate)
             lines.append(f"| {case.name} | {candidate} | {1e6 * seconds(case.ours):.1f} |")
     assert lines
-
 
 
 def test_compiled(lines: list[str]) -> None:

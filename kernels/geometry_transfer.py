@@ -8,14 +8,13 @@ run of memory at any tap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..ops.allocate import empty
+from ..ops.allocate import empty, flags
 from .dual_fusion_conv1x1 import TYPES
 from .geometry_logits import Layers, logits_of, pack, place_of, streams, transfer_rows
 from .geometry_transfer_backward import backward as backward
@@ -109,15 +108,9 @@ def forward(
 
     layers = pack(depthwise, transfer, split, embedding)
     mean, covariance, peak, high, low, argmax, argmin = statistics(embedding, layers, places=True)
-    entering = None if all(masked) else _flags(tuple(masked), low.device)
+    entering = None if all(masked) else flags(tuple(masked), low.device)
     mask, winner = attend(embedding, layers, high, lowered(low, high, entering))
     return mean, covariance, peak, mask, high, low, argmax, argmin, winner
-
-
-@lru_cache(maxsize=16)
-def _flags(masked: tuple[bool, ...], device: torch.device) -> Tensor:
-    """Kept on the device: a recorded graph cannot fetch them from the host."""
-    return torch.tensor(masked, device=device)
 
 
 def lowered(low: Tensor, high: Tensor, masked: Tensor | None) -> Tensor:

@@ -23,7 +23,7 @@ from .distributed import World
 from .losses import Targets
 from .schedule import phase_at
 from .settings import Settings, Source
-from .taught import with_taught
+from .taught import labels_path, with_taught
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class Batch:
         """Crops as floats in [0, 1] and their labels, on the device."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         image = self.image.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=layout)
-        moved = Targets(
-            {m: v.to(device, non_blocking=True) for m, v in self.targets.landmarks.items()},
-            {m: v.to(device, non_blocking=True) for m, v in self.targets.weights.items()},
-            None if self.targets.pose is None else self.targets.pose.to(device, non_blocking=True),
-        )
-        return image, moved
+        return image, self.targets.map(lambda labels: labels.to(device, non_blocking=True))
 
 
 def collate(crops: Sequence[Crop], source: str) -> Batch:
@@ -76,7 +71,7 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
     if not len(database):
         raise InputError(f"{source.name}, split {source.split}: no faces")
     if source.taught:
-        database = with_taught(database, source, root)
+        database = with_taught(database, labels_path(root, source.name, match["split"]), source.shift)
     return database
 
 

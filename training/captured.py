@@ -53,11 +53,7 @@ class Captured:
         return here.told
 
     def _record(self, image: Tensor, targets: Targets) -> _Recorded:
-        image = image.clone()
-        targets = Targets(
-            {m: v.clone() for m, v in targets.landmarks.items()}, {m: v.clone() for m, v in targets.weights.items()},
-            None if targets.pose is None else targets.pose.clone(),
-        )  # fmt: skip
+        image, targets = image.clone(), targets.map(Tensor.clone)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             told = self.function(image, targets)

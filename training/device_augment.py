@@ -40,7 +40,7 @@ class Draws:
 
 
 def crop_batch(shelf: Shelf, index: Tensor, size: int, how: Augmentation, seed: int) -> tuple[Tensor, Targets]:
-    """Faces of a shelf as augmented crops (B, 1, S, S) in [0, 1] and their labels in crop units."""
+    """Faces of a shelf as augmented crops (B, 1, S, S) uint8 and their labels in crop units."""
     draws = Draws(len(index), shelf.images.device, seed)
     squares = shelf.squares[index]
     turn, grow = draws.normal() * how.rotation, draws.normal() * how.scale
@@ -135,7 +135,7 @@ def _pitch(angle: Tensor) -> Tensor:
 
 
 def photometry(image: Tensor, how: Augmentation, draws: Draws) -> Tensor:
-    """(B, 1, S, S) in [0, 1] → the same: everything that changes grey values and moves no point."""
+    """(B, 1, S, S) in [0, 1] → uint8: everything that changes grey values and moves no point."""
     size = image.shape[-1]
 
     def some(probability: float, changed: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ def photometry(image: Tensor, how: Augmentation, draws: Draws) -> Tensor:
     image = some(how.noise, (image + draws.normal(1, size, size) * draws.uniform(1, 1, 1, low=1, high=10) / 255))
     image = image.clamp(0, 1)
     image = some(how.jpeg, _jpeg(image, draws.uniform(low=25, high=90)))
-    return ((image * 255).round() / 255).clamp(0, 1)
+    return (image * 255).round().to(torch.uint8)
 
 
 def _occlude(image: Tensor, draws: Draws) -> Tensor:

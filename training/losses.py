@@ -6,7 +6,7 @@ then the mean of the losses of its equal parts, which is what distributed traini
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,11 @@ class Targets:
     landmarks: Mapping[str, Tensor]  # markup -> (B, L, 2) crop units; only the markups that the database has
     weights: Mapping[str, Tensor]  # markup -> (B, L), 0 for unknown points; a markup that is absent has all ones
     pose: Tensor | None = None  # (B, 3) yaw, pitch, roll in degrees; a row with NaN is unknown
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """The same with ``change`` of each tensor."""
+        landmarks, weights = ({m: change(v) for m, v in part.items()} for part in (self.landmarks, self.weights))
+        return Targets(landmarks, weights, None if self.pose is None else change(self.pose))
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:

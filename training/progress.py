@@ -19,8 +19,8 @@ HISTORY = "history.jsonl"
 class Meters:
     """Running sums of named values since the last report; kept in checkpoints, so that resumed runs report the same.
 
-    Values that come together are kept as one vector: on a GPU an addition a report's name would take longer than it
-    all. ``sums`` names -> (N,), ``counts`` names -> additions.
+    Values that come together are kept as one vector, for on a GPU each addition is a kernel of its own. ``sums`` names
+    -> (N,), ``counts`` names -> additions.
     """
 
     def __init__(
@@ -37,13 +37,10 @@ class Meters:
 
     def means(self) -> tuple[list[str], Tensor]:
         """Names in order, and the mean of each."""
-        parts = [
-            (name, value / self.counts[names])
-            for names, sums in self.sums.items()
-            for name, value in zip(names, sums, strict=True)
-        ]
-        parts.sort(key=lambda part: part[0])
-        return [name for name, _ in parts], torch.stack([value for _, value in parts])
+        names = [name for together in self.sums for name in together]
+        values = torch.cat([sums / self.counts[together] for together, sums in self.sums.items()])
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return [names[i] for i in order], values[order]
 
     def state(self) -> dict[str, Any]:
         return {"sums": {n: v.cpu() for n, v in self.sums.items()}, "counts": dict(self.counts)}

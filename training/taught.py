@@ -11,7 +11,6 @@ from acdc_fast.errors import InputError
 from .augment import MIRROR
 from .data import Database
 from .data.sample import Extended
-from .settings import Source
 
 #: Mean distance between the two looks, in sizes of the shape, from which nothing is taken: 1.4 % of the faces of MTFL
 #: by acdc-w32, whose median is 0.036. At 0.05 9 % would go, many of them in profile, which look well labelled.
@@ -23,13 +22,12 @@ def labels_path(root: Path, name: str, split: str) -> Path:
     return root / f"{name}-{split}-taught.npz"
 
 
-def with_taught(database: Database, source: Source, root: Path) -> Database:
+def with_taught(database: Database, path: Path, shift: tuple[float, float]) -> Database:
     """Adds the teacher's labels of the markups that the database lacks, and its pose where the database has none.
 
-    They lie on the features, so the source's ``shift``, which is to come, is taken off. Raises `InputError` where the
-    labels are missing, broken or of other faces.
+    They lie on the features, so the ``shift`` that the source's points are to get is taken off. Raises `InputError`
+    where the labels are missing, broken or of other faces.
     """
-    path = labels_path(root, source.name, source.split.partition("[")[0])
     try:
         with np.load(path, allow_pickle=False) as file:
             made = dict(file)
@@ -43,7 +41,7 @@ def with_taught(database: Database, source: Source, root: Path) -> Database:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not labels of a teacher: {error}") from error
     markups = [m for m in made if m in MIRROR and m not in database.markups]
-    points = {m: made[m][rows] - np.asarray(source.shift, np.float32) for m in markups}
+    points = {m: made[m][rows] - np.asarray(shift, np.float32) for m in markups}
     weights = {m: np.repeat(good[:, None], p.shape[1], 1).astype(np.float32) for m, p in points.items()}
     posed = database.annotation(0).pose is not None
     poses = None if posed else np.where(good[:, None], made["pose"][rows], np.nan)

@@ -35,8 +35,10 @@ def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
     """``names`` (N,), markup -> (N, L, 2) pixels, ``pose`` (N, 3) degrees, ``apart`` (N,) of both looks."""
     markups = [m for m in model.markups if len(MIRROR[m]) > 5]
     found: dict[str, list[np.ndarray]] = {key: [] for key in (*markups, "pose", "apart")}
+    names: list[str] = []
     for start in tqdm(range(0, len(database), PICTURES), desc=database.name, leave=False, disable=None):
         samples = [database[i] for i in range(start, min(start + PICTURES, len(database)))]
+        names += [sample.name for sample in samples]
         pictures = [sample.image for sample in samples]
         boxes = [box_from_square(face_square(sample)[None]) for sample in samples]
         plain = model.align(pictures, boxes=boxes)
@@ -53,7 +55,7 @@ def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
             found["apart"].append(np.linalg.norm(a - b, axis=1).mean() / size)
             found["pose"].append((_angles(one) + _angles(other) * (-1, 1, -1)) / 2)
     made = {key: np.asarray(values, np.float32) for key, values in found.items()}
-    return {"names": np.array([database.annotation(i).name for i in range(len(database))]), **made}
+    return {"names": np.array(names), **made}
 
 
 def _looks(plain: Faces, mirrored: Faces, markup: str, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
         database = open_database(options.database, options.data_root, options.split)
         made = teach(model, database)
         path = labels_path(options.data_root, options.database, options.split)
-        with written_beside(path) as beside, open(beside, "wb") as file:
-            np.savez(file, **made)  # type: ignore[arg-type]
+        with written_beside(path) as beside:
+            np.savez(beside, **made)  # type: ignore[arg-type]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,6 +27,12 @@ def _prepared(x: Tensor) -> Tensor:
     if _poisoned:
         x.fill_(torch.nan if x.is_floating_point() else -(2**30))
     return x
+
+
+@lru_cache(maxsize=32)
+def flags(values: tuple[bool, ...], device: torch.device, dtype: torch.dtype = torch.bool) -> Tensor:
+    """Kept on the device: a graph that is recorded cannot fetch them from the host."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import ContextDecorator
 
 import torch
 from torch import Tensor
@@ -123,27 +123,26 @@ class geometry_transfer:
         return grad_embedding, tap_parts.sum(0), grad_transfer
 
 
-def _exact() -> AbstractContextManager[None]:
-    """Convolutions in full float32: cuDNN's TF32, which PyTorch allows by itself, was off by 3e-4 on an H200."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=False, allow_tf32=False
-    )
-    return flags
+#: Convolutions in full float32: cuDNN's TF32, which PyTorch allows by itself, was off by 3e-4 on an H200.
+_exact: ContextDecorator = torch.backends.cudnn.flags(
+    enabled=True, benchmark=False, deterministic=False, allow_tf32=False
+)
 
 
+@_exact
 def _stored_forward(
     embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, masked: Sequence[bool]
 ) -> tuple[Tensor, ...]:
     from .cuda import attention_mask, spatial_softmax
 
-    with _exact():
-        logits = reference.geometry_logits(embedding.float(), depthwise, transfer, split).contiguous()
+    logits = reference.geometry_logits(embedding.float(), depthwise, transfer, split).contiguous()
     mean, covariance, peak, high, low, argmax, argmin = spatial_softmax._extremes(logits)
     chosen = entering(masked, embedding.device).bool()
     mask, winner = attention_mask.levels(logits, high, torch.where(chosen, low, high))
     return mean, covariance, peak, mask, high, low, argmax, argmin, winner
 
 
+@_exact
 def _stored_backward(
     grads: list[Tensor], grad_mask: Tensor, embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int,
     saved: list[Tensor], mask: Tensor, winner: Tensor,
@@ -152,12 +151,11 @@ def _stored_backward(
 
     mean, covariance, peak, high, low, argmax, argmin = saved
     inputs = [t.detach().float().requires_grad_() for t in (embedding, depthwise, transfer)]
-    with torch.enable_grad(), _exact():
+    with torch.enable_grad():
         logits = reference.geometry_logits(inputs[0], inputs[1], inputs[2], split)
     values = logits.detach().contiguous()
     g_mean, g_covariance, g_peak = grads
     grad = spatial_softmax.backward(g_mean, g_covariance, g_peak, values, mean, covariance, peak, high, argmax)
     grad = grad + attention_mask.backward(grad_mask, values, mask, high, low, argmax, argmin, winner)
-    with _exact():
-        of_embedding, of_depthwise, of_transfer = torch.autograd.grad(logits, inputs, grad)
+    of_embedding, of_depthwise, of_transfer = torch.autograd.grad(logits, inputs, grad)
     return empty_image(embedding, embedding.shape[1]).copy_(of_embedding), of_depthwise, of_transfer

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import importlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .allocate import flags
 from .cuda_fusion import StemShape, flat, staged, stem_bytes
 from .cuda_plan import Layout, cdiv, column_stride, layout, limits, pack_fragments, round16, taken
 
@@ -44,14 +44,9 @@ def pack(depthwise: Tensor, transfer: Tensor, split: int, dtype: torch.dtype) ->
     return Layers(flat(depthwise), transfer, split, torch.cat(parts))
 
 
-@lru_cache(maxsize=16)
-def flags(masked: tuple[bool, ...], device: torch.device) -> Tensor:
-    return torch.tensor(masked, dtype=torch.int32, device=device)
-
-
 def entering(masked: Sequence[bool], device: torch.device) -> Tensor:
     """Of each map 1 if it enters the mask."""
-    return flags(tuple(map(bool, masked)), device)
+    return flags(tuple(map(bool, masked)), device, torch.int32)
 
 
 def place(x: Tensor) -> Layout:

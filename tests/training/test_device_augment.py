@@ -70,7 +70,8 @@ def shelf_of(*samples: Sample, source: Source | None = None) -> Shelf:
 
 def batch(shelf: Shelf, size: int, how: Augmentation, seed: int = 0) -> tuple[np.ndarray, Targets]:
     image, targets = crop_batch(shelf, torch.arange(len(shelf)), size, how, seed)
-    return image[:, 0].numpy() * 255, targets
+    assert image.dtype == torch.uint8
+    return image[:, 0].numpy().astype(np.float32), targets
 
 
 @pytest.mark.parametrize("grow", [0.4, 1, 4])
@@ -184,12 +185,12 @@ def test_jpeg_is_what_a_coder_leaves(quality: int) -> None:
 
 def test_still_photometry_is_the_identity() -> None:
     image = torch.tensor(smooth(64, 64, 2) / 255.0)[None, None].float()
-    assert torch.equal(photometry(image, STILL, Draws(1, image.device, 0)), ((image * 255).round() / 255))
+    assert torch.equal(photometry(image, STILL, Draws(1, image.device, 0)), (image * 255).round().to(torch.uint8))
 
 
 def test_photometry_changes_faces_apart_and_stays_in_range() -> None:
     image = torch.tensor(smooth(64, 64, 2) / 255.0).float().expand(64, 1, 64, 64).contiguous()
-    found = photometry(image, Augmentation(), Draws(64, image.device, 1))
+    found = photometry(image, Augmentation(), Draws(64, image.device, 1)) / 255
     assert found.shape == image.shape and found.min() >= 0 and found.max() <= 1
     changes = (found - image).abs().mean((1, 2, 3))
     assert changes.std() > 0.01 and (changes > 0.004).float().mean() > 0.8
