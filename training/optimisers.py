@@ -79,6 +79,8 @@ class Optimisers:
         if "muon" not in state or [m.shape for m in state["muon"]] != [m.shape for m in self.momenta]:
             raise InputError("the checkpoint is of other optimisers: has optimiser.muon_rate changed?")
         self.adam.load_state_dict(state["adam"])
+        for group in self.adam.param_groups:  # of the device that the state comes from
+            group["capturable"] = self.rates.is_cuda
         for momentum, stored in zip(self.momenta, state["muon"], strict=True):
             momentum.copy_(stored)
 

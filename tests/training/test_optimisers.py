@@ -98,3 +98,14 @@ def test_a_checkpoint_of_other_optimisers_is_refused() -> None:
         with_muon.load_state_dict(without.state_dict())
     with pytest.raises(InputError, match="muon_rate"):
         without.load_state_dict(torch.optim.Adam(network().parameters()).state_dict())
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_without_one() -> None:
+    """There the rate is a tensor and the step may be recorded: choices of that device, not of the run."""
+    ours, theirs = (Optimisers(network(), Optimiser(rate=1e-2, muon_rate=1e-2)) for _ in range(2))
+    stored = theirs.state_dict()
+    for group in stored["adam"]["param_groups"]:
+        group |= {"capturable": True, "lr": torch.tensor(5e-3)}
+    ours.load_state_dict(stored)
+    ours.schedule(0.5)
+    assert all(not group["capturable"] and group["lr"] == 5e-3 for group in ours.adam.param_groups)
