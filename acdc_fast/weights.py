@@ -139,7 +139,8 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
 
     where = os.fspath(path)
     if not os.path.isfile(where):
-        raise InputError(f"{where}: there is no such weights file")
+        hint = f"; the package's own of this name: Model.from_pretrained({where!r})" if where in bundled() else ""
+        raise InputError(f"{where}: there is no such weights file{hint}")
     try:
         with safe_open(where, "np") as file:
             metadata = file.metadata() or {}

@@ -174,6 +174,8 @@ def test_bad_options() -> None:
         Model(3)
     with pytest.raises(InputError, match="no such weights"):
         Model("nowhere.safetensors")
+    with pytest.raises(InputError, match=r"Model\.from_pretrained\('acdc-w32'\)"):
+        Model("acdc-w32")
 
 
 def test_align_gives_faces_in_pixels() -> None:
