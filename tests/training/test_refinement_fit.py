@@ -133,6 +133,15 @@ def test_what_cannot_be_fitted_is_told(root: Path, capsys: pytest.CaptureFixture
     assert not (root / "out.safetensors").exists()
 
 
+def test_a_teacher_s_points_are_not_followed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its labels need not even be there: people's five points are all that the database then says."""
+    text = SETTINGS.replace("train,", "train, taught: true,")
+    assert "taught" in text
+    (root / "settings.yaml").write_text(text)
+    assert fit(root) == 2
+    assert "no database of the settings labels more than five points" in capsys.readouterr().err
+
+
 def test_labels_are_those_of_training(root: Path) -> None:
     """Moved and left out as the settings say; every second face as it is."""
     from acdc_fast.training.observations import observe_source
