@@ -3,7 +3,7 @@
 A recipe (configs/*/recipe.yaml) names the faces to draw, teachers, the runs in their order, each starting from the
 weights of the one before, and what is fitted afterwards on which databases. A step whose result is there already is
 left out, and a run that was cut off goes on from its checkpoint, so the same command is given again after an
-interruption.
+interruption. Weights that are to be their own teacher take two recipes, of which one names the other as its ``first``.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Drawn:
 class Teacher:
     """Trained weights that label a database's faces (`teach`)."""
 
-    weights: str  # a file or a name in the package
     database: str
     split: str = "train"
+    weights: str | None = None  # a file or a name in the package; None: what the ``first`` recipe made
 
 
 @dataclass(frozen=True)
@@ -64,52 +64,69 @@ class Recipe:
     runs: tuple[str, ...]  # settings, beside the recipe
     fits: Fits
     start: str | None = None  # weights that the first run starts from, a file or a name in the package
+    first: str | None = None  # a recipe beside this one, followed before it; the first run starts from its last one
     processes: int = 1
     teach: tuple[Teacher, ...] = ()
 
 
 def read_recipe(path: Path) -> Recipe:
     """Raises `InputError` naming the file, the field and what is wrong with it."""
-    return read_yaml(Recipe, path)
+    recipe = read_yaml(Recipe, path)
+    if recipe.start and recipe.first:
+        raise InputError(f"{path}: give start or first, not both")
+    if not recipe.first and any(teacher.weights is None for teacher in recipe.teach):
+        raise InputError(f"{path}: a teacher without weights is what the first recipe made, and none is named")
+    return recipe
 
 
 def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:
     """Every step in order. Settings lie in ``folder``; ``out`` takes the data and a folder for each run."""
     data, found = str(out / "data"), list[Step]()
+    before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
+    if recipe.first:
+        earlier = read_recipe(folder / recipe.first)
+        found += steps(earlier, (folder / recipe.first).parent, out, python)
+        before = str(_weights(earlier.runs[-1], out))
+    made = str(found[-1][0]) if found else ""
     for drawn in recipe.draw:
         tar = out / "data" / f"{drawn.source}-{drawn.split}.tar"
         what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
         found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
     for teacher in recipe.teach:
         place = labels_path(out / "data", teacher.database, teacher.split)
-        whom = [teacher.weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
+        whom = [teacher.weights or made, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
         found.append((place, [python, "-m", "acdc_fast.training.teach", *whom]))
-    before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
     # An address without names: looking up the machine's own may hang where there is no network.
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
     many = ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(recipe.processes)]
     for settings in recipe.runs:
-        place = out / Path(settings).stem
+        place = _weights(settings, out).parent
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
         launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
-        before = str(place / "weights.safetensors")
+        before = str(_weights(settings, out))
         found.append((Path(before), [*launch, *where, *how]))
     if recipe.fits.refinement:
-        result = out / "fit-refinement.safetensors"
+        result = out / f"{recipe.name}-refinement.safetensors"
         where = ["--config", str(folder / recipe.runs[-1]), "--data-root", data, "--half", "-o", str(result)]
         fit = [python, "-m", "acdc_fast.training.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)
     fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]
     for i, (kind, names) in enumerate([*fits, ("enough", recipe.fits.enough)]):
-        result = out / (f"{recipe.name}.safetensors" if i == len(fits) else f"fit{i}-{kind}.safetensors")
+        step = "" if i == len(fits) else f"-{i}-{kind}"
+        result = out / f"{recipe.name}{step}.safetensors"
         asked = ["--databases", *names, f"--{kind}", str(result), "--half"]
         asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
         evaluate = [python, "-m", "acdc_fast.training.evaluate", str(before), "--data-root", data]
         found.append((result, [*evaluate, *asked]))
         before = str(result)
     return found
+
+
+def _weights(settings: str, out: Path) -> Path:
+    """What a run leaves."""
+    return out / Path(settings).stem / "weights.safetensors"
 
 
 def cook(path: Path, data_root: Path, out: Path) -> int:

@@ -79,13 +79,39 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     fit = ["acdc_fast.training.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
     assert refinement[2:6] == fit
     assert refinement[refinement.index("--config") + 1] == str(tmp_path / "two.yaml")
-    expected = ["fit-refinement", "fit0-pose", "fit1-calibrate", "fit2-calibrate"]
+    expected = ["small-refinement", "small-0-pose", "small-1-calibrate", "small-2-calibrate"]
     assert made == [str(out / f"{name}.safetensors") for name in expected]
     assert second[second.index("--databases") + 1 : second.index("--calibrate")] == ["frames68", "mtfl/train[:5]"]
     assert (out / "small.safetensors").exists()
     shell.commands.clear()
     assert recipe.cook(written, tmp_path / "faces", out) == 0
     assert shell.commands == []
+
+
+def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell: Shell) -> None:
+    """The first recipe to its end; its weights teach, its last run is where the next one starts."""
+    second = tmp_path / "second.yaml"
+    second.write_text(
+        "{name: better, draw: [], first: recipe.yaml, teach: [{database: mtfl}], runs: [three.yaml],\n"
+        " fits: {pose: [synthetic/train], confidence: [], enough: [frames68]}}\n"
+    )
+    out = tmp_path / "out"
+    (out / "data").mkdir(parents=True)
+    labels_path(out / "data", "mtfl", "train").write_bytes(b"")  # the first recipe's own teacher has been
+    assert recipe.cook(second, tmp_path / "faces", out) == 0
+    three, pose, enough = shell.commands[-3:]
+    assert three[three.index("--init") + 1] == str(out / "two" / "weights.safetensors")
+    assert pose[pose.index("acdc_fast.training.evaluate") + 1] == str(out / "three" / "weights.safetensors")
+    assert enough[-2:] == [str(out / "better.safetensors"), "--half"]
+    found = recipe.steps(recipe.read_recipe(second), tmp_path, out, "python")
+    teach = [command for _, command in found if "acdc_fast.training.teach" in command][-1]
+    assert teach[3] == str(out / "small.safetensors")
+    second.write_text(second.read_text().replace("first: recipe.yaml, ", ""))
+    with pytest.raises(InputError, match="a teacher without weights"):
+        recipe.read_recipe(second)
+    second.write_text(second.read_text().replace("name: better", "name: better, start: acdc-w32, first: recipe.yaml"))
+    with pytest.raises(InputError, match="start or first"):
+        recipe.read_recipe(second)
 
 
 def test_an_interrupted_recipe_goes_on_from_its_checkpoint(written: Path, tmp_path: Path, shell: Shell) -> None:
@@ -109,10 +135,14 @@ def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
         recipe.cook(written, tmp_path / "nowhere", tmp_path / "out")
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*/recipe.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*/recipe*.yaml")), ids=str)
 def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     found = recipe.read_recipe(path)
     widths = [read_settings(path.parent / run).network.width for run in found.runs]
     assert widths == sorted(widths)
     assert not found.start or found.start in bundled()
-    assert all(teacher.weights in bundled() for teacher in found.teach)
+    assert all(teacher.weights in bundled() or teacher.weights is None for teacher in found.teach)
+    if found.first:
+        last = recipe.read_recipe(path.parent / found.first).runs[-1]
+        networks = [read_settings(path.parent / run).network for run in (last, found.runs[0])]
+        assert networks[0] == networks[1]
