@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -20,6 +20,7 @@ from .engines import make_engine
 from .errors import InputError
 from .head_pose import corrected
 from .images import ImageLike, Picture, load_picture
+from .predictions import joined, mapped, only
 from .refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
@@ -105,15 +106,15 @@ class Model:
             prediction = self._run(crops.detach(), all_stages)
         else:
             prediction = self._run(crops.detach().cpu().float().numpy(), all_stages)
-            prediction = _mapped(prediction, lambda array: torch.from_numpy(array).to(crops.device))
-        return _only(prediction, self.markups)
+            prediction = mapped(prediction, lambda array: torch.from_numpy(array).to(crops.device))
+        return only(prediction, self.markups)
 
     def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
         if not len(crops):  # an engine need not know what to do with no crops
             one = np.zeros((1, *crops.shape[1:]), np.float32) if isinstance(crops, np.ndarray) else crops.new_zeros(
                 (1, *crops.shape[1:])
             )
-            return _mapped(self._run(one, all_stages, mask), lambda values: values[:0])
+            return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough)
@@ -153,7 +154,7 @@ class Model:
         cut = [crop_faces(p.grey, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
-        whole = _joined(parts)
+        whole = joined(parts)
         if self.weights.refinement:
             whole = replace(whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.config.order))
         if whole.pose is not None and self.weights.pose:
@@ -162,7 +163,7 @@ class Model:
         parted, start = [], 0
         for each in squares:
             part = slice(start, start + len(each))
-            parted.append(_mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
+            parted.append(mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
             start = part.stop
         return parted
 
@@ -247,40 +248,6 @@ def _torch_of(value: Any) -> Any:
     """The torch module where ``value`` is a tensor, else None; never imports torch."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(value, torch.Tensor) else None
-
-
-def _mapped(prediction: Prediction, change: Callable[[Any], Any]) -> Prediction:
-    """The prediction with every array changed alike."""
-    return Prediction(
-        {name: change(array) for name, array in prediction.landmarks.items()},
-        {name: change(array) for name, array in prediction.covariance.items()},
-        None if prediction.pose is None else change(prediction.pose),
-        None if prediction.mask is None else change(prediction.mask),
-        None if prediction.stages is None else tuple(_mapped(stage, change) for stage in prediction.stages),
-        None if prediction.depth is None else change(prediction.depth),
-    )
-
-
-def _only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
-    """The prediction with these markups alone."""
-    return Prediction(
-        {name: prediction.landmarks[name] for name in markups},
-        {name: prediction.covariance[name] for name in markups},
-        prediction.pose,
-        prediction.mask,
-        None if prediction.stages is None else tuple(_only(stage, markups) for stage in prediction.stages),
-        prediction.depth,
-    )
-
-
-def _joined(parts: list[Prediction]) -> Prediction:
-    first = parts[0]
-    return Prediction(
-        {name: np.concatenate([p.landmarks[name] for p in parts]) for name in first.landmarks},
-        {name: np.concatenate([p.covariance[name] for p in parts]) for name in first.covariance},
-        None if first.pose is None else np.concatenate([np.asarray(p.pose) for p in parts]),
-        None,
-    )
 
 
 def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "images": {"errors"},
     "crops": {"geometry"},
     "confidence": {"types"},
+    "predictions": {"types"},
     "orientation": {"geometry", "confidence", "types"},
     "detection": {"errors"},
     "results": {"types"},
@@ -34,7 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"kernels", "ops.allocate", "types", "errors"},
     "engines": {"engines", "network", "ops", "kernels", "_native", "config", "checks", "errors", "types", "weights"},
     "export": {"network", "config", "weights", "files", "errors"},
-    "model": {"engines", "export", "network", "crops", "detection", "confidence", "orientation", *FITTED, *FACE},
+    "model": {
+        "engines", "export", "network", "crops", "detection", "confidence", "orientation", "predictions", *FITTED, *FACE
+    },
     "tracking": {"model", "detection", *FACE},
     "draw": FACE,
     "video": {"model", "tracking", "draw", "results", *FACE},
