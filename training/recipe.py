@@ -65,6 +65,7 @@ class Recipe:
     fits: Fits
     start: str | None = None  # weights that the first run starts from, a file or a name in the package
     first: str | None = None  # a recipe beside this one, followed before it; the first run starts from its last one
+    share: float | None = None  # of the last run's weights; the rest is of those that it started from (`interpolate`)
     processes: int = 1
     teach: tuple[Teacher, ...] = ()
 
@@ -76,6 +77,8 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path}: give start or first, not both")
     if not recipe.first and any(teacher.weights is None for teacher in recipe.teach):
         raise InputError(f"{path}: a teacher without weights is what the first recipe made, and none is named")
+    if recipe.share and len(recipe.runs) < 2 and not (recipe.start or recipe.first):
+        raise InputError(f"{path}: share lies between two runs, and the only one starts from nothing")
     return recipe
 
 
@@ -104,8 +107,13 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
         launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
-        before = str(_weights(settings, out))
+        origin, before = before, str(_weights(settings, out))
         found.append((Path(before), [*launch, *where, *how]))
+    if recipe.share:
+        result = out / f"{recipe.name}-between.safetensors"
+        between = [str(origin), str(before), "--share", str(recipe.share), "-o", str(result)]
+        found.append((result, [python, "-m", "acdc_fast.training.interpolate", *between]))
+        before = str(result)
     if recipe.fits.refinement:
         result = out / f"{recipe.name}-refinement.safetensors"
         where = ["--config", str(folder / recipe.runs[-1]), "--data-root", data, "--half", "-o", str(result)]

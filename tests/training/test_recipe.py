@@ -92,16 +92,18 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     """The first recipe to its end; its weights teach, its last run is where the next one starts."""
     second = tmp_path / "second.yaml"
     second.write_text(
-        "{name: better, draw: [], first: recipe.yaml, teach: [{database: mtfl}], runs: [three.yaml],\n"
+        "{name: better, draw: [], first: recipe.yaml, share: 0.7, teach: [{database: mtfl}], runs: [three.yaml],\n"
         " fits: {pose: [synthetic/train], confidence: [], enough: [frames68]}}\n"
     )
     out = tmp_path / "out"
     (out / "data").mkdir(parents=True)
     labels_path(out / "data", "mtfl", "train").write_bytes(b"")  # the first recipe's own teacher has been
     assert recipe.cook(second, tmp_path / "faces", out) == 0
-    three, pose, enough = shell.commands[-3:]
-    assert three[three.index("--init") + 1] == str(out / "two" / "weights.safetensors")
-    assert pose[pose.index("acdc_fast.training.evaluate") + 1] == str(out / "three" / "weights.safetensors")
+    three, between, pose, enough = shell.commands[-4:]
+    two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
+    assert three[three.index("--init") + 1] == two_and_three[0]
+    assert between[2:7] == ["acdc_fast.training.interpolate", *two_and_three, "--share", "0.7"]
+    assert pose[pose.index("acdc_fast.training.evaluate") + 1] == between[-1]
     assert enough[-2:] == [str(out / "better.safetensors"), "--half"]
     found = recipe.steps(recipe.read_recipe(second), tmp_path, out, "python")
     teach = [command for _, command in found if "acdc_fast.training.teach" in command][-1]
@@ -112,6 +114,9 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     second.write_text(second.read_text().replace("name: better", "name: better, start: acdc-w32, first: recipe.yaml"))
     with pytest.raises(InputError, match="start or first"):
         recipe.read_recipe(second)
+    written.write_text(TEXT.replace("start: acdc-w16-fast", "share: 0.5").replace("one.yaml, ", ""))
+    with pytest.raises(InputError, match="share lies between two runs"):
+        recipe.read_recipe(written)
 
 
 def test_an_interrupted_recipe_goes_on_from_its_checkpoint(written: Path, tmp_path: Path, shell: Shell) -> None:
