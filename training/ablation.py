@@ -18,10 +18,10 @@ from typing import Any, get_args
 import torch
 
 from acdc_fast.config import Variant
-from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 
 from .checkpoint import NAME
+from .commands import in_one_line
 from .evaluate import load_network, open_all
 from .observations import observe_crops
 from .report import report
@@ -114,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@in_one_line("ablation")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.ablation", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, nargs="+", metavar="YAML", help="configs/ablation/*.yaml")
@@ -125,11 +126,7 @@ def main() -> int:
         help="what to measure on (default: mtfl-dev frames68 synthetic)",
     )  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", default=1001, help="faces of each database (default: 1001)")
-    try:
-        return run(parser.parse_args())
-    except InputError as error:
-        print(f"ablation: {error}", file=sys.stderr)
-        return 2
+    return run(parser.parse_args())
 
 
 if __name__ == "__main__":

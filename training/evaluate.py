@@ -18,6 +18,7 @@ from acdc_fast.weights import bundled, load_weights
 
 from .batches import open_source
 from .calibration import calibrate
+from .commands import in_one_line
 from .data import REGISTRY, Database
 from .early_exit import write_enough
 from .figures import draw_excitations, draw_masks
@@ -146,14 +147,11 @@ def draw_figures(network: ACDC, database: Database, resolution: int, folder: Pat
             draw_excitations(network, database, resolution, beside)
 
 
+@in_one_line("acdc-fast evaluate")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="acdc-fast evaluate", description=__doc__)
     add_arguments(parser)
-    try:
-        return run(parser.parse_args())
-    except InputError as error:
-        print(f"acdc-fast evaluate: {error}", file=sys.stderr)
-        return 2
+    return run(parser.parse_args())
 
 
 if __name__ == "__main__":

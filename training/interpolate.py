@@ -14,6 +14,8 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
+from .commands import in_one_line
+
 
 def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     """``share`` of ``end``, the rest of ``start``, batch-norm statistics as well; the card is the end's. What was
@@ -26,6 +28,7 @@ def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     return replace(end, arrays=arrays, refinement=None, pose=None, calibration={})
 
 
+@in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.interpolate", description=__doc__.partition("\n")[0],
@@ -37,11 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--share", type=float, required=True, metavar="X", help="how much of END, between 0 and 1")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to be written")
     options = parser.parse_args(arguments)
-    try:
-        save_weights(options.out, interpolated(load_weights(options.start), load_weights(options.end), options.share))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    save_weights(options.out, interpolated(load_weights(options.start), load_weights(options.end), options.share))
     return 0
 
 

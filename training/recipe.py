@@ -19,6 +19,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
 from .checkpoint import NAME
+from .commands import in_one_line
 from .settings import read_yaml
 from .taught import labels_path
 
@@ -103,12 +104,13 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
     many = ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(recipe.processes)]
     for settings in recipe.runs:
-        place = _weights(settings, out).parent
+        result = _weights(settings, out)
+        place = result.parent
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
         launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
-        origin, before = before, str(_weights(settings, out))
-        found.append((Path(before), [*launch, *where, *how]))
+        origin, before = before, str(result)
+        found.append((result, [*launch, *where, *how]))
     if recipe.share:
         result = out / f"{recipe.name}-between.safetensors"
         between = [str(origin), str(before), "--share", str(recipe.share), "-o", str(result)]
@@ -161,6 +163,7 @@ def cook(path: Path, data_root: Path, out: Path) -> int:
     return 0
 
 
+@in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.recipe", description="Makes shipped weights, from the data to the file.",
@@ -170,11 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for drawn faces, runs, weights")
     options = parser.parse_args(arguments)
-    try:
-        return cook(options.recipe, options.data_root, options.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return cook(options.recipe, options.data_root, options.out)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from acdc_fast.shape import place_and_size, principal_components, shapes
 from acdc_fast.weights import load_weights, save_weights
 
 from .augment import MIRROR, mirrored_points
+from .commands import in_one_line
 from .least_error import fit_least_error
 from .metrics import nme
 from .observations import observe_source
@@ -126,6 +127,7 @@ def write_refinement(path: Path, data: Mapping[str, Seen], out: Path, half: bool
     save_weights(out, replace(weights, refinement=refinement, pose=None), half)
 
 
+@in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.refinement_fit", description=__doc__.partition("\n")[0],
@@ -139,20 +141,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to be written")
     options = parser.parse_args(arguments)
-    try:
-        if options.limit < 1:
-            raise InputError(f"--limit must be at least 1, not {options.limit}")
-        settings = read_settings(options.config)
-        data = {}
-        for source in settings.databases:
-            # A teacher's points come out of such a polynomial already: here people's five are what counts.
-            source = replace(source, taught=False)
-            points, labels = observe_source(options.weights, source, options.data_root, options.limit, settings.augment)
-            data[source.name] = Seen(points, labels)
-        write_refinement(options.weights, data, options.out, options.half)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.limit < 1:
+        raise InputError(f"--limit must be at least 1, not {options.limit}")
+    settings = read_settings(options.config)
+    data = {}
+    for source in settings.databases:
+        # A teacher's points come out of such a polynomial already: here people's five are what counts.
+        source = replace(source, taught=False)
+        points, labels = observe_source(options.weights, source, options.data_root, options.limit, settings.augment)
+        data[source.name] = Seen(points, labels)
+    write_refinement(options.weights, data, options.out, options.half)
     return 0
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.geometry import box_from_square
 from acdc_fast.model import Model
@@ -24,6 +23,7 @@ from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
 from .augment import MIRROR, face_square
+from .commands import in_one_line
 from .data import Database, open_database
 from .taught import APART, labels_path
 
@@ -70,6 +70,7 @@ def _angles(faces: Faces) -> np.ndarray:
     return np.array([faces.pose.yaw[0], faces.pose.pitch[0], faces.pose.roll[0]], np.float64)
 
 
+@in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.teach", description="Labels of trained weights for faces that lack them.",
@@ -81,16 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="train", help="of the database (default: train)")
     parser.add_argument("--threads", type=int, help="of the teacher (default: all cores)")
     options = parser.parse_args(arguments)
-    try:
-        model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
-        database = open_database(options.database, options.data_root, options.split)
-        made = teach(model, database)
-        path = labels_path(options.data_root, options.database, options.split)
-        with written_beside(path) as beside:
-            np.savez(beside, **made)  # type: ignore[arg-type]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
+    database = open_database(options.database, options.data_root, options.split)
+    made = teach(model, database)
+    path = labels_path(options.data_root, options.database, options.split)
+    with written_beside(path) as beside:
+        np.savez(beside, **made)  # type: ignore[arg-type]
     print(f"{path}: {len(database)} faces, {(made['apart'] >= APART).mean():.1%} of them teach nothing")
     return 0
 

@@ -20,6 +20,7 @@ from acdc_fast.errors import InputError
 
 from .batches import Batches, open_source
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
+from .commands import in_one_line
 from .device_batches import DeviceBatches
 from .distributed import World, join
 from .progress import Journal, contact_sheet
@@ -144,15 +145,12 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
+@in_one_line("acdc-fast train")
 def main() -> int:
     """Entry for torchrun."""
     parser = argparse.ArgumentParser(prog="acdc-fast train", description=__doc__)
     add_arguments(parser)
-    try:
-        return run(parser.parse_args())
-    except InputError as error:
-        print(f"acdc-fast train: {error}", file=sys.stderr)
-        return 2
+    return run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in paralle
 
 from acdc_fast.errors import AcdcError
 
+from ..commands import in_one_line
 from .dataset import PEOPLE, SIZE, skinned, synthetic, turned
 from .stored import CHUNK, make_many, write_drawn
 
 SOURCES = {"synthetic": synthetic, "skinned": skinned, "turned": turned}
 
 
+@in_one_line(errors=AcdcError)
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.synthesis",
@@ -44,11 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.render is not None and options.output is None:
         parser.error("--render needs -o FILE.tar")
-    try:
-        return _run(options)
-    except AcdcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,0 +1,31 @@
+"""How this room's commands end when they are asked for what cannot be: in one line, without a stack trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from acdc_fast.errors import AcdcError, InputError
+
+P = ParamSpec("P")
+
+
+def in_one_line(
+    name: str = "error", errors: type[AcdcError] = InputError
+) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """For a command's ``main``: these errors become ``name: what is wrong`` on stderr and exit code 2."""
+
+    def decorate(main: Callable[P, int]) -> Callable[P, int]:
+        @wraps(main)
+        def command(*args: P.args, **kwargs: P.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except errors as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                return 2
+
+        return command
+
+    return decorate
