@@ -64,8 +64,8 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
     tensors[i] = {nullptr, size, size, channels, pitch, half};
   }
   const int64_t tasks = side / kRowsPerTask;
-  parts[0] = total, total += 2ll * threads * maps;                               // extremes
-  parts[1] = total, total += 4ll * maps;                                         // low, high, scale, shift
+  parts[0] = total, total += static_cast<int64_t>(kExtremes) * threads * maps;
+  parts[1] = total, total += (kExtremes + 2ll) * maps;                           // and scale, shift
   parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
   parts[5] = total, total += (side + 2ll) * (side + 2);                          // crop
   parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights

@@ -7,6 +7,7 @@ namespace acdc {
 
 constexpr int kRowsPerTask = 4;  // of the passes over H: fixed, so that sums do not depend on the threads
 constexpr int kSums = 6;         // of a map: e, ex, ey, exx, exy, eyy
+constexpr int kExtremes = 3;     // of a map: least and greatest logit, and where the latter is
 
 struct Clock;
 

@@ -23,39 +23,41 @@ int spread_step(int n) {
 
 }  // namespace
 
-// A stage that is not `whole` is followed by another and told to nobody: of its moments it gives what the pose needs.
-void Engine::landmarks(Arena& arena, int threads, bool whole, float* mean, float* covariance) const {
+// A stage of which no moments are wanted is followed by another and told to nobody: it gives what the pose needs.
+void Engine::landmarks(Arena& arena, int threads, Moments wanted, float* mean, float* covariance) const {
+  const bool whole = wanted != Moments::none;
   const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;
   Landmarks net = landmarks_;
   net.embedding = arena[Arena::kEmbedding];
-  float *low = arena.levels(), *high = low + maps, *scale = high + maps, *shift = scale + maps;
-  for (int slot = 0; slot < threads; ++slot) {
-    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
-    std::fill_n(own, maps, INFINITY);
-    std::fill_n(own + maps, maps, -INFINITY);
-  }
-  // What a thread has seen spares it tiles, and is exact whatever it was; rows all over H first.
+  // low, high, peak: of each map its extremes, and the number of a pixel near the greatest value.
+  float *low = arena.levels(), *high = low + maps, *peak = high + maps, *scale = peak + maps, *shift = scale + maps;
+  std::fill_n(low, maps, INFINITY);
+  std::fill_n(high, maps, -INFINITY);
+  // Where maps were greatest before, in this face's last stage or the face before, they are likely so again. What a
+  // thread has seen spares it tiles, and the result is exact whatever it was; rows all over H first.
+  kernels_.landmark_seed(net, peak, arena.scratch(0), low, high);
+  auto own_extremes = [&](int slot) { return arena.extremes() + static_cast<int64_t>(slot) * kExtremes * maps; };
+  for (int slot = 0; slot < threads; ++slot) std::memcpy(own_extremes(slot), low, sizeof(float) * kExtremes * maps);
   const int step = spread_step(tasks);
   auto extremes = [&](int64_t task, int slot) {
-    float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+    float* own = own_extremes(slot);
     const int row = static_cast<int>(task * step % tasks) * kRowsPerTask;
-    kernels_.landmark_extremes(net, row, row + kRowsPerTask, arena.scratch(slot), own, own + maps);
+    kernels_.landmark_extremes(net, row, row + kRowsPerTask, arena.scratch(slot), own, own + maps, own + 2 * maps);
   };
   parallel_for(tasks, threads, extremes);
   if (arena.clock) arena.clock->step("moments");
-  std::memcpy(low, arena.extremes(), sizeof(float) * 2 * maps);
-  for (int slot = 1; slot < threads; ++slot) {
-    const float* own = arena.extremes() + static_cast<int64_t>(slot) * 2 * maps;
+  for (int slot = 0; slot < threads; ++slot) {
+    const float* own = own_extremes(slot);
     for (int l = 0; l < maps; ++l) {
       low[l] = std::min(low[l], own[l]);
-      high[l] = std::max(high[l], own[maps + l]);
+      if (own[maps + l] > high[l]) high[l] = own[maps + l], peak[l] = own[2 * maps + l];
     }
   }
   kernels_.landmark_levels(low, high, lane_masked_.data(), maps, scale, shift);
   Levels levels = {high, scale, shift, {}, {}};
   for (int s = 0, map = 0; s < net.streams; ++s) {
     const bool solid = spec_.solid_maps && s + 1 == net.streams;
-    levels.wanted[s] = whole ? Moments::all : solid && spec_.pose ? Moments::mean : Moments::none;
+    levels.wanted[s] = whole ? wanted : solid && spec_.pose ? Moments::mean : Moments::none;
     const int end = map + net.blocks[s] * kernels_.lanes, all = end - map;
     int steep = 0;
     for (; map < end; ++map) steep += high[map] - low[map] >= kSteep;

@@ -52,8 +52,8 @@ struct Landmarks {
   const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
 };
 
-// What a stage must know of a stream's maps beside their levels in the mask.
-enum class Moments { none, mean, all };
+// What a stage must know of a stream's maps beside their levels in the mask; `alone`: all, where nobody wants the mask.
+enum class Moments { none, mean, all, alone };
 
 // What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high);
 // and what it has to give of each stream.

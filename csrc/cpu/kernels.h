@@ -38,8 +38,9 @@
   KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to))    \
   KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block))                  \
   KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to))  \
+  KERNEL(landmark_seed, (const Landmarks& net, const float* peak, float* scratch, float* low, float* high))          \
   KERNEL(landmark_extremes,                                                                                          \
-         (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high))               \
+         (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high, float* peak))  \
   KERNEL(landmark_levels,                                                                                            \
          (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift))   \
   KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, \

@@ -8,13 +8,13 @@ namespace {
 
 template <int C>
 struct Range {
-  Vec low[C], high[C];
+  Vec low[C], high[C], peak[C];
 };
 
 // The range of vectors [first, first + D) widened by all of R pixels' logits, pairwise, lest each wait for the one
-// before.
+// before; `here` is kept as the peak where one of them is the greatest so far.
 template <int R, int D, int C>
-ACDC_INLINE void widen(Range<C>& range, int first, const Tile<R, D>& t) {
+ACDC_INLINE void widen(Range<C>& range, int first, const Tile<R, D>& t, Vec here) {
 #pragma GCC unroll 3
   for (int j = 0; j < D; ++j) {
     Vec low[R], high[R];
@@ -25,17 +25,18 @@ ACDC_INLINE void widen(Range<C>& range, int first, const Tile<R, D>& t) {
 #pragma GCC unroll 8
       for (int i = 0; i < step; ++i) low[i] = min(low[i], low[i + step]), high[i] = max(high[i], high[i + step]);
     }
-    range.low[first + j] = min(low[0], range.low[first + j]),
-                      range.high[first + j] = max(high[0], range.high[first + j]);
+    const int k = first + j;
+    range.peak[k] = select(less(range.high[k], high[0]), here, range.peak[k]);
+    range.low[k] = min(low[0], range.low[k]), range.high[k] = max(high[0], range.high[k]);
   }
 }
 
 template <int C>
-ACDC_INLINE void widen_by_tile(Range<C>& range, const Landmarks& net, const float* d, const float* right) {
+ACDC_INLINE void widen_by_tile(Range<C>& range, const Landmarks& net, const float* d, const float* right, Vec here) {
   for (int p = 0; p < kTilePixels; p += kLandmarkRows) {
     Tile<kLandmarkRows, C> t;
     multiply(t, d + p * kLanes, kStripBlock, right, net.inputs);
-    widen(range, 0, t);
+    widen(range, 0, t, here);
   }
 }
 
@@ -45,17 +46,25 @@ struct Bounded {
   bool pays() const { return 6 * spared >= tried; }
 };
 
-// Where `bounded` is given, a tile whose logits must lie within what has been seen already is left out.
+// Where `bounded` is given, a tile whose logits must lie within what has been seen already is left out. `pixel`: the
+// number of the first tile's middle.
 template <int C>
-void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* right, Bounded* bounded, float* low,
-                    float* high) {
+void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* right, Bounded* bounded, int pixel,
+                    float* low, float* high, float* peak) {
+  const Vec lowest = Vec::broadcast(-__builtin_inff());
   Range<C> range;
-  for (int j = 0; j < C; ++j) range.low[j] = Vec::load(low + j * kLanes), range.high[j] = Vec::load(high + j * kLanes);
+  for (int j = 0; j < C; ++j) {
+    range.low[j] = Vec::load(low + j * kLanes), range.high[j] = Vec::load(high + j * kLanes);
+    range.peak[j] = Vec::load(peak + j * kLanes);
+  }
+  auto middle = [&](int tile) { return Vec::broadcast(static_cast<float>(pixel + tile * kTile)); };
   for (int first = 0; first < s.tiles; first += kBoundRows) {
     const int tiles = s.tiles - first < kBoundRows ? s.tiles - first : kBoundRows;
     const float* d = s.d + first * kTilePixels * kLanes;
     if (!bounded) {
-      for (int i = 0; i < tiles; ++i) widen_by_tile(range, net, d + i * kTilePixels * kLanes, right);
+      for (int i = 0; i < tiles; ++i) {
+        widen_by_tile(range, net, d + i * kTilePixels * kLanes, right, middle(first + i));
+      }
       continue;
     }
     const Bounds<C> bounds = logit_bounds<C>(net, s, first, right);
@@ -63,29 +72,64 @@ void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* righ
       bool within[C];
       int spared = 0;
       for (int j = 0; j < C; ++j) {
-        within[j] = all(at_least(range.high[j], bounds.high[i][j])) && all(at_least(bounds.low[i][j], range.low[j]));
+        const Vec least = select(deep(range.low[j], range.high[j]), lowest, range.low[j]);
+        within[j] = all(at_least(range.high[j], bounds.high[i][j])) && all(at_least(bounds.low[i][j], least));
         spared += within[j];  // never for a NaN
       }
       bounded->tried += C, bounded->spared += spared;
       if (!spared) {
-        widen_by_tile(range, net, d, right);
+        widen_by_tile(range, net, d, right, middle(first + i));
         continue;
       }
 #pragma GCC unroll 3
       for (int j = 0; j < C; ++j) {
         if (within[j]) continue;
         for (int p = 0; p < kTilePixels; p += kColumnRows) {
-          widen(range, j, logits_column<C>(net, d + p * kLanes, right + j * kLanes));
+          widen(range, j, logits_column<C>(net, d + p * kLanes, right + j * kLanes), middle(first + i));
         }
       }
     }
   }
-  for (int j = 0; j < C; ++j) range.low[j].store(low + j * kLanes), range.high[j].store(high + j * kLanes);
+  for (int j = 0; j < C; ++j) {
+    range.low[j].store(low + j * kLanes), range.high[j].store(high + j * kLanes);
+    range.peak[j].store(peak + j * kLanes);
+  }
+}
+
+// A vector of maps at one pixel, in the same order of sums as tile by tile.
+template <int C>
+Vec logits_at(const Landmarks& net, const float* d, const float* right) {
+  Vec sum = Vec::zero();
+  for (int k = 0; k < net.inputs; ++k, right += C * kLanes) {
+    sum = fma(Vec::broadcast(d[k / kLanes * kStripBlock + k % kLanes]), Vec::load(right), sum);
+  }
+  return sum;
 }
 
 }  // namespace
 
-void landmark_extremes(const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high) {
+void landmark_seed(const Landmarks& net, const float* peak, float* scratch, float* low, float* high) {
+  const FlushDenormals guard;
+  const int width = net.embedding.width;
+  for (int stream = 0, map = 0; stream < net.streams; map += net.blocks[stream++] * static_cast<int>(kLanes)) {
+    each_panel(net, stream, [&](auto panel, int n, const float* right) {
+      constexpr int C = decltype(panel)::vectors;
+      for (int j = 0; j < C; ++j) {
+        float* const lowest = low + map + (n + j) * kLanes;
+        float* const highest = high + map + (n + j) * kLanes;
+        for (int lane = 0; lane < kLanes; ++lane) {
+          const int pixel = static_cast<int>(peak[map + (n + j) * kLanes + lane]);
+          depthwise_row(net, stream, pixel / width, pixel % width, 1, kTile, scratch);
+          const Vec logits = logits_at<C>(net, scratch, right + j * kLanes);
+          min(logits, Vec::load(lowest)).store(lowest), max(logits, Vec::load(highest)).store(highest);
+        }
+      }
+    });
+  }
+}
+
+void landmark_extremes(const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high,
+                       float* peak) {
   const FlushDenormals guard;
   const int width = net.embedding.width;
   Bounded bounded;
@@ -97,7 +141,9 @@ void landmark_extremes(const Landmarks& net, int first_row, int last_row, float*
         const TiledStrip strip = tiled_strip(net, stream, y, x, count, pays, scratch);
         each_panel(net, stream, [&](auto panel, int n, const float* right) {
           const int64_t at = map + n * kLanes;
-          extremes_panel<decltype(panel)::vectors>(net, strip, right, pays ? &bounded : nullptr, low + at, high + at);
+          const int pixel = (y + kStripRows / 2) * width + x + kTile / 2;
+          extremes_panel<decltype(panel)::vectors>(net, strip, right, pays ? &bounded : nullptr, pixel, low + at,
+                                                   high + at, peak + at);
         });
       }
     }

@@ -12,6 +12,8 @@ constexpr int kSums = 6;
 
 constexpr int kept_sums(Moments wanted) { return wanted == Moments::none ? 0 : wanted == Moments::mean ? 3 : kSums; }
 
+constexpr bool masked(Moments wanted) { return wanted != Moments::alone; }
+
 // Columns of a strip, in pixels from its middle.
 struct Columns {
   float x[kStrip], xx[kStrip];
@@ -48,10 +50,10 @@ void moments_panel(const Landmarks& net, const float* d, int count, const float*
     for (int j = 0; j < C; ++j) {
       const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high[j]);
       if constexpr (wanted != Moments::none) s[j] = s[j] + e, sx[j] = fma(x, e, sx[j]);
-      if constexpr (wanted == Moments::all) sxx[j] = fma(xx, e, sxx[j]);
-      top = max(top, fma(e, scale[j], shift[j]));
+      if constexpr (kept_sums(wanted) == kSums) sxx[j] = fma(xx, e, sxx[j]);
+      if constexpr (masked(wanted)) top = max(top, fma(e, scale[j], shift[j]));
     }
-    top.store(level + p * kLanes);
+    if constexpr (masked(wanted)) top.store(level + p * kLanes);
   }
   constexpr int kept = kept_sums(wanted);
   const Vec row = Vec::broadcast(y);
@@ -72,6 +74,8 @@ void moments_panel(Moments wanted, const Landmarks& net, const float* d, int cou
       return moments_panel<C, Moments::mean>(net, d, count, right, levels, map, y, sums, maps, level);
     case Moments::all:
       return moments_panel<C, Moments::all>(net, d, count, right, levels, map, y, sums, maps, level);
+    case Moments::alone:
+      return moments_panel<C, Moments::alone>(net, d, count, right, levels, map, y, sums, maps, level);
   }
 }
 
@@ -176,7 +180,7 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
         const int end = map + net.blocks[stream] * static_cast<int>(kLanes);
         merge_strip(wanted, sums, maps, map, end, top + 0.5 * (kStripRows - 1), x + 0.5 * (kStrip - 1), total);
       }
-      for (int row = 0; row < kStripRows; ++row) {
+      for (int row = 0; row < kStripRows && masked(levels.wanted[0]); ++row) {
         for (int p = 0; p < count; ++p) {
           mask[(top + row) * width + x + p] = reduce_max(Vec::load(level + (row * kStrip + p) * kLanes));
         }
@@ -191,7 +195,8 @@ void landmark_levels(const float* low, const float* high, const unsigned char* m
   const FlushDenormals guard;
   for (int l = 0; l < maps; l += Vec::lanes) {
     float floors[Vec::lanes];
-    exp2_of_negative(Vec::load(low + l) - Vec::load(high + l)).store(floors);
+    const Vec least = Vec::load(low + l), most = Vec::load(high + l);
+    select(deep(least, most), Vec::zero(), exp2_of_negative(least - most)).store(floors);
     for (int i = 0; i < Vec::lanes; ++i) {
       // A constant map has floor 1 and contributes 0.
       const bool used = masked[l + i] && floors[i] < 1.f && high[l + i] - low[l + i] >= kFlat;

@@ -17,6 +17,10 @@ constexpr int kBoundRows = 4, kColumnRows = 16;
 constexpr int kBoundRows = 1, kColumnRows = 8;
 #endif
 
+// Whether a map's least value is that far below its greatest one that it could as well be 0: 1 − 2⁻²⁵ is 1. The first
+// pass need not know how far below, and the second takes it for 0.
+ACDC_INLINE Mask deep(Vec low, Vec high) { return less(low, high - Vec::broadcast(25)); }
+
 // Depthwise 3×3 at `count` pixels of a row, every group of four `jump` pixels behind the one before:
 // d[channel block][strip][lanes].
 inline void depthwise_row(const Landmarks& net, int stream, int y, int x, int count, int jump, float* d) {

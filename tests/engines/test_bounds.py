@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from nets import arrays, crops, lively
 from test_native import TIGHT, eager, errors
 
@@ -38,6 +39,17 @@ def test_a_mask_made_with_bounds_is_the_same(width: int, side: int) -> None:
         np.testing.assert_array_equal(last.landmarks[name], points)
 
 
+def test_these_maps_are_deep() -> None:
+    """Of most maps the least value could as well be 0 (`deep` in landmarks.h), of others not: both are tested here."""
+    network, x = steep(), smooth(2, 64)
+    seen: list[torch.Tensor] = []
+    network.unets[0].register_forward_hook(lambda module, given, out: seen.append(network.gtn.logits(out)))
+    network.unets[0](torch.from_numpy(x))
+    logits = seen[0].detach().flatten(2) / np.log(2)
+    share = float((logits.amax(2) - logits.amin(2) > 25).float().mean())
+    assert 0.2 < share < 0.95, share
+
+
 @pytest.mark.parametrize("side", [32, 88, 128])
 def test_extremes_are_found(side: int) -> None:
     """A greatest logit that was missed would lift levels above 1, and the mask with them."""
@@ -60,3 +72,16 @@ def test_what_other_threads_have_seen_changes_nothing(threads: int) -> None:
         np.testing.assert_array_equal(a.mask, b.mask)
         for name in a.landmarks:
             np.testing.assert_array_equal(a.covariance[name], b.covariance[name])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_where_earlier_faces_peaked_changes_nothing(threads: int) -> None:
+    """The first pass begins where maps were greatest in the stage or the face before."""
+    network, x = steep(), np.concatenate([smooth(2, 64), smooth(1, 64)[..., ::-1], crops(1, 64)])
+    used = NativeEngine(network.config, arrays(network), threads=threads)
+    for face in np.concatenate([x, x[::-1]])[:, None]:
+        fresh = NativeEngine(network.config, arrays(network), threads=threads)(face)
+        told = used(face)
+        np.testing.assert_array_equal(told.mask, fresh.mask)
+        for name in fresh.landmarks:
+            np.testing.assert_array_equal(told.covariance[name], fresh.covariance[name])

@@ -110,6 +110,7 @@ def test_fewer_stages_and_no_mask() -> None:
     assert two.mask is None and two.stages is None and all_of_them.stages is not None
     for name, points in two.landmarks.items():
         np.testing.assert_array_equal(points, all_of_them.stages[1].landmarks[name])
+        np.testing.assert_array_equal(two.covariance[name], all_of_them.stages[1].covariance[name])
     np.testing.assert_array_equal(engine(x).mask, all_of_them.mask)
 
 
