@@ -18,7 +18,11 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers such as Pillow choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        error.filename = str(target)  # which the caller knows, unlike the temporary one
+        raise
     os.close(handle)
     beside = Path(name)
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import ACDCConfig
-from .errors import AcdcError, InputError
+from .errors import InputError
 from .files import written_beside
 from .head_pose import Readout
 from .refinement import Refinement
@@ -211,8 +211,8 @@ def bundled() -> dict[str, Path]:
 
 
 def bundled_path(name: str) -> Path:
-    """Path of the weights of this name inside the package; `AcdcError` says which there are."""
+    """Path of the weights of this name inside the package; `InputError` says which there are."""
     known = bundled()
     if name not in known:
-        raise AcdcError(f"no weights named {name!r} in this package; it has {', '.join(known) or 'none'}")
+        raise InputError(f"no weights named {name!r} in this package; it has {', '.join(known) or 'none'}")
     return known[name]

@@ -117,11 +117,17 @@ def test_forbidden_folder(capsys: pytest.CaptureFixture[str], weights: str, tmp_
     assert code == 1 and err.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files, as Linux's /proc")
+def test_a_place_that_takes_no_file_is_named(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    code, _, err = run(capsys, "align", PHOTO, "-o", "/proc/a.png", "--weights", weights)
+    assert code == 1 and err.startswith("acdc-fast: /proc/a.png: ") and err.count("\n") == 1
+
+
 def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(Path(weights).read_bytes()[:500])
     for arguments, code, word in (
         (["--weights", "nowhere.safetensors"], 2, "nowhere.safetensors"),
-        (["--weights", "nonesuch"], 1, "nonesuch"),
+        (["--weights", "nonesuch"], 2, "nonesuch"),
         (["--weights", tmp_path / "cut.safetensors"], 2, "cut.safetensors: not a whole"),
         (["--weights", weights, "--stages", "9"], 2, "from 1 to 2"),
         (["--weights", weights, "--resolution", "50"], 2, "multiple of 8"),

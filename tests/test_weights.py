@@ -14,7 +14,7 @@ from safetensors.numpy import save_file  # noqa: E402
 from small import arrays_of, small_network, small_weights  # noqa: E402
 
 from acdc_fast import ACDC, ACDCConfig  # noqa: E402
-from acdc_fast.errors import AcdcError, InputError  # noqa: E402
+from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.weights import bundled_path, load_weights, save_weights, state_shapes  # noqa: E402
 
 
@@ -97,5 +97,5 @@ def test_half_precision_storage_is_read_as_float32(tmp_path: Path) -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(AcdcError, match="no weights named 'nonesuch'"):
+    with pytest.raises(InputError, match="no weights named 'nonesuch'"):
         bundled_path("nonesuch")
