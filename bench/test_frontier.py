@@ -3,7 +3,8 @@
     acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev frames68 --detector --json > w16.json
     pytest bench/test_frontier.py --benchmark --data-root data --frontier w16.json
 
-The JSON says how accurate, this measures how long; runs/bench/frontier.md and frontier.png bring both together.
+The JSON says how accurate, this measures how long, in the type that ``evaluate --dtype`` was given;
+runs/bench/frontier.md and frontier.png bring both together.
 """
 
 from __future__ import annotations
@@ -57,19 +58,19 @@ def test_frontier(request: pytest.FixtureRequest, out: Path) -> None:
         source = bundled().get(told["weights"], Path(told["weights"]))
         crops = real_crops(root, told["resolution"])
         values = told["databases"][DATABASE]
-        name = f"{Path(source).stem}, {told['resolution']}²"
+        dtype = told.get("dtype", "float32")
+        name = f"{Path(source).stem}, {told['resolution']}²" + (f", {dtype}" if dtype != "float32" else "")
+        make = partial(Model, source, backend="native", threads=1, dtype=dtype, resolution=told["resolution"])
         for k, (plain, fair) in enumerate(
             zip(values["markups"][MARKUP]["nme"], values["markups"][MARKUP]["nme_offset_removed"], strict=True), 1
         ):
-            model = Model(source, backend="native", threads=1, stages=k, resolution=told["resolution"])
             rows[f"{name}, stages={k}"] = (k, plain, fair)
-            calls[f"{name}, stages={k}"] = partial(one_by_one, model, crops)
+            calls[f"{name}, stages={k}"] = partial(one_by_one, make(stages=k), crops)
         if "auto" in values:
             auto = values["auto"]
-            model = Model(source, backend="native", threads=1, stages="auto", resolution=told["resolution"])
             key = f'{name}, stages="auto"'
             rows[key] = (auto["stages"], auto["nme"][MARKUP], auto["nme_offset_removed"][MARKUP])
-            calls[key] = partial(one_by_one, model, crops)
+            calls[key] = partial(one_by_one, make(stages="auto"), crops)
     times = interleaved(calls, ROUNDS)
     lines = [
         f"| | stages run | ms a face, one core, median | quartiles | {DATABASE} NME % | offset removed |",

@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--databases", nargs="+", metavar="NAME", help="such as mtfl-dev, wflw/pose or mtfl/train[:500]"
     )
     parser.add_argument("--detector", action="store_true", help="through Model.align: misses count as 1.0")
+    parser.add_argument("--dtype", default="float32", help="of Model.align, with --detector (%(default)s)")
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--limit must be at least 1, not {args.limit}")
     if args.pose and args.detector:
         raise InputError("--pose is fitted on the labels' own crops: leave --detector out")
+    if args.dtype != "float32" and not args.detector:
+        raise InputError(f"--dtype {args.dtype} goes with --detector: without it the eager network answers, in float32")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
     path = bundled().get(str(args.weights), Path(args.weights))
@@ -106,24 +109,21 @@ def run(args: argparse.Namespace) -> int:
     readout = None if args.pose else loaded.pose  # it is fitted to what the network itself says
     for name, database in databases.items():
         if args.detector:
-            seen[name] = observe_align(path, database, resolution, args.limit)
+            seen[name] = observe_align(path, database, resolution, args.limit, dtype=args.dtype)
         else:
             seen[name] = observe_crops(network, database, resolution, device, args.limit, loaded.refinement, readout)
         reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
-        print(
-            json.dumps(
-                {"weights": str(path), "resolution": resolution, "detector": args.detector, "databases": reports}
-            )
-        )
+        told = {"weights": str(path), "resolution": resolution, "detector": args.detector, "dtype": args.dtype}
+        print(json.dumps(told | {"databases": reports}))
     else:
         for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
             print(text, end="\n\n")
     if args.hide:
         for name, database in databases.items():
             rows = half_hidden(network.cpu(), database, resolution, args.limit)
-            told = f"{name}: spread in % of the crop's side, half of the face covered"
-            print(table(told, HIDDEN_HEADS, {m: [100 * v for v in r] for m, r in rows.items()}), end="\n\n")
+            title = f"{name}: spread in % of the crop's side, half of the face covered"
+            print(table(title, HIDDEN_HEADS, {m: [100 * v for v in r] for m, r in rows.items()}), end="\n\n")
     if args.figures:
         draw_figures(network.cpu(), next(iter(databases.values())), resolution, args.figures)
         with written_beside(args.figures / "risk-coverage.png") as beside:

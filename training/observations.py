@@ -90,14 +90,16 @@ def observe_crops(
 
 
 def observe_align(
-    weights: Path, database: Database, resolution: int, limit: int | None = None, backend: str = "auto"
+    weights: Path, database: Database, resolution: int, limit: int | None = None, backend: str = "auto",
+    dtype: str = "float32",
 ) -> Observations:
     """Through `acdc_fast.Model.align` on the whole picture, own detector; earlier stages on the same boxes."""
     from acdc_fast.geometry import square_from_box
     from acdc_fast.model import Model
 
-    whole = Model(weights, backend=backend, resolution=resolution)
-    early = [Model(weights, backend=backend, stages=k, resolution=resolution) for k in range(1, whole.config.stages)]
+    whole = Model(weights, backend, dtype=dtype, resolution=resolution)
+    counts = range(1, whole.config.stages)
+    early = [Model(weights, backend, dtype=dtype, stages=k, resolution=resolution) for k in counts]
     indices = chosen(database, limit)
     annotations = [database.annotation(i) for i in indices]
     stages, count = [*early, whole], len(indices)

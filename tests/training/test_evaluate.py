@@ -78,7 +78,7 @@ def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest
 
     database = open_source(Source("mtfl", "train[:3]"), root)
     boxes = [box_from_square(face_square(database.annotation(i))[None])[0] for i in range(3)]
-    answers = iter(boxes)
+    answers = iter(2 * boxes)
     monkeypatch.setattr(model, "detect", lambda rgb: (next(answers)[None].astype(np.float32), np.ones(1, np.float32)))
     network, _ = evaluate.load_network(root / "w.safetensors")
     aligned = observe_align(root / "w.safetensors", database, 32, backend="eager")
@@ -87,6 +87,8 @@ def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest
     for s in range(2):
         assert np.abs(aligned.points[s]["2d5"] - cropped.points[s]["2d5"]).max() < 0.2  # pixels of a crop of 50
         assert np.abs(aligned.poses[s] - cropped.poses[s]).max() < 0.5
+    coarse = observe_align(root / "w.safetensors", database, 32, backend="eager", dtype="bfloat16")
+    assert 0 < np.abs(aligned.points[1]["2d5"] - coarse.points[1]["2d5"]).max() < 0.5
     monkeypatch.setattr(model, "detect", lambda rgb: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
     missed = observe_align(root / "w.safetensors", database, 32, backend="eager")
     assert missed.missed.all() and np.isnan(missed.points[-1]["2d5"]).all()
@@ -99,6 +101,7 @@ def test_what_is_wrong_is_said(root: Path, tmp_path: Path) -> None:
         (("--limit", "0"), "--limit"),
         (("--resolution", "50"), "--resolution must be a multiple of 8"),
         (("--data-root", str(root / "no")), "no: no such folder"),
+        (("--dtype", "bfloat16"), "--dtype bfloat16 goes with --detector"),
     ):
         with pytest.raises(InputError, match=message):
             run(root, *more)
