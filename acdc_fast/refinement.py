@@ -16,7 +16,7 @@ import numpy as np
 from .shape import misfit, place_and_size, polynomial, shapes
 
 #: Principal components that enter at most, and the first of them that enter squared.
-COMPONENTS, SQUARED = 96, 12
+COMPONENTS, SQUARED = 240, 12
 #: Inputs beyond this count as this: nothing is known of faces outside of what the polynomial was fitted to.
 REACH = 4.0
 

@@ -104,7 +104,7 @@ def check_arrays(config: ACDCConfig, arrays: Mapping[str, np.ndarray], where: st
 
 
 def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = False) -> None:
-    """Written beside and renamed; ``half``: matrices and kernels in float16, the rest in float32 all the same.
+    """Written beside and renamed; ``half``: matrices and kernels in float16, the refinement's too.
 
     Raises `InputError` where the arrays do not fit the config, or half precision cannot hold them.
     """
@@ -121,14 +121,19 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
     if half:
         arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
         check_arrays(weights.config, arrays, f"{path}, in half precision")
-    fitted: Arrays = {}
     if weights.refinement:
-        fitted = {"refinement.mean": weights.refinement.mean, "refinement.basis": weights.refinement.basis}
-        fitted |= {f"{NUMBERS}{markup}": numbers for markup, numbers in weights.refinement.numbers.items()}
+        large = {"refinement.basis": weights.refinement.basis}
+        large |= {f"{NUMBERS}{markup}": numbers for markup, numbers in weights.refinement.numbers.items()}
+        for name, value in large.items():
+            with np.errstate(over="ignore"):
+                arrays[name] = value.astype(np.float16 if half else np.float32)
+            if half and not np.isfinite(arrays[name]).all():
+                raise InputError(f"{path}: tensor {name!r} is too large for half precision")
+        arrays["refinement.mean"] = weights.refinement.mean.astype(np.float32)
     if weights.pose:
-        fitted |= {f"pose.{name}": getattr(weights.pose, name) for name in READOUT}
+        arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
     # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
-    arrays |= {name: np.ascontiguousarray(value, np.float32) for name, value in fitted.items()}
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
 

@@ -80,6 +80,21 @@ def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:
     assert np.array_equal(plain(crops).landmarks["2d68"], better(crops).landmarks["2d68"])
 
 
+def test_half_precision_moves_points_by_thousandths(tmp_path: Path) -> None:
+    """Eleven bits of each coefficient: what is added, a tenth of the face here, errs by 2⁻¹¹ of itself a term."""
+    refinement, weights, landmarks = a_refinement(), small_weights(), faces(20)
+    save_weights(tmp_path / "a.safetensors", replace(weights, refinement=refinement), half=True)
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        assert file.get_tensor("refinement.basis").dtype == np.float16
+    rounded = load_weights(tmp_path / "a.safetensors").refinement
+    assert rounded is not None
+    whole, half = (refined(landmarks, r, tuple(POINTS))["2d68"] for r in (refinement, rounded))
+    assert 0 < np.abs(whole - half).max() < 2e-3
+    large = replace(refinement, basis=refinement.basis * 1e8)
+    with pytest.raises(InputError, match="refinement.basis' is too large for half precision"):
+        save_weights(tmp_path / "b.safetensors", replace(weights, refinement=large), half=True)
+
+
 def test_the_pose_s_polynomial_reads_refined_points() -> None:
     refinement, weights = a_refinement(), small_weights()
     for markup in POINTS:

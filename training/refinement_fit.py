@@ -31,7 +31,7 @@ from .settings import read_settings
 from .validation import normaliser
 
 #: Weight of the five points and of points that stay, where a database that has the markup weighs 1.
-FOLLOW, STAY = 8.0, 0.3
+FOLLOW, STAY = 4.0, 0.3
 #: Weight of the squares of the coefficients, beside that of one face's error of `SMALL` or less.
 RIDGE = 30.0
 #: Errors below this, in sizes of the shape (about half the face's width), count as squares, beyond it as they are.
