@@ -15,7 +15,7 @@ from small import arrays_of, small_network, small_weights  # noqa: E402
 
 from acdc_fast import ACDC, ACDCConfig  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
-from acdc_fast.weights import bundled_path, load_weights, save_weights, state_shapes  # noqa: E402
+from acdc_fast.weights import bundled, bundled_path, load_weights, save_weights, state_shapes  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,9 @@ def test_half_precision_storage_is_read_as_float32(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(InputError, match="no weights named 'nonesuch'"):
         bundled_path("nonesuch")
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_the_weights_in_the_package_say_what_they_may_be_used_for(name: str) -> None:
+    card = load_weights(bundled_path(name)).card
+    assert "research" in card["licence"] and "mtfl-train" in card["data"]
