@@ -118,24 +118,28 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
         "card": json.dumps(weights.card),
     }
     arrays = check_arrays(weights.config, weights.arrays, str(path))
+    if refinement := weights.refinement:
+        fitted = {"refinement.mean": refinement.mean, "refinement.basis": refinement.basis}
+        fitted |= {f"{NUMBERS}{markup}": numbers for markup, numbers in refinement.numbers.items()}
+        arrays |= {name: value.astype(np.float32) for name, value in fitted.items()}
     if half:
-        arrays = {n: v.astype(np.float16) if v.ndim > 1 else v for n, v in arrays.items()}
-        check_arrays(weights.config, arrays, f"{path}, in half precision")
-    if weights.refinement:
-        large = {"refinement.basis": weights.refinement.basis}
-        large |= {f"{NUMBERS}{markup}": numbers for markup, numbers in weights.refinement.numbers.items()}
-        for name, value in large.items():
-            with np.errstate(over="ignore"):
-                arrays[name] = value.astype(np.float16 if half else np.float32)
-            if half and not np.isfinite(arrays[name]).all():
-                raise InputError(f"{path}: tensor {name!r} is too large for half precision")
-        arrays["refinement.mean"] = weights.refinement.mean.astype(np.float32)
+        arrays = _halved(arrays, str(path))
     if weights.pose:
         arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
     # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     with written_beside(path) as beside:
         save_file(arrays, beside, metadata)
+
+
+def _halved(arrays: Arrays, where: str) -> Arrays:
+    """Matrices and kernels in float16; `InputError` names the first that does not fit."""
+    with np.errstate(over="ignore"):
+        halved = {name: value.astype(np.float16) if value.ndim > 1 else value for name, value in arrays.items()}
+    for name, value in halved.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{where}: tensor {name!r} is too large for half precision")
+    return halved
 
 
 def load_weights(path: str | os.PathLike[str]) -> Weights:

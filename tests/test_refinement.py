@@ -93,6 +93,9 @@ def test_half_precision_moves_points_by_thousandths(tmp_path: Path) -> None:
     large = replace(refinement, basis=refinement.basis * 1e8)
     with pytest.raises(InputError, match="refinement.basis' is too large for half precision"):
         save_weights(tmp_path / "b.safetensors", replace(weights, refinement=large), half=True)
+    much = {name: value * 1e8 if name == "gtn.pose.weight" else value for name, value in weights.arrays.items()}
+    with pytest.raises(InputError, match="gtn.pose.weight' is too large for half precision"):
+        save_weights(tmp_path / "b.safetensors", replace(weights, arrays=much), half=True)
 
 
 def test_the_pose_s_polynomial_reads_refined_points() -> None:

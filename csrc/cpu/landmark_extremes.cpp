@@ -108,6 +108,7 @@ Vec logits_at(const Landmarks& net, const float* d, const float* right) {
 
 }  // namespace
 
+// The ranges widened by all maps' logits at each map's `peak`, the number of a pixel.
 void landmark_seed(const Landmarks& net, const float* peak, float* scratch, float* low, float* high) {
   const FlushDenormals guard;
   const int width = net.embedding.width;
