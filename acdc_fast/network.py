@@ -30,7 +30,7 @@ class ConvBlock(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self[1]
-        if not self.training or type(norm) is not nn.BatchNorm2d or norm.momentum is None:  # SyncBatchNorm, say
+        if not norm.training or type(norm) is not nn.BatchNorm2d or norm.momentum is None:  # SyncBatchNorm, say
             return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
         mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
         assert mean is not None and variance is not None and batches is not None  # `__init__` asked for them

@@ -71,7 +71,8 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
     if not len(database):
         raise InputError(f"{source.name}, split {source.split}: no faces")
     if source.taught:
-        database = with_taught(database, labels_path(root, source.name, match["split"]), source.shift)
+        path = labels_path(root, source.name, match["split"], source.taught)
+        database = with_taught(database, path, source.shift)
     return database
 
 

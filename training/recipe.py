@@ -97,8 +97,9 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
         found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
     for teacher in recipe.teach:
-        place = labels_path(out / "data", teacher.database, teacher.split)
-        whom = [teacher.weights or made, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
+        weights = teacher.weights or made
+        place = labels_path(out / "data", teacher.database, teacher.split, Path(weights).stem)
+        whom = [weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
         found.append((place, [python, "-m", "acdc_fast.training.teach", *whom]))
     # An address without names: looking up the machine's own may hang where there is no network.
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]

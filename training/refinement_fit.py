@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     data = {}
     for source in settings.databases:
         # A teacher's points come out of such a polynomial already: here people's five are what counts.
-        source = replace(source, taught=False)
+        source = replace(source, taught=None)
         points, labels = observe_source(options.weights, source, options.data_root, options.limit, settings.augment)
         data[source.name] = Seen(points, labels)
     write_refinement(options.weights, data, options.out, options.half)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from acdc_fast.errors import InputError
@@ -80,6 +80,8 @@ class Run:
         """One update on this process's share of a batch."""
         settings, optimiser = self.settings, self.settings.optimiser
         self.parallel.train()
+        if settings.fixed_norm:
+            hold_norm(self.network)
         self.optimiser.schedule(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
         told = self._learn(image, targets) if self.captured is None else self.captured(image, targets, source)
         self.step += 1
@@ -142,6 +144,13 @@ class Run:
         anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
         if self.world.leads and anew:
             print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
+
+
+def hold_norm(network: ACDC) -> None:
+    """Batch norm as in inference, all else as it is."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # synchronised ones as well
+            module.eval()
 
 
 def write_weights(run: Run, path: Path) -> None:

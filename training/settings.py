@@ -33,8 +33,8 @@ class Source:
     shift: tuple[float, float] = (0.0, 0.0)
     #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
     markups: dict[str, float] = field(default_factory=dict)
-    #: Whether it gets a teacher's labels of the markups that it lacks (`teach`).
-    taught: bool = False
+    #: Teacher whose labels it gets of the markups that it lacks (`teach`): the stem of a weights file's name.
+    taught: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,9 @@ class Settings:
     #: Processes train each on its share of the batch, with its own batch norm, and their weights are averaged after so
     #: many updates (local SGD; Stich, ICLR 2019); None: one batch norm and averaged gradients at every update.
     local: int | None = None
+    #: Batch norm as in inference: means and variances stay those that the run starts from, so that what is trained is
+    #: what will answer, whichever database a batch comes from. For the last updates, from trained weights; ours.
+    fixed_norm: bool = False
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches

@@ -17,9 +17,9 @@ from .data.sample import Extended
 APART = 0.07
 
 
-def labels_path(root: Path, name: str, split: str) -> Path:
-    """Where the labels of a split lie."""
-    return root / f"{name}-{split}-taught.npz"
+def labels_path(root: Path, name: str, split: str, teacher: str) -> Path:
+    """Where a teacher's labels of a split lie; the teacher is the stem of its weights file's name."""
+    return root / f"{name}-{split}-by-{teacher}.npz"
 
 
 def with_taught(database: Database, path: Path, shift: tuple[float, float]) -> Database:

@@ -3,7 +3,7 @@
 Real faces are labelled with few points. The teacher looks at each and at its mirror image as `Model.align` does, with
 everything added to the maps' moments; what it learns from is the mean of both looks, of the markups and the pose that
 the database lacks (distillation; Hinton et al. 2015). A face on which the two looks disagree teaches nothing.
-A run takes the labels where a source of its settings says ``taught: true`` (`taught`).
+A run takes the labels where a source of its settings says ``taught: TEACHER`` (`taught`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
     database = open_database(options.database, options.data_root, options.split)
     made = teach(model, database)
-    path = labels_path(options.data_root, options.database, options.split)
+    path = labels_path(options.data_root, options.database, options.split, Path(options.weights).stem)
     with written_beside(path) as beside:
         np.savez(beside, **made)  # type: ignore[arg-type]
     print(f"{path}: {len(database)} faces, {(made['apart'] >= APART).mean():.1%} of them teach nothing")

@@ -48,7 +48,8 @@ class Shell:
         results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--calibrate", "--enough") if f in command]
         if "acdc_fast.training.teach" in command:
             data = command[command.index("--data-root") + 1]
-            results = [str(labels_path(Path(data), command[command.index("--database") + 1], "train"))]
+            names = command[command.index("--database") + 1], "train", Path(command[3]).stem
+            results = [str(labels_path(Path(data), *names))]
         if "--out" in command:
             results = [str(Path(command[command.index("--out") + 1]) / "weights.safetensors")]
         for result in results:
@@ -96,18 +97,14 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
         " fits: {pose: [synthetic/train], confidence: [], enough: [frames68]}}\n"
     )
     out = tmp_path / "out"
-    (out / "data").mkdir(parents=True)
-    labels_path(out / "data", "mtfl", "train").write_bytes(b"")  # the first recipe's own teacher has been
     assert recipe.cook(second, tmp_path / "faces", out) == 0
-    three, between, pose, enough = shell.commands[-4:]
+    teach, three, between, pose, enough = shell.commands[-5:]
+    assert teach[3] == str(out / "small.safetensors")  # though the first recipe had a teacher of the same faces
     two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
     assert three[three.index("--init") + 1] == two_and_three[0]
     assert between[2:7] == ["acdc_fast.training.interpolate", *two_and_three, "--share", "0.7"]
     assert pose[pose.index("acdc_fast.training.evaluate") + 1] == between[-1]
     assert enough[-2:] == [str(out / "better.safetensors"), "--half"]
-    found = recipe.steps(recipe.read_recipe(second), tmp_path, out, "python")
-    teach = [command for _, command in found if "acdc_fast.training.teach" in command][-1]
-    assert teach[3] == str(out / "small.safetensors")
     second.write_text(second.read_text().replace("first: recipe.yaml, ", ""))
     with pytest.raises(InputError, match="a teacher without weights"):
         recipe.read_recipe(second)
@@ -147,6 +144,9 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     assert widths == sorted(widths)
     assert not found.start or found.start in bundled()
     assert all(teacher.weights in bundled() or teacher.weights is None for teacher in found.teach)
+    taught = {s.taught for run in found.runs for s in read_settings(path.parent / run).databases if s.taught}
+    own = recipe.read_recipe(path.parent / found.first).name if found.first else None
+    assert taught == {teacher.weights or own for teacher in found.teach}
     if found.first:
         last = recipe.read_recipe(path.parent / found.first).runs[-1]
         networks = [read_settings(path.parent / run).network for run in (last, found.runs[0])]

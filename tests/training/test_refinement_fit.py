@@ -136,7 +136,7 @@ def test_what_cannot_be_fitted_is_told(root: Path, capsys: pytest.CaptureFixture
 
 def test_a_teacher_s_points_are_not_followed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its labels need not even be there: people's five points are all that the database then says."""
-    text = SETTINGS.replace("train,", "train, taught: true,")
+    text = SETTINGS.replace("train,", "train, taught: somebody,")
     assert "taught" in text
     (root / "settings.yaml").write_text(text)
     assert fit(root) == 2

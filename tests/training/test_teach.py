@@ -65,13 +65,13 @@ def test_both_looks_are_averaged(root: Path) -> None:
 def write_labels(root: Path, apart: float = 0.0) -> dict[str, np.ndarray]:
     made = teach(Teacher(0.0), open_database("mtfl", root, "train"))  # type: ignore[arg-type]
     made["apart"][3] = apart
-    np.savez(labels_path(root, "mtfl", "train"), **made)  # type: ignore[arg-type]
+    np.savez(labels_path(root, "mtfl", "train", "teacher"), **made)  # type: ignore[arg-type]
     return made
 
 
 def test_faces_get_what_they_lack_where_the_looks_agree(root: Path) -> None:
     made = write_labels(root, apart=2 * APART)
-    source = Source("mtfl", "train[2:]", taught=True, shift=(-2.0, 1.0))
+    source = Source("mtfl", "train[2:]", taught="teacher", shift=(-2.0, 1.0))
     database = open_source(source, root)
     plain = open_source(Source("mtfl", "train[2:]"), root)
     assert len(database) == 10 and set(database.markups) == {"2d5", "2d68"}
@@ -84,10 +84,10 @@ def test_faces_get_what_they_lack_where_the_looks_agree(root: Path) -> None:
 
 
 def test_missing_and_foreign_labels_are_named(root: Path) -> None:
-    source = Source("mtfl", "train", taught=True)
-    with pytest.raises(InputError, match=r"mtfl-train-taught.npz: no such file; python -m acdc_fast.training.teach"):
+    source = Source("mtfl", "train", taught="teacher")
+    with pytest.raises(InputError, match=r"mtfl-train-by-teacher.npz: no such file; python -m acdc_fast.training.teach"):
         open_source(source, root)
-    path = labels_path(root, "mtfl", "train")
+    path = labels_path(root, "mtfl", "train", "teacher")
     made = write_labels(root)
     np.savez(path, **{key: values[1:] for key, values in made.items()})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="nothing of 'faces/0.jpg' there"):
@@ -105,13 +105,13 @@ def test_a_teacher_teaches_from_the_command_line(
     write_weights(tmp_path / "teacher.safetensors", config, resolution="32")
     asked = [str(tmp_path / "teacher.safetensors"), "--data-root", str(root), "--database", "mtfl"]
     assert main(asked) == 0
-    assert "mtfl-train-taught.npz: 12 faces" in capsys.readouterr().out
-    settings = SETTINGS.replace("turns: 1", "taught: true").replace("[2d5]", "[2d68, 2d5]")
+    assert "mtfl-train-by-teacher.npz: 12 faces" in capsys.readouterr().out
+    settings = SETTINGS.replace("turns: 1", "taught: teacher").replace("[2d5]", "[2d68, 2d5]")
     (tmp_path / "taught.yaml").write_text(settings)
-    with np.load(labels_path(root, "mtfl", "train")) as file:
+    with np.load(labels_path(root, "mtfl", "train", "teacher")) as file:
         made = dict(file)
     made["apart"][:] = 0
-    np.savez(labels_path(root, "mtfl", "train"), **made)
+    np.savez(labels_path(root, "mtfl", "train", "teacher"), **made)
     assert made["2d68"].shape == (12, MARKUP_POINTS["2d68"], 2) and made["pose"].shape == (12, 3)
     assert train(read_settings(tmp_path / "taught.yaml"), root, tmp_path / "run", device="cpu") == 0
     assert all("mtfl/stage2/2d68" in line for line in read_history(tmp_path / "run") if "mtfl/loss" in line)

@@ -307,6 +307,19 @@ def test_bf16_follows_float32(root: Path, small: Settings, tmp_path: Path) -> No
     assert low_loss == pytest.approx(high_loss, rel=0.03)
 
 
+def test_fixed_norm_trains_all_but_means_and_variances(root: Path, small: Settings, tmp_path: Path) -> None:
+    assert train(small, root, tmp_path / "a", device="cpu") == 0
+    start = tmp_path / "a" / "weights.safetensors"
+    fixed = build(Settings, {**small.to_dict(), "fixed_norm": True}, "x")
+    assert train(fixed, root, tmp_path / "b", init=start, until=3, device="cpu") == 0
+    before, after = load_weights(start).arrays, load_checkpoint(tmp_path / "b" / NAME)["network"]
+    kept = {n for n, v in before.items() if torch.equal(torch.from_numpy(v), after[n])}
+    assert kept == {n for n in before if n.endswith(("running_mean", "running_var"))}
+    assert not after["unets.0.up1.1.num_batches_tracked"]
+    with pytest.raises(InputError, match=r"fixed_norm holds .* --init"):
+        train(fixed, root, tmp_path / "c", device="cpu")
+
+
 def test_a_folder_that_cannot_be_written_is_said(root: Path, small: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/out: cannot be made: Not a directory"):
