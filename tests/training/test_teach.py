@@ -85,7 +85,7 @@ def test_faces_get_what_they_lack_where_the_looks_agree(root: Path) -> None:
 
 def test_missing_and_foreign_labels_are_named(root: Path) -> None:
     source = Source("mtfl", "train", taught="teacher")
-    with pytest.raises(InputError, match=r"mtfl-train-by-teacher.npz: no such file; python -m acdc_fast.training.teach"):
+    with pytest.raises(InputError, match=r"by-teacher.npz: no such file; python -m acdc_fast.training.teach"):
         open_source(source, root)
     path = labels_path(root, "mtfl", "train", "teacher")
     made = write_labels(root)
