@@ -7,6 +7,7 @@ a point lies within 5 % of the face box's side of its label. `training/calibrati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,17 @@ def mean_spread(prediction: Prediction) -> np.ndarray:
     return mean
 
 
-def confidence(spread: np.ndarray, face: np.ndarray, numbers: Sequence[float]) -> np.ndarray:
-    """(N, L) spreads and (N,) mean spreads, crop units → (N, L) in [0, 1]; a map that is one pixel alone is sure."""
+def of_points(numbers: Sequence[float], count: int) -> np.ndarray:
+    """(own, face, offset for all points or one for each) → (3, L), a row of each for L points."""
+    own, face, *offsets = numbers
+    return np.array([np.full(count, own), np.full(count, face), np.broadcast_to(offsets, count)])
+
+
+def confidence(spread: np.ndarray, face: np.ndarray, numbers: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """(N, L) spreads and (N,) mean spreads, crop units → (N, L) in [0, 1]; a map that is one pixel alone is sure.
+
+    ``numbers``: own, face and offset for all points or one for each, or the three rows of `of_points`.
+    """
     own, whole, *offsets = numbers
     logs = own * np.log(np.maximum(spread, 1e-6)) + whole * np.log(np.maximum(face, 1e-6))[:, None]
     chance: np.ndarray = (1 / (1 + np.exp(np.clip(logs + np.array(offsets), -50, 50)))).astype(np.float32)

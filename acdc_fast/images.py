@@ -30,8 +30,8 @@ class Picture:
 
     @property
     def grey(self) -> np.ndarray:
-        """(H, W) uint8 luma of ITU-R 601, as Pillow and OpenCV compute it."""
-        return np.asarray(Image.fromarray(self.rgb).convert("L"))
+        """(H, W) uint8 `luma`."""
+        return luma(self.rgb)
 
     @property
     def width(self) -> int:
@@ -40,6 +40,11 @@ class Picture:
     @property
     def height(self) -> int:
         return int(self.rgb.shape[0])
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 → (H, W) uint8 of ITU-R 601, as Pillow and OpenCV compute it."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))  # a third of the time for a part
 
 
 def load_picture(image: ImageLike, name: str | None = None) -> Picture:

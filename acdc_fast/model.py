@@ -12,7 +12,7 @@ import numpy as np
 
 from . import geometry, orientation
 from .checks import check_crops, check_stages
-from .confidence import UNCALIBRATED, confidence, mean_spread, spread_of
+from .confidence import UNCALIBRATED, confidence, mean_spread, of_points, spread_of
 from .config import ACDCConfig
 from .crops import crop_faces
 from .detection import detect
@@ -61,6 +61,9 @@ class Model:
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of the mean spread of faces, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = _number_of(self.weights, "spread") or np.inf
+        self.calibration = np.concatenate(
+            [of_points(self.weights.calibration.get(m, UNCALIBRATED), self.config.points[m]) for m in self.markups], 1
+        )
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be a positive number, not {threads!r}")
@@ -151,7 +154,7 @@ class Model:
 
     def _crops(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
         """One prediction for each picture, its faces in the order of its squares."""
-        cut = [crop_faces(p.grey, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
+        cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
         whole = joined(parts)
@@ -183,14 +186,19 @@ class Model:
         self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
     ) -> Faces:
         """Crop units → image pixels."""
-        landmarks, spread, sure, face = {}, {}, {}, mean_spread(prediction)
-        for name in self.markups:
-            points, blur = prediction.landmarks[name], spread_of(prediction.covariance[name])
-            landmarks[name] = geometry.crop_to_image(points, squares).astype(np.float32)
-            spread[name] = (blur * squares[:, 2:3]).astype(np.float32)
-            sure[name] = confidence(blur, face, self.weights.calibration.get(name, UNCALIBRATED))
+        blur = spread_of(np.concatenate([prediction.covariance[name] for name in self.markups], 1))
+        points = np.concatenate([prediction.landmarks[name] for name in self.markups], 1)
+        points = geometry.crop_to_image(points, squares).astype(np.float32)
+        sure = confidence(blur, mean_spread(prediction), self.calibration)
+        spread = (blur * squares[:, 2:3]).astype(np.float32)
         pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose))
-        return Faces(boxes, scores, landmarks, spread, sure, pose, picture.name)
+        landmarks, spreads, confidences = (self._by_markup(values) for values in (points, spread, sure))
+        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
+
+    def _by_markup(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """(N, L, …) of the points of all markups that the model hands out, taken apart."""
+        ends = np.cumsum([self.config.points[name] for name in self.markups])
+        return dict(zip(self.markups, np.split(values, ends[:-1], 1), strict=True))
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""

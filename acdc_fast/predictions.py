@@ -37,6 +37,8 @@ def only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
 def joined(parts: Sequence[Prediction]) -> Prediction:
     """Parts of one batch, of numpy arrays, as one: without masks, stages and depth, which nobody asks of it."""
     first = parts[0]
+    if len(parts) == 1:
+        return Prediction(first.landmarks, first.covariance, first.pose, None)
     return Prediction(
         {name: np.concatenate([p.landmarks[name] for p in parts]) for name in first.landmarks},
         {name: np.concatenate([p.covariance[name] for p in parts]) for name in first.covariance},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shape import misfit, place_and_size, polynomial, shapes
+from .shape import misfit, polynomial, shape_and_size
 
 #: Principal components that enter at most, and the first of them that enter squared.
 COMPONENTS, SQUARED = 240, 12
@@ -46,17 +46,17 @@ def terms_of(components: int) -> int:
     return 1 + components + SQUARED * (SQUARED + 1) // 2
 
 
-def terms(points: np.ndarray, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """(N, P, 2) landmarks of all markups in any one unit → (N, T)."""
-    return polynomial(((shapes(points) - mean) @ basis.T).clip(-REACH, REACH), SQUARED)
+def terms(shapes: np.ndarray, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """(N, 2P) shapes of all markups' landmarks → (N, T), in the precision of the basis."""
+    return polynomial(((shapes - mean).astype(basis.dtype) @ basis.T).clip(-REACH, REACH), SQUARED)
 
 
 def refined(landmarks: Mapping[str, np.ndarray], refinement: Refinement, order: Sequence[str]) -> dict[str, np.ndarray]:
     """Markup → (N, L, 2) landmarks of upright faces in any one unit, all markups of the config's ``order`` → the same
     with the polynomial added where there is one."""
-    points = np.concatenate([landmarks[markup] for markup in order], 1)
-    known, size = terms(points, refinement.mean, refinement.basis), place_and_size(points)[1]
+    shapes, size = shape_and_size(np.concatenate([landmarks[markup] for markup in order], 1))
+    known = terms(shapes, refinement.mean, refinement.basis)
     better = {m: np.asarray(landmarks[m]) for m in landmarks}
     for markup, numbers in refinement.numbers.items():
-        better[markup] = (better[markup] + (known @ numbers).reshape(len(points), -1, 2) * size).astype(np.float32)
+        better[markup] = (better[markup] + (known @ numbers).reshape(len(shapes), -1, 2) * size).astype(np.float32)
     return better

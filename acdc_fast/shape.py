@@ -6,6 +6,7 @@ What `head_pose` and `refinement` have in common.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,10 +27,15 @@ def place_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return centre, np.sqrt(((points - centre) ** 2).mean((1, 2), keepdims=True)) + 1e-9
 
 
-def shapes(points: ArrayLike) -> np.ndarray:
-    """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root-mean-square: neither size nor place."""
+def shape_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root mean square, and (N, 1, 1) the latter."""
     centre, size = place_and_size(points)
-    return np.asarray(((np.asarray(points, np.float64) - centre) / size).reshape(len(centre), -1))
+    return ((np.asarray(points, np.float64) - centre) / size).reshape(len(centre), -1), size
+
+
+def shapes(points: ArrayLike) -> np.ndarray:
+    """(N, L, 2) landmarks in any one unit → (N, 2L), which tell neither size nor place."""
+    return shape_and_size(points)[0]
 
 
 def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,5 +48,10 @@ def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> 
 
 def polynomial(inputs: np.ndarray, squared: int) -> np.ndarray:
     """(N, K) → (N, 1 + K + squared·(squared + 1)/2): 1, each input, each product of two of the first ``squared``."""
-    first, second = np.triu_indices(squared)
-    return np.concatenate([np.ones((len(inputs), 1)), inputs, inputs[:, first] * inputs[:, second]], 1)
+    first, second = _pairs(squared)
+    return np.concatenate([np.ones((len(inputs), 1), inputs.dtype), inputs, inputs[:, first] * inputs[:, second]], 1)
+
+
+@lru_cache
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(count)

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "head_pose": {"shape"},
     "refinement": {"shape"},
     "images": {"errors"},
-    "crops": {"geometry"},
+    "crops": {"geometry", "images"},
     "confidence": {"types"},
     "predictions": {"types"},
     "orientation": {"geometry", "confidence", "types"},

@@ -59,8 +59,9 @@ def test_it_goes_with_place_and_size_and_far_values_are_held() -> None:
     for markup, points in refined(landmarks, refinement, order).items():
         assert there[markup] == pytest.approx(7 * points + [100, -20], abs=1e-4)
     points = np.concatenate([landmarks[m] for m in order], 1)
-    assert np.abs(terms(points, refinement.mean, 1e6 * refinement.basis)).max() <= REACH**2
-    assert np.isfinite(terms(np.zeros_like(points), refinement.mean, refinement.basis)).all()  # all in one place
+    assert np.abs(terms(shapes(points), refinement.mean, 1e6 * refinement.basis)).max() <= REACH**2
+    nowhere = shapes(np.zeros_like(points))  # all points in one place
+    assert np.isfinite(terms(nowhere, refinement.mean, refinement.basis)).all()
 
 
 def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:

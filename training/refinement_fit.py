@@ -82,7 +82,7 @@ def fit_refinement(data: Sequence[Seen], order: Sequence[str], markups: Sequence
     counts = [len(points) for points in everything]
     shares = np.concatenate([np.full(n, sum(counts) / len(counts) / n) for n in counts])
     mean, basis = principal_components(np.concatenate([shapes(p) for p in everything]), COMPONENTS, shares)
-    known, sizes = [terms(p, mean, basis) for p in everything], [place_and_size(p)[1] for p in everything]
+    known, sizes = [terms(shapes(p), mean, basis) for p in everything], [place_and_size(p)[1] for p in everything]
     return Refinement(mean, basis, {m: _fit_markup(data, known, sizes, m) for m in markups})
 
 
