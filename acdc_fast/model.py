@@ -197,8 +197,11 @@ class Model:
 
     def _by_markup(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """(N, L, …) of the points of all markups that the model hands out, taken apart."""
-        ends = np.cumsum([self.config.points[name] for name in self.markups])
-        return dict(zip(self.markups, np.split(values, ends[:-1], 1), strict=True))
+        parts, start = dict[str, np.ndarray](), 0
+        for name in self.markups:
+            end = start + self.config.points[name]
+            parts[name], start = values[:, start:end], end
+        return parts
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""
