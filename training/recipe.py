@@ -48,7 +48,7 @@ class Teacher:
 class Fits:
     """Databases on which pose, confidence (one fit after the other) and early exit are fitted.
 
-    The landmarks' refinement, the first of all, is fitted on those of the last run.
+    The landmarks' refinement, the first of all, is fitted on those of the last run, or of other settings.
     """
 
     pose: tuple[str, ...]
@@ -56,6 +56,7 @@ class Fits:
     enough: tuple[str, ...]
     limit: int | None = None  # faces of each database for the pose
     refinement: int | None = None  # faces of each database for the refinement; None: no refinement
+    settings: str | None = None  # whose databases the refinement is fitted on; None: the last run's
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Recipe:
     share: float | None = None  # of the last run's weights; the rest is of those that it started from (`interpolate`)
     processes: int = 1
     teach: tuple[Teacher, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 < self.share < 1:
+            raise ValueError(f"share must lie between 0 and 1, not {self.share:g}")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -119,7 +124,8 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         before = str(result)
     if recipe.fits.refinement:
         result = out / f"{recipe.name}-refinement.safetensors"
-        where = ["--config", str(folder / recipe.runs[-1]), "--data-root", data, "--half", "-o", str(result)]
+        whose = folder / (recipe.fits.settings or recipe.runs[-1])
+        where = ["--config", str(whose), "--data-root", data, "--half", "-o", str(result)]
         fit = [python, "-m", "acdc_fast.training.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)

@@ -89,6 +89,13 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     assert shell.commands == []
 
 
+def test_a_refinement_may_be_fitted_to_other_databases(written: Path, tmp_path: Path) -> None:
+    written.write_text(TEXT.replace("refinement: 9", "refinement: 9, settings: ../other.yaml"))
+    found = recipe.steps(recipe.read_recipe(written), tmp_path, tmp_path / "out", "python")
+    fit = next(command for _, command in found if "acdc_fast.training.refinement_fit" in command)
+    assert fit[fit.index("--config") + 1] == str(tmp_path / "../other.yaml")
+
+
 def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell: Shell) -> None:
     """The first recipe to its end; its weights teach, its last run is where the next one starts."""
     second = tmp_path / "second.yaml"
@@ -132,6 +139,9 @@ def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
     written.write_text(TEXT.replace("runs", "run"))
     with pytest.raises(InputError, match=r"recipe.yaml: unknown field 'run'"):
         recipe.cook(written, tmp_path / "faces", tmp_path / "out")
+    written.write_text(TEXT.replace("processes: 2", "share: 1.5"))
+    with pytest.raises(InputError, match=r"recipe.yaml: share must lie between 0 and 1, not 1.5"):
+        recipe.cook(written, tmp_path / "faces", tmp_path / "out")
     written.write_text(TEXT)
     with pytest.raises(InputError, match="--data-root .*: no such folder"):
         recipe.cook(written, tmp_path / "nowhere", tmp_path / "out")
@@ -142,6 +152,7 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     found = recipe.read_recipe(path)
     widths = [read_settings(path.parent / run).network.width for run in found.runs]
     assert widths == sorted(widths)
+    assert not found.fits.settings or read_settings(path.parent / found.fits.settings)
     assert not found.start or found.start in bundled()
     assert all(teacher.weights in bundled() or teacher.weights is None for teacher in found.teach)
     taught = {s.taught for run in found.runs for s in read_settings(path.parent / run).databases if s.taught}
