@@ -43,8 +43,9 @@ def _weights(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarr
     at = np.clip(positions, 0, length - 1)
     low = np.minimum(at.astype(np.int64), max(0, length - 2))
     first, count = int(low[0]), int(low[-1]) - int(low[0]) + min(2, length)
-    row, rows = np.arange(len(at)) // samples * count - first, len(at) // samples
-    places = np.concatenate([row + low, row + np.minimum(low + 1, length - 1)])
+    rows = len(at) // samples
+    start = np.repeat(np.arange(rows) * count - first, samples)  # of its row in the flat matrix, less the first pixel
+    places = np.concatenate([start + low, start + np.minimum(low + 1, length - 1)])
     shares = np.concatenate([1 - (at - low), at - low]) / samples
     return np.bincount(places, shares, rows * count).reshape(rows, count).astype(np.float32), first
 

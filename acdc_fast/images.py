@@ -29,11 +29,6 @@ class Picture:
     name: str | None  # path, where one was given
 
     @property
-    def grey(self) -> np.ndarray:
-        """(H, W) uint8 `luma`."""
-        return luma(self.rgb)
-
-    @property
     def width(self) -> int:
         return int(self.rgb.shape[1])
 

@@ -61,8 +61,9 @@ class Model:
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of the mean spread of faces, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = _number_of(self.weights, "spread") or np.inf
+        #: (3, L) of all maps.
         self.calibration = np.concatenate(
-            [of_points(self.weights.calibration.get(m, UNCALIBRATED), self.config.points[m]) for m in self.markups], 1
+            [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
         )
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
@@ -186,22 +187,17 @@ class Model:
         self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
     ) -> Faces:
         """Crop units → image pixels."""
-        blur = spread_of(np.concatenate([prediction.covariance[name] for name in self.markups], 1))
-        points = np.concatenate([prediction.landmarks[name] for name in self.markups], 1)
+        slices = self.config.slices  # all points at once: numpy's calls cost more than its sums here
+        points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
         points = geometry.crop_to_image(points, squares).astype(np.float32)
-        sure = confidence(blur, mean_spread(prediction), self.calibration)
+        blur = spread_of(np.concatenate([prediction.covariance[name] for name in slices], 1))
         spread = (blur * squares[:, 2:3]).astype(np.float32)
+        sure = confidence(blur, blur.mean(1), self.calibration)
         pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose))
-        landmarks, spreads, confidences = (self._by_markup(values) for values in (points, spread, sure))
+        landmarks, spreads, confidences = (
+            {name: values[:, slices[name]] for name in self.markups} for values in (points, spread, sure)
+        )
         return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
-
-    def _by_markup(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """(N, L, …) of the points of all markups that the model hands out, taken apart."""
-        parts, start = dict[str, np.ndarray](), 0
-        for name in self.markups:
-            end = start + self.config.points[name]
-            parts[name], start = values[:, start:end], end
-        return parts
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""

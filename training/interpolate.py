@@ -17,11 +17,16 @@ from acdc_fast.weights import Weights, load_weights, save_weights
 from .commands import in_one_line
 
 
+def check_share(share: float) -> None:
+    """Raises `InputError` where it lies not between two weights."""
+    if not 0 < share < 1:
+        raise InputError(f"share must lie between 0 and 1, not {share:g}")
+
+
 def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     """``share`` of ``end``, the rest of ``start``, batch-norm statistics as well; the card is the end's. What was
     fitted to either (refinement, pose, confidence) fits neither and is left out. Raises `InputError`."""
-    if not 0 < share < 1:
-        raise InputError(f"share must lie between 0 and 1, not {share:g}")
+    check_share(share)
     if start.config != end.config:
         raise InputError(f"weights of two networks: {start.config} and {end.config}")
     arrays = {name: start.arrays[name] * (1 - share) + end.arrays[name] * share for name in end.arrays}

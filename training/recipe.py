@@ -20,6 +20,7 @@ from acdc_fast.weights import bundled
 
 from .checkpoint import NAME
 from .commands import in_one_line
+from .interpolate import check_share
 from .settings import read_yaml
 from .taught import labels_path
 
@@ -72,8 +73,8 @@ class Recipe:
     teach: tuple[Teacher, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.share is not None and not 0 < self.share < 1:
-            raise ValueError(f"share must lie between 0 and 1, not {self.share:g}")
+        if self.share is not None:
+            check_share(self.share)
 
 
 def read_recipe(path: Path) -> Recipe:

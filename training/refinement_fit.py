@@ -19,7 +19,7 @@ import numpy as np
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import five_points
 from acdc_fast.refinement import COMPONENTS, Refinement, refined, terms, terms_of
-from acdc_fast.shape import place_and_size, principal_components, shapes
+from acdc_fast.shape import place_and_size, principal_components, shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
 from .augment import MIRROR, mirrored_points
@@ -81,12 +81,15 @@ def fit_refinement(data: Sequence[Seen], order: Sequence[str], markups: Sequence
     everything = [np.concatenate([seen.points[m] for m in order], 1) for seen in data]
     counts = [len(points) for points in everything]
     shares = np.concatenate([np.full(n, sum(counts) / len(counts) / n) for n in counts])
-    mean, basis = principal_components(np.concatenate([shapes(p) for p in everything]), COMPONENTS, shares)
-    known, sizes = [terms(shapes(p), mean, basis) for p in everything], [place_and_size(p)[1] for p in everything]
+    shapes, sizes = zip(*(shape_and_size(p) for p in everything), strict=True)
+    mean, basis = principal_components(np.concatenate(shapes), COMPONENTS, shares)
+    known = [terms(shape, mean, basis) for shape in shapes]
     return Refinement(mean, basis, {m: _fit_markup(data, known, sizes, m) for m in markups})
 
 
-def _fit_markup(data: Sequence[Seen], known: list[np.ndarray], sizes: list[np.ndarray], markup: str) -> np.ndarray:
+def _fit_markup(
+    data: Sequence[Seen], known: Sequence[np.ndarray], sizes: Sequence[np.ndarray], markup: str
+) -> np.ndarray:
     """(T, 2L) coefficients of one markup."""
     inputs, outputs, weights = [], [], []
     for seen, x, size in zip(data, known, sizes, strict=True):

@@ -150,7 +150,7 @@ def faces(side: int) -> np.ndarray:
     """The face of the example picture in twelve squares about it."""
     picture, rng = load_picture(ROOT / "examples" / "astronaut.jpg"), np.random.default_rng(0)
     boxes = np.float32([[172, 62, 276, 200]]) + rng.uniform(-12, 12, (12, 4)).astype(np.float32)
-    return crop_faces(picture.grey, square_from_box(boxes), side)
+    return crop_faces(picture.rgb, square_from_box(boxes), side)
 
 
 @each_isa
