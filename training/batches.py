@@ -119,7 +119,8 @@ class Batches(Dataset[Batch]):
         for place, (which, index) in list(enumerate(self.faces(step)))[self.shares[phase.batch]]:
             generator = np.random.default_rng((settings.seed, step, place))
             source = settings.databases[which]
-            crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, settings.augment)
+            how = settings.augmentation(which)
+            crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, how)
             for markup, weight in source.markups.items():
                 if markup in crop.weights:
                     crop.weights[markup][:] *= weight

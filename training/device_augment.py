@@ -49,9 +49,9 @@ def crop_batch(shelf: Shelf, index: Tensor, size: int, how: Augmentation, seed: 
     image = _sample(shelf, index, centre, side, turn, mirrored, size, how, draws)
     landmarks, weights = {}, {}
     for markup, points in shelf.landmarks.items():
-        table = torch.as_tensor(MIRROR[markup], device=index.device)
+        table = _mirror(markup, index.device)
         own = _units(points[index], centre, side, turn)
-        flipped = (own * own.new_tensor([-1.0, 1.0]) + own.new_tensor([1.0, 0.0]))[:, table]
+        flipped = torch.stack([1 - own[..., 0], own[..., 1]], 2)[:, table]
         own = torch.where(mirrored[:, None, None], flipped, own)
         weight = shelf.weights[markup][index]
         weight = torch.where(mirrored[:, None], weight[:, table], weight)
@@ -59,8 +59,16 @@ def crop_batch(shelf: Shelf, index: Tensor, size: int, how: Augmentation, seed: 
     pose = None
     if shelf.pose is not None:
         pose = turned(shelf.pose[index], -turn)
-        pose = torch.where(mirrored[:, None], pose * pose.new_tensor([-1.0, 1.0, -1.0]), pose)
+        flipped = torch.stack([-pose[:, 0], pose[:, 1], -pose[:, 2]], 1)
+        pose = torch.where(mirrored[:, None], flipped, pose)
     return photometry(image, how, draws), Targets(landmarks, weights, pose)
+
+
+# What is the same for every batch is put on the device once: a copy from memory that is not pinned makes the host wait
+# for all that the device has been given to do.
+@lru_cache(maxsize=32)
+def _mirror(markup: str, device: torch.device) -> Tensor:
+    return torch.as_tensor(MIRROR[markup], device=device)
 
 
 def _axes(side: Tensor, turn: Tensor) -> Tensor:
@@ -191,15 +199,15 @@ def _coarse(image: Tensor, draws: Draws) -> Tensor:
     """Down to 0.3 to 0.8 of its size and up again, one factor a batch."""
     size = image.shape[-1]
     factor = torch.rand((), generator=torch.Generator().manual_seed(draws.generator.initial_seed())).item()
-    there_and_back = _resampled(size, max(8, round(size * (0.3 + 0.5 * factor)))).to(image.device)
+    there_and_back = _resampled(size, max(8, round(size * (0.3 + 0.5 * factor))), image.device)
     return there_and_back @ image @ there_and_back.T
 
 
 @lru_cache(maxsize=128)
-def _resampled(size: int, small: int) -> Tensor:
+def _resampled(size: int, small: int, device: torch.device) -> Tensor:
     """(S, S): a column averaged down to ``small`` pixels, and interpolated up again."""
     columns = torch.eye(size)[None]
-    return F.interpolate(F.interpolate(columns, small, mode="area"), size, mode="linear")[0].T
+    return F.interpolate(F.interpolate(columns, small, mode="area"), size, mode="linear")[0].T.to(device)
 
 
 #: The luminance table of the JPEG standard (ITU T.81, annex K), at quality 50.
@@ -213,13 +221,19 @@ _LUMINANCE = (
 def _jpeg(image: Tensor, quality: Tensor) -> Tensor:
     """What a JPEG of each picture's quality (1 to 100) leaves of its 8×8 blocks' cosines. S must be a multiple of 8."""
     b, _, size, _ = image.shape
-    at = torch.arange(8, device=image.device, dtype=image.dtype)
-    cosines = torch.cos((2 * at + 1) * at[:, None] * math.pi / 16) / 2
-    cosines[0] /= math.sqrt(2)
-    table = image.new_tensor(_LUMINANCE).view(8, 8)
+    cosines, table = _transform(image.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     steps = (table * scale[:, None, None]).round().clamp(1, 255)[:, None, None]
     blocks = (image * 255 - 128).view(b, size // 8, 8, size // 8, 8).transpose(2, 3)
     coded = (cosines @ blocks @ cosines.T / steps).round() * steps
     decoded = cosines.T @ coded @ cosines
     return ((decoded + 128) / 255).transpose(2, 3).reshape(image.shape).clamp(0, 1)
+
+
+@lru_cache(maxsize=8)
+def _transform(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(8, 8) orthonormal cosines, a frequency each row, and (8, 8) the table."""
+    at = torch.arange(8.0)
+    cosines = torch.cos((2 * at + 1) * at[:, None] * math.pi / 16) / 2
+    cosines[0] /= math.sqrt(2)
+    return cosines.to(device), torch.tensor(_LUMINANCE, dtype=torch.float32).view(8, 8).to(device)

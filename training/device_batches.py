@@ -31,10 +31,14 @@ class DeviceBatches(Batches):
         settings, phase = self.settings, phase_at(step, self.settings.phases)
         share = self.shares[phase.batch]
         faces = self.faces(step)[share]
-        shelf = self.shelves[faces[0][0]]
-        index = torch.tensor([face for _, face in faces]).to(self.device, non_blocking=True)
+        which = faces[0][0]
+        shelf = self.shelves[which]
+        index = torch.tensor([face for _, face in faces])
+        if self.device.type == "cuda":  # pinned, so that nobody waits (`device_augment`)
+            index = index.pin_memory()
+        index = index.to(self.device, non_blocking=True)
         seed = int(np.random.SeedSequence((settings.seed, step, share.start)).generate_state(1, np.uint64)[0] >> 1)
-        image, targets = crop_batch(shelf, index, phase.resolution, settings.augment, seed)
+        image, targets = crop_batch(shelf, index, phase.resolution, settings.augmentation(which), seed)
         return Batch(shelf.name, image, targets)
 
     def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:  # type: ignore[override]

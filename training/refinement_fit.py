@@ -148,11 +148,12 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--limit must be at least 1, not {options.limit}")
     settings = read_settings(options.config)
     data = {}
-    for source in settings.databases:
+    for number, source in enumerate(settings.databases):
         # A teacher's points come out of such a polynomial already: here people's five are what counts.
         source = replace(source, taught=None)
-        points, labels = observe_source(options.weights, source, options.data_root, options.limit, settings.augment)
-        data[source.name] = Seen(points, labels)
+        how = settings.augmentation(number)
+        points, labels = observe_source(options.weights, source, options.data_root, options.limit, how)
+        data[f"{source.name}/{source.split}"] = Seen(points, labels)
     write_refinement(options.weights, data, options.out, options.half)
     return 0
 

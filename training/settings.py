@@ -35,6 +35,8 @@ class Source:
     markups: dict[str, float] = field(default_factory=dict)
     #: Teacher whose labels it gets of the markups that it lacks (`teach`): the stem of a weights file's name.
     taught: str | None = None
+    #: How its faces are augmented; None: as the run's. What is not named has `Augmentation`'s defaults, not the run's.
+    augment: Augmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ class Settings:
             stray = set(given) - set(self.network.markups)
             if stray:
                 raise ValueError(f"{name} names {sorted(stray)[0]!r}, which network.markups lacks")
+
+    def augmentation(self, source: int) -> Augmentation:
+        """Of the faces of ``databases[source]``."""
+        return self.databases[source].augment or self.augment
 
     @property
     def updates(self) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ import torch
 from faces import SETTINGS, write_faces
 
 from acdc_fast.errors import InputError
+from acdc_fast.training.augment import Augmentation
 from acdc_fast.training.batches import Batches, open_source
 from acdc_fast.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from acdc_fast.training.device_batches import DeviceBatches
 from acdc_fast.training.distributed import World
 from acdc_fast.training.progress import read_history
 from acdc_fast.training.settings import Settings, Source, build, read_settings
@@ -271,6 +274,20 @@ def test_a_source_moves_and_weighs_its_labels(root: Path, small: Settings) -> No
         if inside:
             assert torch.equal(after.targets.weights["2d5"], 0.25 * labels.weights["2d5"])
     assert signs == {True, False}
+
+
+@pytest.mark.parametrize("kind", [Batches, DeviceBatches])
+def test_a_source_is_augmented_its_own_way(root: Path, small: Settings, kind: type[Batches]) -> None:
+    """One of two sources moved by half of the crop, the other as the run says: not at all."""
+    still = dict.fromkeys((f.name for f in fields(Augmentation)), 0.0)
+    sources = [{"name": "mtfl"}, {"name": "mtfl", "augment": still | {"shift": 0.5}}]
+    settings = build(Settings, {**small.to_dict(), "databases": sources, "augment": still}, "x")
+    assert settings.turns == (0, 1)
+    batches = kind(settings, [open_source(Source("mtfl"), root)] * 2, ALONE)
+    middles = [batches[step].targets.landmarks["2d5"].mean(1) for step in range(6)]
+    spreads = [torch.cat(middles[which::2]).std(0).mean() for which in (0, 1)]
+    assert spreads[0] < 0.1 and 0.3 < spreads[1] < 0.8
+    assert settings.to_dict()["databases"][0]["augment"] is None
 
 
 def _names(batches: Batches, step: int) -> list[str]:

@@ -31,8 +31,8 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "mtfl": ("mtfl", "open_mtfl", ("train", "dev", "test")),
     "mtfl-dev": ("mtfl", "open_mtfl", ("dev",)),
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
-    "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test")),
-    "skinned": (".synthesis.dataset", "open_skinned", ("train", "test")),
+    "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test", "more")),
+    "skinned": (".synthesis.dataset", "open_skinned", ("train", "test", "more")),
     "turned": (".synthesis.dataset", "open_turned", ("train", "test")),
 }  # fmt: skip
 

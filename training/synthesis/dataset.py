@@ -26,8 +26,10 @@ from .turn import MARKUPS as TURNED_MARKUPS
 from .turn import Fitted, Turner, fit_face, further_pose
 
 MARKUPS = ("2d98", "2d68", "2d5", "3d68")
-#: First person of each split; a split has a million.
-PEOPLE = {"train": 0, "test": 1_000_000}
+#: First person of each split; a split has a million. "more" is further people to train on.
+PEOPLE = {"train": 0, "test": 1_000_000, "more": 2_000_000}
+#: Splits of the frames whose skin they wear.
+SKINS = {"train": "train", "test": "test", "more": "train"}
 SHOTS = 4  # of each person; of each real face
 SIZE = 192  # pixels of a picture's side
 
@@ -146,7 +148,7 @@ def turned(root: Path, split: str = "train") -> Drawn:
 
 def skinned(root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> Drawn:
     """Rendered people with skin taken from the 68-point frames under ``root``, drawn on the fly."""
-    base = synthetic(root, split) and open_frames68(root, split)
+    base = synthetic(root, split) and open_frames68(root, SKINS[split])
     return Drawn("skinned", split, MARKUPS, length, partial(_draw_skinned, str(root), split, size, base))
 
 
