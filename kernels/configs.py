@@ -1,7 +1,8 @@
 """Block sizes and warps of each kernel and GPU family: shipped, never tuned again in a process.
 
-Chosen from what compiles (no spill, most programs resident; tests/kernels/registers.json), not from timings: on a GPU,
-`pytest bench/test_gpu.py --benchmark` times `CANDIDATES` and prints the table whose fastest rows belong here.
+Chosen from what compiles (no spill, most programs resident; tests/kernels/registers.json), but for half precision's
+"geometry_transfer.backward", which was timed (docs/gpu.md): on a GPU, `pytest bench/test_gpu.py --benchmark` times
+`CANDIDATES` and prints the table whose fastest rows belong here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ HALF = {
     "dual_fusion_conv1x1": Config(pixels=64, stages=2),
     "dual_fusion_conv1x1.backward": Config(pixels=32, warps=8),
     "geometry_transfer": Config(pixels=32, maps=256, warps=8),
-    "geometry_transfer.backward": Config(pixels=32, warps=8),
+    "geometry_transfer.backward": Config(pixels=32),
     "cascade_transition": Config(pixels=32),
 }
 #: Products of three TF32 parts need more registers and shared memory.
@@ -66,6 +67,7 @@ CANDIDATES = {
     "dual_fusion": (Config(128), Config(256), Config(512)),
     "dual_fusion_conv1x1": (Config(32), Config(64, stages=2), Config(128, warps=8, stages=2)),
     "geometry_transfer": (Config(32, 256, warps=8), Config(32, 128, warps=8), Config(16, 256, warps=8)),
+    "geometry_transfer.backward": (Config(32), Config(32, warps=8), Config(16)),
     "cascade_transition": (Config(32), Config(32, warps=8), Config(64, warps=8)),
 }
 #: Of these what spills registers, by family and kernel.

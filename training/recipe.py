@@ -3,7 +3,8 @@
 A recipe (configs/*/recipe.yaml) names the faces to draw, teachers, the runs in their order, each starting from the
 weights of the one before, and what is fitted afterwards on which databases. A step whose result is there already is
 left out, and a run that was cut off goes on from its checkpoint, so the same command is given again after an
-interruption. Weights that are to be their own teacher take two recipes, of which one names the other as its ``first``.
+interruption. Weights that are to be their own teacher, or that two kinds of machine made, take two recipes, of which
+one names the other as its ``first``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from acdc_fast.errors import InputError
@@ -47,16 +48,17 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Fits:
-    """Databases on which pose, confidence (one fit after the other) and early exit are fitted.
+    """Databases on which pose, confidence (one fit after the other) and early exit are fitted; by default those of all
+    weights in the package.
 
     The landmarks' refinement, the first of all, is fitted on those of the last run, or of other settings.
     """
 
-    pose: tuple[str, ...]
-    confidence: tuple[tuple[str, ...], ...]
-    enough: tuple[str, ...]
-    limit: int | None = None  # faces of each database for the pose
-    refinement: int | None = None  # faces of each database for the refinement; None: no refinement
+    pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "turned/train", "frames68/train")
+    confidence: tuple[tuple[str, ...], ...] = (("synthetic",), ("mtfl/train[:500]", "frames68"))
+    enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
+    limit: int | None = 1500  # faces of each database for the pose; None: all
+    refinement: int | None = 4000  # faces of each database for the refinement; None: no refinement
     settings: str | None = None  # whose databases the refinement is fitted on; None: the last run's
 
 
@@ -65,11 +67,12 @@ class Recipe:
     name: str  # of the weights: NAME.safetensors
     draw: tuple[Drawn, ...]
     runs: tuple[str, ...]  # settings, beside the recipe
-    fits: Fits
+    fits: Fits = field(default_factory=Fits)
     start: str | None = None  # weights that the first run starts from, a file or a name in the package
     first: str | None = None  # a recipe beside this one, followed before it; the first run starts from its last one
     share: float | None = None  # of the last run's weights; the rest is of those that it started from (`interpolate`)
     processes: int = 1
+    device: str = "auto"  # that the runs train on, as `train --device` has it
     teach: tuple[Teacher, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,6 +119,7 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
         launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
+        where += ["--device", recipe.device]
         origin, before = before, str(result)
         found.append((result, [*launch, *where, *how]))
     if recipe.share:

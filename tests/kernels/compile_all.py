@@ -169,6 +169,7 @@ TUNED = {
     "dual_fusion": r"dual_fusion\.",
     "dual_fusion_conv1x1": "dual_fusion_conv1x1.stem_kernel",
     "geometry_transfer": "geometry_transfer.statistics_kernel",
+    "geometry_transfer.backward": "geometry_transfer_backward.(stream|transfer)_gradient_kernel",
     "cascade_transition": "cascade_transition.transition_kernel.(MASK.WINNER|STEM)",
 }
 

@@ -245,4 +245,4 @@ def test_recorded_updates_are_the_plain_ones(settings: Settings, tmp_path: Path)
     assert len(found[0]) == 3 * WARM + 6
     # Sums of gradients by atomics differ in order; updates of a rate of 1e-2 let the difference grow.
     assert np.allclose(*found, rtol=2e-2)
-    assert found[0][-1] < found[0][0]
+    assert not np.isclose(found[0][1:], found[0][:-1], rtol=2e-2).any()  # batches differ by more than that

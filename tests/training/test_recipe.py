@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
                          "--database", "mtfl", "--split", "train"]  # fmt: skip
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
-    assert "--nproc-per-node" in two
+    assert "--nproc-per-node" in two and two[two.index("--device") + 1] == "auto"
     made = [c[c.index("acdc_fast.training.evaluate") + 1] for c in (pose, first, second, enough)]
     fit = ["acdc_fast.training.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
     assert refinement[2:6] == fit
@@ -101,7 +102,7 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     second = tmp_path / "second.yaml"
     second.write_text(
         "{name: better, draw: [], first: recipe.yaml, share: 0.7, teach: [{database: mtfl}], runs: [three.yaml],\n"
-        " fits: {pose: [synthetic/train], confidence: [], enough: [frames68]}}\n"
+        " fits: {confidence: [], refinement: null}}\n"
     )
     out = tmp_path / "out"
     assert recipe.cook(second, tmp_path / "faces", out) == 0
@@ -155,9 +156,17 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     assert not found.fits.settings or read_settings(path.parent / found.fits.settings)
     assert not found.start or found.start in bundled()
     assert all(teacher.weights in bundled() or teacher.weights is None for teacher in found.teach)
-    taught = {s.taught for run in found.runs for s in read_settings(path.parent / run).databases if s.taught}
-    own = recipe.read_recipe(path.parent / found.first).name if found.first else None
-    assert taught == {teacher.weights or own for teacher in found.teach}
+    recipes = [found]
+    while recipes[-1].first:
+        recipes.append(recipe.read_recipe(path.parent / recipes[-1].first))
+    made = {t.weights or before.name for one, before in pairwise(recipes) for t in one.teach}
+    made |= {str(teacher.weights) for teacher in recipes[-1].teach}
+    drawn = {(d.source, d.split) for one in recipes for d in one.draw}
+    sources = [s for run in found.runs for s in read_settings(path.parent / run).databases]
+    assert {s.taught for s in sources if s.taught} <= made
+    assert {(s.name, s.split) for s in sources if s.name in ("synthetic", "skinned", "turned")} <= drawn
+    own = {t.weights or recipes[1].name for t in found.teach}
+    assert own <= {s.taught for s in sources}  # nobody teaches for nothing
     if found.first:
         last = recipe.read_recipe(path.parent / found.first).runs[-1]
         networks = [read_settings(path.parent / run).network for run in (last, found.runs[0])]
