@@ -134,6 +134,21 @@ def test_what_cannot_be_fitted_is_told(root: Path, capsys: pytest.CaptureFixture
     assert not (root / "out.safetensors").exists()
 
 
+def test_parts_of_a_database_are_all_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources of one name, each with an augmentation of its own."""
+    (root / "settings.yaml").write_text(
+        SETTINGS.replace("split: train,", 'split: "train[:10]",').replace(
+            "phases", '  - {name: mtfl, split: "train[10:]", augment: {shift: 0.3}}\nphases'
+        )
+    )
+    found: dict[str, Seen] = {}
+    monkeypatch.setattr(refinement_fit, "write_refinement", lambda path, data, out, half: found.update(data))
+    assert fit(root) == 0
+    labels = [found[f"mtfl/{split}"].labels["2d5"].mean(1) for split in ("train[:10]", "train[10:]")]
+    assert [len(points) for points in labels] == [10, 14]
+    assert labels[1][1::2].std(0).mean() > 2 * labels[0][1::2].std(0).mean()  # every second one is augmented
+
+
 def test_a_teacher_s_points_are_not_followed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its labels need not even be there: people's five points are all that the database then says."""
     text = SETTINGS.replace("train,", "train, taught: somebody,")
