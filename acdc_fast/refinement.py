@@ -58,5 +58,5 @@ def refined(landmarks: Mapping[str, np.ndarray], refinement: Refinement, order: 
     known = terms(shapes, refinement.mean, refinement.basis)
     better = {m: np.asarray(landmarks[m]) for m in landmarks}
     for markup, numbers in refinement.numbers.items():
-        better[markup] = (better[markup] + (known @ numbers).reshape(len(shapes), -1, 2) * size).astype(np.float32)
+        better[markup] = (better[markup] + (known @ numbers).reshape(better[markup].shape) * size).astype(np.float32)
     return better

@@ -29,8 +29,9 @@ def place_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def shape_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(N, L, 2) landmarks in any one unit → (N, 2L), centred and of unit root mean square, and (N, 1, 1) the latter."""
+    points = np.asarray(points, np.float64)
     centre, size = place_and_size(points)
-    return ((np.asarray(points, np.float64) - centre) / size).reshape(len(centre), -1), size
+    return ((points - centre) / size).reshape(len(points), 2 * points.shape[1]), size
 
 
 def shapes(points: ArrayLike) -> np.ndarray:

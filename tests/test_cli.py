@@ -18,6 +18,7 @@ from small import small_weights
 from test_images import zoo
 
 from acdc_fast import cli
+from acdc_fast.model import DEFAULT
 from acdc_fast.weights import save_weights
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
@@ -73,7 +74,9 @@ def test_json_holds_the_errors_too(capsys: pytest.CaptureFixture[str], weights: 
     assert code == 2 and "missing.jpg" in first["error"] and "missing.jpg" in err and len(second["faces"]) == 1
 
 
-def test_no_face_is_no_error(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_no_face_is_no_error(own: bool, capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    weights = weights if own else DEFAULT
     Image.new("RGB", (64, 48)).save(tmp_path / "blank.png")
     code, out, err = run(capsys, "align", tmp_path / "blank.png", "--json", "--weights", weights)
     assert code == 0 and json.loads(out)["images"][0]["faces"] == []

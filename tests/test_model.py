@@ -15,7 +15,7 @@ from small import small_network, small_weights  # noqa: E402
 
 from acdc_fast import BackendUnavailable, Faces, Model, Prediction, geometry  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
-from acdc_fast.weights import save_weights  # noqa: E402
+from acdc_fast.weights import bundled, save_weights  # noqa: E402
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 RNG = np.random.default_rng(0)
@@ -207,8 +207,10 @@ def test_same_faces_from_path_array_and_pil() -> None:
         assert np.array_equal(faces.landmarks["2d68"], many[0].landmarks["2d68"])
 
 
-def test_lists_keep_their_order_and_empty_is_empty() -> None:
-    model = Model(small_network())
+@pytest.mark.parametrize("name", ["small", *bundled()])
+def test_lists_keep_their_order_and_empty_is_empty(name: str) -> None:
+    """With the package's weights too: what was fitted to them must take no faces for an answer."""
+    model = Model(small_network()) if name == "small" else Model.from_pretrained(name, stages="auto")
     blank = np.zeros((60, 80), np.uint8)
     results = model.align([PHOTO, blank, PHOTO])
     assert [len(f) for f in results] == [1, 0, 1]
@@ -219,7 +221,7 @@ def test_lists_keep_their_order_and_empty_is_empty() -> None:
     assert none.pose.yaw.shape == (0,) and none.pose.matrix.shape == (0, 3, 3)
     for array in (none.boxes, none.scores, none.landmarks["2d98"], none.spread["2d5"], none.confidence["2d5"]):
         assert array.dtype == np.float32
-    assert model.align([]) == []
+    assert model.align([]) == [] and len(model.align(blank)) == len(model.align(PHOTO, boxes=[])) == 0
 
 
 def test_own_boxes() -> None:
