@@ -12,7 +12,7 @@ import numpy as np
 
 from . import geometry, orientation
 from .checks import check_crops, check_stages
-from .confidence import UNCALIBRATED, confidence, mean_spread, of_points, spread_of
+from .confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
 from .config import ACDCConfig
 from .crops import crop_faces
 from .detection import detect
@@ -33,6 +33,9 @@ DEFAULT = "acdc-w32"
 
 #: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
 PICTURES, FACES = 16, 32
+
+#: Longest side of an own box, in longest sides of its picture: beyond it nothing but a mistake.
+LARGEST = 8
 
 
 class Model:
@@ -60,7 +63,7 @@ class Model:
         self.weights = _weights(source)
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of the mean spread of faces, crop units; infinite, so that no face is turned, where it is not known.
-        self.usual_spread = _number_of(self.weights, "spread") or np.inf
+        self.usual_spread = _number_of(self.weights, "narrowest_spread") or np.inf
         #: (3, L) of all maps.
         self.calibration = np.concatenate(
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
@@ -175,7 +178,8 @@ class Model:
         self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
     ) -> tuple[list[np.ndarray], list[Prediction]]:
         """The same with faces that are on their side or upside down seen upright; see `orientation`."""
-        wide = [np.flatnonzero(mean_spread(p) > orientation.WIDE * self.usual_spread) for p in predictions]
+        limit = orientation.WIDE * self.usual_spread
+        wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
         if not any(len(faces) for faces in wide):
             return squares, predictions
         turned = [orientation.turned_squares(s[faces]) for s, faces in zip(squares, wide, strict=True)]
@@ -275,6 +279,9 @@ def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(f"{where}: box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); needs x0 < x1, y0 < y1 by a pixel")
         if x1 <= 0 or y1 <= 0 or x0 >= picture.width or y0 >= picture.height:
             raise InputError(f"{where}: box {i} lies outside the {picture.width}×{picture.height} image")
+        if max(x1 - x0, y1 - y0) > LARGEST * max(picture.width, picture.height):
+            size = f"{x1 - x0:g}×{y1 - y0:g} pixels of a {picture.width}×{picture.height} image"
+            raise InputError(f"{where}: box {i} has {size}: is it xyxy, in pixels?")
     return array, np.ones(len(array), np.float32)
 
 

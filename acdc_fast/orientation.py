@@ -1,9 +1,9 @@
 """Faces on their side or upside down: where the maps stay wide, the crop is turned by quarters and looked at again.
 
 The network is trained on faces that lean up to about 40°. On others its maps spread, and on the crop turned upright
-they do not: of the 1 001 photos of the MTFL development list the three upside down have a spread of 1.4 to 1.8 times
-the usual one, turned upright 0.97 to 1.03 times; of the others nine lie beyond `WIDE`, and no turn betters those by
-more than 2 %.
+they do not; the narrowest markup's say so best. Of every tenth photo of the MTFL development list, turned by a quarter,
+a half and three quarters, acdc-w32 gets 228 of the 229 that the detector finds upright again, acdc-w16 225, and
+acdc-w16-fast 289 of 307 of every seventh; none that was upright is turned, 4, 5 and 1 % of them lie beyond `WIDE`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import geometry
-from .confidence import mean_spread
+from .confidence import narrowest_spread
 from .types import Prediction
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)
-#: A face is tried again beyond this multiple of the spread that is usual for the weights …
-WIDE = 1.25
+#: A face is tried again beyond this multiple of the narrowest markup's spread that is usual for the weights …
+WIDE = 1.5
 #: … and believed to be turned where that brings the spread below this multiple of what it was.
 BETTER = 0.85
 
@@ -37,9 +37,9 @@ def settle(
     ``turned`` and ``again`` are the `turned_squares` of the faces and what the network says of them.
     """
     count = len(faces)
-    spread = mean_spread(again).reshape(count, len(TURNS))
+    spread = narrowest_spread(again).reshape(count, len(TURNS))
     best = spread.argmin(1)
-    better = spread[np.arange(count), best] < BETTER * mean_spread(prediction)[faces]
+    better = spread[np.arange(count), best] < BETTER * narrowest_spread(prediction)[faces]
     to, source = faces[better], (np.arange(count) * len(TURNS) + best)[better]
 
     def replaced(old: np.ndarray, new: np.ndarray) -> np.ndarray:

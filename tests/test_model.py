@@ -235,6 +235,7 @@ def test_own_boxes() -> None:
     for bad, word in (
         ([[5, 5, 5, 50]], "box 0"), ([[0, 0, 9, 9], [1, 2, np.nan, 4]], "box 1"), ([1, 2, 3, 4], "shape"),
         ([[0, 0, 9]], "shape"), ([["a", 0, 1, 2]], "numbers"), ([[100, 0, 120, 9]], "outside the 80×60"),
+        ([[0, 0, 1e6, 9]], "box 0 has 1e.06×9 pixels of a 80×60 image"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):
             model.align(blank, boxes=bad)

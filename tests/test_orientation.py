@@ -10,7 +10,7 @@ from PIL import Image
 
 from acdc_fast import Model
 from acdc_fast.geometry import turn_matrix
-from acdc_fast.weights import Weights
+from acdc_fast.weights import Weights, bundled
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 
@@ -23,9 +23,9 @@ def quarters(points: np.ndarray, times: int, size: tuple[int, int]) -> np.ndarra
     return points
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return Model.from_pretrained()
+@pytest.fixture(scope="module", params=bundled())
+def model(request: pytest.FixtureRequest) -> Model:
+    return Model.from_pretrained(request.param)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -53,7 +53,7 @@ def test_upright_faces_are_left_alone(model: Model, monkeypatch: pytest.MonkeyPa
 
 def test_weights_that_do_not_know_their_spread_turn_nothing() -> None:
     whole = Model.from_pretrained()
-    card = {k: v for k, v in whole.weights.card.items() if k != "spread"}
+    card = {k: v for k, v in whole.weights.card.items() if k != "narrowest_spread"}
     w = whole.weights
     plain = Model(Weights(w.config, w.arrays, w.markups, w.calibration, card))
     assert plain.usual_spread == np.inf and whole.usual_spread < 1

@@ -110,9 +110,9 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
             share = f"{right.mean():.1%} of {gap.size} points right"
             print(f"{markup}: own {own:.2f}, face {whole:.2f}, {share}, ECE {error:.3f}")
     card = dict(weights.card)
-    spreads = np.concatenate([o.doubts[-1][~o.missed] for o in seen])
-    if len(spreads):  # `acdc_fast.orientation` asks for it
-        card["spread"] = f"{np.median(spreads):.4f}"
+    narrowest = [np.min([s.mean(1) for s in o.spread.values()], axis=0)[~o.missed] for o in seen]
+    if any(map(len, narrowest)):  # `acdc_fast.orientation` asks for it
+        card["narrowest_spread"] = f"{np.median(np.concatenate(narrowest)):.5f}"
     if not found:
         raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
     save_weights(out, replace(weights, calibration=found, card=card), half)

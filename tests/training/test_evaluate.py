@@ -65,7 +65,7 @@ def test_calibration_is_written_to_new_weights(root: Path) -> None:
     before, after = load_weights(root / "w.safetensors"), load_weights(root / "c.safetensors")
     assert set(after.calibration) == {"2d5"}  # the only markup with labels
     assert np.isfinite(after.calibration["2d5"]).all()
-    spread = after.card.pop("spread")
+    spread = after.card.pop("narrowest_spread")
     assert 0 < float(spread) < 1
     assert (after.config, after.card) == (before.config, before.card)
     assert all(np.array_equal(after.arrays[n], v) for n, v in before.arrays.items())
