@@ -3,8 +3,8 @@
 The network is trained on faces that lean up to about 40°. On others its maps spread, and on the crop turned upright
 they do not; the narrowest markup's say so best. Of every tenth photo of the MTFL development list, turned by a quarter,
 a half and three quarters, acdc-w32 gets 228 of the 229 that the detector finds upright again, acdc-w16 217, and
-acdc-w16-fast 283 of 307 of every seventh. Of the whole list as it is, the three that are upside down are turned; some 4 %
-lie beyond `WIDE`, and what narrows upright ones most, where half of a face is hidden, comes to 0.79 of before.
+acdc-w16-fast 283 of 307 of every seventh. Of the whole list as it is, the three that are upside down are turned; up to
+4 % lie beyond `WIDE`, and none of the upright ones is narrowed to less than 0.79 of before by a turn.
 """
 
 from __future__ import annotations
