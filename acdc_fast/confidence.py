@@ -6,7 +6,7 @@ a point lies within 5 % of the face box's side of its label. `training/calibrati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,17 @@ def spread_of(covariance: object) -> np.ndarray:
     return spread
 
 
-def narrowest_spread(prediction: Prediction) -> np.ndarray:
-    """(N,) mean spread of the markup whose maps are narrowest on the face, crop units. It tells a face that leans too
-    far from one that is merely hard better than the mean of all maps, many of which are of jaws and brows."""
-    least: np.ndarray = np.min([spread_of(c).mean(1) for c in prediction.covariance.values()], axis=0)
+def narrowest(spreads: Iterable[np.ndarray]) -> np.ndarray:
+    """(N, L) spreads of each markup → (N,) mean of the markup whose maps are narrowest on the face, same unit. It tells
+    a face that leans too far from one that is merely hard better than the mean of all maps, many of which are of jaws
+    and brows."""
+    least: np.ndarray = np.min([spread.mean(1) for spread in spreads], axis=0)
     return least
+
+
+def narrowest_spread(prediction: Prediction) -> np.ndarray:
+    """(N,) `narrowest` spread, crop units."""
+    return narrowest(spread_of(c) for c in prediction.covariance.values())
 
 
 def of_points(numbers: Sequence[float], count: int) -> np.ndarray:

@@ -62,7 +62,7 @@ class Model:
         """
         self.weights = _weights(source)
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
-        #: Median of the mean spread of faces, crop units; infinite, so that no face is turned, where it is not known.
+        #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = _number_of(self.weights, "narrowest_spread") or np.inf
         #: (3, L) of all maps.
         self.calibration = np.concatenate(

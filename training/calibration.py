@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_fast.confidence import confidence
+from acdc_fast.confidence import confidence, narrowest
 from acdc_fast.errors import InputError
 from acdc_fast.geometry import BOX_SCALE
 from acdc_fast.weights import load_weights, save_weights
@@ -110,9 +110,9 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
             share = f"{right.mean():.1%} of {gap.size} points right"
             print(f"{markup}: own {own:.2f}, face {whole:.2f}, {share}, ECE {error:.3f}")
     card = dict(weights.card)
-    narrowest = [np.min([s.mean(1) for s in o.spread.values()], axis=0)[~o.missed] for o in seen]
-    if any(map(len, narrowest)):  # `acdc_fast.orientation` asks for it
-        card["narrowest_spread"] = f"{np.median(np.concatenate(narrowest)):.5f}"
+    spreads = np.concatenate([narrowest(o.spread.values())[~o.missed] for o in seen])
+    if len(spreads):  # `acdc_fast.orientation` asks for it
+        card["narrowest_spread"] = f"{np.median(spreads):.5f}"
     if not found:
         raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
     save_weights(out, replace(weights, calibration=found, card=card), half)
