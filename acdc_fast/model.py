@@ -61,6 +61,11 @@ class Model:
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = _weights(source)
+        #: Name of the weights inside the package, or of their file; "" where they came from memory.
+        self.name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+        self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
+                         "resolution": resolution}  # fmt: skip
+        self._bundled = False
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = _number_of(self.weights, "narrowest_spread") or np.inf
@@ -81,7 +86,18 @@ class Model:
     @classmethod
     def from_pretrained(cls, name: str = DEFAULT, **options: Any) -> Model:
         """The weights of this name inside the package; ``options`` as for `Model`. Never reads the network."""
-        return cls(bundled_path(name), **options)
+        model = cls(bundled_path(name), **options)
+        model.name, model._bundled = name, True
+        return model
+
+    def __repr__(self) -> str:
+        c = self.config
+        size = f"width {c.width}, {self.stages} of {c.stages} stages, crops of {self.resolution}²"
+        return f"<acdc_fast.Model {self.name or '(own weights)'}: {size}, {self.dtype}, backend {self.backend}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled are the weights, those of the package by their name, and the options. The engine is made anew."""
+        return _unpickled, (self.name, None if self._bundled else self.weights, self._options)
 
     @property
     def config(self) -> ACDCConfig:
@@ -216,6 +232,14 @@ class Model:
         from .export import export_onnx, network_of
 
         export_onnx(network_of(self.weights, self.stages), path, batch, self.resolution, self.markups)
+
+
+def _unpickled(name: str, weights: Weights | None, options: dict[str, Any]) -> Model:
+    if weights is None:
+        return Model.from_pretrained(name, **options)
+    model = Model(weights, **options)
+    model.name = name
+    return model
 
 
 def _weights(source: Any) -> Weights:

@@ -1,4 +1,4 @@
-"""What the package hands out: frozen, with units and signs stated. Imports nothing of ours.
+"""What the package hands out: frozen, with units and signs stated. Of ours it imports `by_value` alone.
 
 Crop units: pixel (row y, column x) of a W×H crop has its centre at ((x + ½)/W, (y + ½)/H), so coordinates lie in
 (0, 1) whatever the resolution. Image pixels: pixel centres at integer coordinates, x to the right, y down.
@@ -7,13 +7,21 @@ Pose: degrees, R = R_z(roll)·R_y(yaw)·R_x(pitch), the convention of 300W-LP an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .by_value import ByValue, index_of, taken
+
+if TYPE_CHECKING:
+    import pandas
+
 Array = Any  # numpy array or torch tensor: what came in goes out
+
+#: Faces that a `repr` lists; the others it counts.
+LISTED = 20
 
 
 class Moments(NamedTuple):
@@ -24,8 +32,8 @@ class Moments(NamedTuple):
     peak: Array  # (B, L) largest value of the map
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction(ByValue):
     """What the network says of a batch of B crops, after its last stage."""
 
     landmarks: dict[str, Array]  # markup -> (B, L, 2) crop units
@@ -35,9 +43,15 @@ class Prediction:
     stages: tuple[Prediction, ...] | None = None  # one per stage, last one last; only where all_stages=True
     depth: Array | None = None  # (B,) int, stages that each crop ran; only where it may end early
 
+    def __repr__(self) -> str:
+        first = next(iter(self.landmarks.values()), None)
+        count, kind = (0, "no") if first is None else (len(first), type(first).__module__.split(".")[0])
+        said = ", ".join([*self.landmarks, *([] if self.pose is None else ["pose"])])
+        return f"Prediction({count} {'crop' if count == 1 else 'crops'}: {said}; {kind} arrays)"
 
-@dataclass(frozen=True)
-class HeadPose:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadPose(ByValue):
     """Head pose of N faces: angles in degrees, (N,) float32 each.
 
     Signs, for the person in the picture: yaw > 0 turns the face to the image's left, pitch > 0 lifts the chin, roll > 0
@@ -49,9 +63,16 @@ class HeadPose:
     roll: np.ndarray
     matrix: np.ndarray  # (N, 3, 3) rotation
 
+    def __repr__(self) -> str:
+        count = len(self.yaw)  # no `__len__`: a pose of no faces would be false
+        return "\n".join([f"HeadPose({count})", *_listed(count, lambda i: f"  {i}: {self._angles(i)}")])
 
-@dataclass(frozen=True)
-class Faces:
+    def _angles(self, i: int) -> str:
+        return f"yaw {self.yaw[i]:+.1f}°, pitch {self.pitch[i]:+.1f}°, roll {self.roll[i]:+.1f}°"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Faces(ByValue):
     """N aligned faces of one image. N = 0 gives empty arrays of these shapes."""
 
     boxes: np.ndarray  # (N, 4) float32 xyxy, image pixels
@@ -61,28 +82,80 @@ class Faces:
     confidence: dict[str, np.ndarray]  # markup -> (N, L) float32 in [0, 1], 1 = certain
     pose: HeadPose | None  # None where the weights have no pose head
     source: str | None = field(default=None, compare=False)  # path of the image, where one was given
+    ids: np.ndarray | None = None  # (N,) int64: a number that stays with a face from frame to frame; None in one image
 
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: int | slice) -> Faces:
-        """One face (or a slice) as Faces of its own."""
-        if isinstance(index, int):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"face {index} asked for, but there are {len(self)}")
-            index = slice(index, index + 1 or None)
-        pose = self.pose and HeadPose(
-            self.pose.yaw[index], self.pose.pitch[index], self.pose.roll[index], self.pose.matrix[index]
-        )
-        return Faces(
-            self.boxes[index],
-            self.scores[index],
-            {name: points[index] for name, points in self.landmarks.items()},
-            {name: values[index] for name, values in self.spread.items()},
-            {name: values[index] for name, values in self.confidence.items()},
-            pose,
-            self.source,
-        )
+    def __getitem__(self, index: Any) -> Faces:
+        """Some faces as `Faces` of their own. The index is that of an array's first axis: a whole number (one face), a
+        slice, a list or array of numbers, or N truth values. Raises `IndexError` where there is no such face.
+        """
+        index = index_of(index, len(self))
+        return replace(self, **{f.name: taken(getattr(self, f.name), index) for f in fields(self)})
 
     def __iter__(self) -> Iterator[Faces]:
         return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        of = f" of {self.source}" if self.source else ""
+        return "\n".join([f"Faces({len(self)}{of})", *_listed(len(self), self.line)])
+
+    def line(self, i: int) -> str:
+        """Face i in one line, for people."""
+        x0, y0, x1, y1 = self.boxes[i]
+        line = f"  face {i}: box {x0:.0f},{y0:.0f}–{x1:.0f},{y1:.0f}, score {self.scores[i]:.2f}"
+        if self.ids is not None:
+            line += f", id {self.ids[i]}"
+        return line if self.pose is None else f"{line}, {self.pose._angles(i)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"image": path or None, "faces": […]}``: plain numbers, rounded, one entry a face with ``box`` (xyxy),
+        ``score``, ``pose`` (degrees, or None), ``landmarks``, ``spread`` and ``confidence`` by markup, and ``id`` where
+        there are ids. The layout is that of the command line's JSON.
+        """
+        return {"image": self.source, "faces": [self._entry(i) for i in range(len(self))]}
+
+    def _entry(self, i: int) -> dict[str, Any]:
+        angles = ("yaw", "pitch", "roll")
+        pose = None if self.pose is None else {name: round(float(getattr(self.pose, name)[i]), 3) for name in angles}
+        return {
+            "box": _rounded(self.boxes[i], 2),
+            "score": round(float(self.scores[i]), 4),
+            "pose": pose,
+            "landmarks": {name: _rounded(points[i], 3) for name, points in self.landmarks.items()},
+            "spread": {name: _rounded(values[i], 3) for name, values in self.spread.items()},
+            "confidence": {name: _rounded(values[i], 4) for name, values in self.confidence.items()},
+            **({} if self.ids is None else {"id": int(self.ids[i])}),
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table with one row a face, in pixels and degrees. Columns: ``image``, ``id`` where there are ids, ``x0``,
+        ``y0``, ``x1``, ``y1``, ``score``, ``yaw``, ``pitch``, ``roll``, and for each point k of a markup such as 2d68
+        ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``, ``2d68_confidence{k}``. Needs pandas, else `ImportError`.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(f"to_pandas needs pandas ({error}): pip install pandas") from error
+        columns: dict[str, Any] = {"image": [self.source] * len(self)}
+        if self.ids is not None:
+            columns["id"] = self.ids
+        columns |= dict(zip(("x0", "y0", "x1", "y1"), self.boxes.T, strict=True)) | {"score": self.scores}
+        if self.pose is not None:
+            columns |= {"yaw": self.pose.yaw, "pitch": self.pose.pitch, "roll": self.pose.roll}
+        for name, points in self.landmarks.items():
+            parts = {"x": points[..., 0], "y": points[..., 1]}
+            parts |= {"spread": self.spread[name], "confidence": self.confidence[name]}
+            columns |= {f"{name}_{part}{k}": v for part, values in parts.items() for k, v in enumerate(values.T)}
+        return pandas.DataFrame(columns)
+
+
+def _listed(count: int, line: Callable[[int], str]) -> list[str]:
+    lines = [line(i) for i in range(min(count, LISTED))]
+    return lines if count <= LISTED else [*lines, f"  … and {count - LISTED} more"]
+
+
+def _rounded(array: np.ndarray, digits: int) -> list[Any]:
+    values: list[Any] = np.round(array.astype(np.float64), digits).tolist()
+    return values

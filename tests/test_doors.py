@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 FACE = {"types", "geometry", "errors", "files", "checks", "config", "weights", "images"}
 FITTED = {"head_pose", "refinement"}  # to what a network says of faces, afterwards
 ALLOWED: dict[str, set[str]] = {
-    "types": set(),
+    "by_value": set(),
+    "types": {"by_value"},
     "geometry": set(),
     "errors": set(),
     "files": set(),
@@ -125,5 +126,6 @@ def test_the_reader_of_imports_reads_every_form() -> None:
 
 
 def test_a_closed_door_is_noticed() -> None:
-    assert "engines" not in ALLOWED["training"] and "model" not in ALLOWED["engines"] and not ALLOWED["types"]
+    assert "engines" not in ALLOWED["training"] and "model" not in ALLOWED["engines"]
+    assert ALLOWED["types"] == {"by_value"} and not ALLOWED["by_value"]
     assert "model" not in ALLOWED["network"] and "training" not in ALLOWED["model"]

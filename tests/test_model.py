@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +292,21 @@ def test_export_keeps_stages_and_markups(tmp_path: Path) -> None:
     assert [o.name for o in session.get_outputs()] == ["landmarks_2d68", "covariance_2d68", "pose", "mask"]
     crops = RNG.random((3, 1, 40, 40), np.float32)
     assert np.abs(session.run(None, {"crops": crops})[0] - model(crops).landmarks["2d68"]).max() < UNITS
+
+
+def test_repr_and_pickle(tmp_path: Path) -> None:
+    """By name where the package has the weights, with the weights where it has not; the same results."""
+    crops = np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
+    own = Model(small_weights(), resolution=64, stages=2, threads=1)
+    save_weights(tmp_path / "own.safetensors", small_weights())
+    for model, name in [
+        (own, "(own weights)"),
+        (Model(tmp_path / "own.safetensors", stages=1), "own.safetensors"),
+        (Model.from_pretrained("acdc-w16-fast", threads=1, stages="auto"), "acdc-w16-fast"),
+    ]:
+        data = pickle.dumps(model)
+        again = pickle.loads(data)
+        assert again(crops) == model(crops) and repr(again) == repr(model) and name in repr(model)
+        assert "\n" not in repr(model) and len(repr(model)) < 200
+        assert (again.resolution, again.stages, again.enough) == (model.resolution, model.stages, model.enough)
+    assert len(data) < 1000, "weights of the package are pickled by name"
