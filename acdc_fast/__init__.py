@@ -24,7 +24,7 @@ _ROOMS = ("ops", "geometry", "draw")
 if TYPE_CHECKING:
     from . import ops as ops
     from .config import ACDCConfig as ACDCConfig
-    from .env import env_report as env_report
+    from .commands.env import env_report as env_report
     from .errors import AcdcError as AcdcError
     from .errors import BackendUnavailable as BackendUnavailable
     from .model import Model as Model

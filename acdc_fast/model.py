@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from . import geometry, orientation
+from .photo import coordinates as geometry
+from .readout import orientation
 from .checks import check_crops, check_stages
-from .confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
+from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
 from .config import ACDCConfig
-from .crops import crop_faces
-from .detection import detect
+from .photo.crops import crop_faces
+from .photo.detection import detect
 from .engines import make_engine
 from .errors import InputError
-from .head_pose import corrected
-from .images import ImageLike, Picture, load_picture
-from .predictions import joined, mapped, only
-from .refinement import refined
+from .readout.head_pose import corrected
+from .photo.images import ImageLike, Picture, load_picture
+from .readout.predictions import joined, mapped, only
+from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
 

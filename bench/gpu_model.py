@@ -132,7 +132,7 @@ def eager_bytes(size: torch.dtype = torch.float16) -> float:
     return float(moved.bytes)
 
 
-#: float16 kernels by compiled name (tests/kernels/compile_all.py) for the occupancy table.
+#: float16 kernels by compiled name (tests/helpers/compile_all.py) for the occupancy table.
 COMPILED = {
     "spatial_softmax": "spatial_softmax.statistics_kernel.MOMENTS",
     "spatial_softmax, backward": "spatial_softmax.gradient_kernel",

@@ -118,7 +118,7 @@ def test_the_reader_of_imports_reads_every_form() -> None:
     text = "\n".join([
         "from . import ops", "from ..model import Model", "import acdc_fast.engines.native",
         "from acdc_fast import draw", "import importlib",
-        "def f():\n    from .reference import x", "importlib.import_module('acdc_fast.env')",
+        "def f():\n    from .reference import x", "importlib.import_module('acdc_fast.commands.env')",
     ])  # fmt: skip
     seen = {target for _, target in imported("ops.spatial", text)}
     assert seen == {"ops", "model", "engines.native", "draw", "ops.reference", "env"}

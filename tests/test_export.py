@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra [onnx])")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra [onnx])")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [bench])")
 
-from small import small_network  # noqa: E402
+from helpers.small import small_network  # noqa: E402
 
 from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.export import export_onnx, onnx_outputs  # noqa: E402

@@ -38,7 +38,7 @@ def test_align_needs_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("acdc_fast._native", reason="the native library is not built")
     torch = pytest.importorskip("torch", reason="torch is not installed: nothing could be imported by mistake")
     assert torch
-    from small import small_weights
+    from helpers.small import small_weights
 
     from acdc_fast.weights import save_weights
 

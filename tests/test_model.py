@@ -12,9 +12,10 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network is the yardstick")
 
-from small import small_network, small_weights  # noqa: E402
+from helpers.small import small_network, small_weights  # noqa: E402
 
-from acdc_fast import BackendUnavailable, Faces, Model, Prediction, geometry  # noqa: E402
+from acdc_fast import BackendUnavailable, Faces, Model, Prediction
+from acdc_fast.photo import coordinates as geometry  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.weights import bundled, save_weights  # noqa: E402
 
@@ -184,7 +185,7 @@ def test_align_gives_faces_in_pixels() -> None:
     faces = model.align(PHOTO)
     assert isinstance(faces, Faces) and len(faces) == 1 and faces.source == str(PHOTO)
     square = geometry.square_from_box(faces.boxes)
-    from acdc_fast.crops import crop_faces
+    from acdc_fast.photo.crops import crop_faces
 
     crop = crop_faces(np.asarray(Image.open(PHOTO).convert("L")), square, 128)
     prediction = model(crop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from loops import acdc, mask, moments
+from helpers.loops import acdc, mask, moments
 
 from acdc_fast import ACDC, ACDCConfig
 from acdc_fast.ops import reference

@@ -19,11 +19,11 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
-from .checkpoint import NAME
+from .loop.checkpoint import NAME
 from .commands import in_one_line
-from .interpolate import check_share
+from .fits.interpolate import check_share
 from .settings import read_yaml
-from .taught import labels_path
+from .data.taught import labels_path
 
 Step = tuple[Path, list[str]]  # what it makes, the command
 
@@ -117,7 +117,7 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         result = _weights(settings, out)
         place = result.parent
         how = ["--resume"] if (place / NAME).exists() else ["--init", before] if before else []
-        launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.train"]
+        launch = [python, *(many if recipe.processes > 1 else []), "-m", "acdc_fast.training.loop.train"]
         where = ["--config", str(folder / settings), "--data-root", data, "--out", str(place)]
         where += ["--device", recipe.device]
         origin, before = before, str(result)
@@ -125,13 +125,13 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
     if recipe.share:
         result = out / f"{recipe.name}-between.safetensors"
         between = [str(origin), str(before), "--share", str(recipe.share), "-o", str(result)]
-        found.append((result, [python, "-m", "acdc_fast.training.interpolate", *between]))
+        found.append((result, [python, "-m", "acdc_fast.training.fits.interpolate", *between]))
         before = str(result)
     if recipe.fits.refinement:
         result = out / f"{recipe.name}-refinement.safetensors"
         whose = folder / (recipe.fits.settings or recipe.runs[-1])
         where = ["--config", str(whose), "--data-root", data, "--half", "-o", str(result)]
-        fit = [python, "-m", "acdc_fast.training.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
+        fit = [python, "-m", "acdc_fast.training.fits.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)
     fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]
@@ -140,7 +140,7 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         result = out / f"{recipe.name}{step}.safetensors"
         asked = ["--databases", *names, f"--{kind}", str(result), "--half"]
         asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
-        evaluate = [python, "-m", "acdc_fast.training.evaluate", str(before), "--data-root", data]
+        evaluate = [python, "-m", "acdc_fast.training.evaluation.evaluate", str(before), "--data-root", data]
         found.append((result, [*evaluate, *asked]))
         before = str(result)
     return found

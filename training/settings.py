@@ -14,7 +14,7 @@ import yaml
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 
-from .augment import Augmentation
+from .settings import Augmentation
 from .schedule import Phase
 
 T = TypeVar("T")

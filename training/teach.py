@@ -16,16 +16,17 @@ import numpy as np
 from tqdm import tqdm
 
 from acdc_fast.files import written_beside
-from acdc_fast.geometry import box_from_square
+from acdc_fast.photo.coordinates import box_from_square
 from acdc_fast.model import Model
-from acdc_fast.shape import place_and_size
+from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
-from .augment import MIRROR, face_square
+from acdc_fast.markups import MIRROR
+from .sampling.augment import face_square
 from .commands import in_one_line
 from .data import Database, open_database
-from .taught import APART, labels_path
+from .data.taught import APART, labels_path
 
 #: Pictures that the teacher is given at a time.
 PICTURES = 32

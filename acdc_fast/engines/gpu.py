@@ -23,9 +23,9 @@ from ..checks import check_crops, check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..types import Prediction
-from . import between
+from . import gpu_kernels as between
 from .eager import _given, first_enough
-from .native import CONVOLUTIONS, POSE_SCALE, folded_weights
+from .common import CONVOLUTIONS, POSE_SCALE, folded_weights
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 #: Captured graphs kept; the one used longest ago goes first. Each holds the activations of its batch.

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from emulator_build import OWN, SOURCES, compile_objects
+from helpers.emulator_build import OWN, SOURCES, compile_objects
 
-from acdc_fast.ops import cuda_launch
+from acdc_fast.ops.cuda import launch as cuda_launch
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from emulator_build import SOURCES
+from helpers.emulator_build import SOURCES
 
-from acdc_fast.ops import cuda_launch, cuda_nvrtc
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops.cuda import launch as cuda_launch, nvrtc as cuda_nvrtc
+from acdc_fast.ops.cuda.launch import Compiled
 
 TYPES = {"float": "entries_float", "half_t": "entries_half", "bf16_t": "entries_bfloat16"}
 TABLE = Path(__file__).parent / "registers.json"

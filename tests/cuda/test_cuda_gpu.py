@@ -10,7 +10,7 @@ import test_cuda_engine
 import test_cuda_ops
 import torch
 
-from acdc_fast.ops import cuda_launch
+from acdc_fast.ops.cuda import launch as cuda_launch
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no GPU: the CUDA kernels were run by the emulator alone", allow_module_level=True)

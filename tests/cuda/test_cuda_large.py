@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from acdc_fast.ops import cuda, cuda_strips
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops import cuda
+from acdc_fast.ops.cuda import strips as cuda_strips
+from acdc_fast.ops.cuda.launch import Compiled
 
 SIDE, CHANNELS, MAPS, SPLIT, INPUTS, OUTPUTS = 64, 16, 9, 5, 12, 16
 BATCH = 2**31 // (CHANNELS * SIDE**2) + 1  # the last face lies beyond 2³¹ elements of an embedding

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from acdc_fast import BackendUnavailable, ops
-from acdc_fast.ops import cuda, cuda_launch
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops import cuda
+from acdc_fast.ops.cuda import launch as cuda_launch
+from acdc_fast.ops.cuda.launch import Compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 

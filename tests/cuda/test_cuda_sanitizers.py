@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from emulator_build import OWN, SOURCES, compile_objects
+from helpers.emulator_build import OWN, SOURCES, compile_objects
 from torch import Tensor
 
-from acdc_fast.ops import cuda, cuda_launch, cuda_strips
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops import cuda
+from acdc_fast.ops.cuda import launch as cuda_launch, strips as cuda_strips
+from acdc_fast.ops.cuda.launch import Compiled
 
 NAMES = [*OWN, "emulator/replay.cpp", "bindings.cpp"]
 ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

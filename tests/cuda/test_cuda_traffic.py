@@ -11,8 +11,9 @@ import torch
 
 from acdc_fast import ACDCConfig
 from acdc_fast.kernels import tiles
-from acdc_fast.ops import cuda, cuda_strips
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops import cuda
+from acdc_fast.ops.cuda import strips as cuda_strips
+from acdc_fast.ops.cuda.launch import Compiled
 
 PROCESSORS = 132  # of an H100
 #: Batch: most that a face's stage may move, in sizes of its embedding.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import one_stage
+from helpers import one_stage
 
-from acdc_fast.ops.cuda_launch import Compiled
+from acdc_fast.ops.cuda.launch import Compiled
 
 
 def test_compiles_in_one_graph(emulator: Compiled) -> None:

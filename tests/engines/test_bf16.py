@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 from test_native import HOSTILE, eager, errors, rms
 from test_native_robust import same_bits
 from test_symbols import FLAGS, SOURCE, foreign_symbols
 
 from acdc_fast import ACDC, Model
-from acdc_fast.crops import crop_faces
+from acdc_fast.photo.crops import crop_faces
 from acdc_fast.engines.eager import EagerEngine
 from acdc_fast.engines.native import NativeEngine, native_library
 from acdc_fast.errors import BackendUnavailable, InputError
-from acdc_fast.geometry import square_from_box
-from acdc_fast.images import load_picture
+from acdc_fast.photo.coordinates import square_from_box
+from acdc_fast.photo.images import load_picture
 
 native = native_library()
 REAL, EMULATED = "avx512bf16", "avx512bf16-emulated"

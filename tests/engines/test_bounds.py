@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 from test_native import TIGHT, eager, errors
 
 from acdc_fast import ACDC

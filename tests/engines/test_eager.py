@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: no eager engine")
 
-from small import arrays_of, small_network  # noqa: E402
+from helpers.small import arrays_of, small_network  # noqa: E402
 
 from acdc_fast.engines.eager import EagerEngine  # noqa: E402
 from acdc_fast.errors import BackendUnavailable, InputError  # noqa: E402

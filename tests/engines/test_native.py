@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 
 from acdc_fast import ACDC, ACDCConfig
 from acdc_fast.engines.native import NativeEngine
@@ -245,7 +245,8 @@ def test_what_cannot_be_served() -> None:
 
 
 def test_the_door_checks_weights() -> None:
-    from acdc_fast.engines.native import folded_weights, native_library
+    from acdc_fast.engines.common import folded_weights
+    from acdc_fast.engines.native import native_library
 
     config = ACDCConfig(width=8, stages=2)
     folded = folded_weights(config, arrays(ACDC(config)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 
 from acdc_fast.engines.native import NativeEngine, native_library
 from acdc_fast.types import Prediction

@@ -18,7 +18,7 @@ from acdc_fast.ops import reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
-from guard import guarded
+from helpers.guard import guarded
 
 from acdc_fast.kernels import (
     attention_mask,

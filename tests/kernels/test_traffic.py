@@ -17,7 +17,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if torch.cuda.is_available():
     pytest.skip("bytes are counted in Triton's interpreter, which is off where there is a GPU", allow_module_level=True)
 sys.path.insert(0, str(Path(__file__).parent))
-from traffic import counted
+from helpers.traffic import counted
 
 from acdc_fast.kernels import cascade_transition, configs, geometry_logits, geometry_transfer, tiles
 

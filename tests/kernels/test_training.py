@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import one_stage
+from helpers import one_stage
 import pytest
 import torch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from op_cases import geometry_case, small_cases
+from helpers.op_cases import geometry_case, small_cases
 
 from acdc_fast import ops
 from acdc_fast.errors import BackendUnavailable, InputError

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from op_cases import EPS, Case, close, flatten, fusion_case, geometry_case, logits_case, norm_case, small_cases
+from helpers.op_cases import (
+    EPS,
+    Case,
+    close,
+    flatten,
+    fusion_case,
+    geometry_case,
+    logits_case,
+    norm_case,
+    small_cases,
+)
 
 from acdc_fast import _native, ops
 from acdc_fast.errors import InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from op_cases import Case, close, flatten, small_cases
+from helpers.op_cases import Case, close, flatten, small_cases
 from torch import Tensor, nn
 
 from acdc_fast import ACDC, ACDCConfig, ops

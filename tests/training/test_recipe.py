@@ -10,9 +10,9 @@ import pytest
 
 from acdc_fast.errors import InputError
 from acdc_fast.training import recipe
-from acdc_fast.training.checkpoint import NAME
+from acdc_fast.training.loop.checkpoint import NAME
 from acdc_fast.training.settings import read_settings
-from acdc_fast.training.taught import labels_path
+from acdc_fast.training.data.taught import labels_path
 from acdc_fast.weights import bundled
 
 TEXT = """
@@ -77,8 +77,8 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
     assert "--nproc-per-node" in two and two[two.index("--device") + 1] == "auto"
-    made = [c[c.index("acdc_fast.training.evaluate") + 1] for c in (pose, first, second, enough)]
-    fit = ["acdc_fast.training.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
+    made = [c[c.index("acdc_fast.training.evaluation.evaluate") + 1] for c in (pose, first, second, enough)]
+    fit = ["acdc_fast.training.fits.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
     assert refinement[2:6] == fit
     assert refinement[refinement.index("--config") + 1] == str(tmp_path / "two.yaml")
     expected = ["small-refinement", "small-0-pose", "small-1-calibrate", "small-2-calibrate"]
@@ -93,7 +93,7 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
 def test_a_refinement_may_be_fitted_to_other_databases(written: Path, tmp_path: Path) -> None:
     written.write_text(TEXT.replace("refinement: 9", "refinement: 9, settings: ../other.yaml"))
     found = recipe.steps(recipe.read_recipe(written), tmp_path, tmp_path / "out", "python")
-    fit = next(command for _, command in found if "acdc_fast.training.refinement_fit" in command)
+    fit = next(command for _, command in found if "acdc_fast.training.fits.refinement_fit" in command)
     assert fit[fit.index("--config") + 1] == str(tmp_path / "../other.yaml")
 
 
@@ -110,8 +110,8 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     assert teach[3] == str(out / "small.safetensors")  # though the first recipe had a teacher of the same faces
     two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
     assert three[three.index("--init") + 1] == two_and_three[0]
-    assert between[2:7] == ["acdc_fast.training.interpolate", *two_and_three, "--share", "0.7"]
-    assert pose[pose.index("acdc_fast.training.evaluate") + 1] == between[-1]
+    assert between[2:7] == ["acdc_fast.training.fits.interpolate", *two_and_three, "--share", "0.7"]
+    assert pose[pose.index("acdc_fast.training.evaluation.evaluate") + 1] == between[-1]
     assert enough[-2:] == [str(out / "better.safetensors"), "--half"]
     second.write_text(second.read_text().replace("first: recipe.yaml, ", ""))
     with pytest.raises(InputError, match="a teacher without weights"):

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faces import SETTINGS, write_faces, write_weights
+from helpers.faces import SETTINGS, write_faces, write_weights
 
-from acdc_fast.config import MARKUP_POINTS, ACDCConfig
+from acdc_fast.markups import MARKUP_POINTS
+from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
-from acdc_fast.training.augment import MIRROR
-from acdc_fast.training.batches import moved, open_source
+from acdc_fast.markups import MIRROR
+from acdc_fast.training.sampling.batches import moved, open_source
 from acdc_fast.training.data import open_database
-from acdc_fast.training.progress import read_history
+from acdc_fast.training.loop.progress import read_history
 from acdc_fast.training.settings import Source, read_settings
-from acdc_fast.training.taught import APART, labels_path
+from acdc_fast.training.data.taught import APART, labels_path
 from acdc_fast.training.teach import main, teach
-from acdc_fast.training.train import train
+from acdc_fast.training.loop.train import train
 from acdc_fast.types import Faces, HeadPose
 
 

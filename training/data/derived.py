@@ -21,7 +21,7 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
-from acdc_fast.geometry import box_from_points
+from acdc_fast.photo.coordinates import box_from_points
 
 from .sample import Database, Extended
 
@@ -30,7 +30,7 @@ VERSION = "1"
 FACE_MODEL = "ict_facekit.npz"
 
 #: A detected box is the labelled face's when its centre lies within NEAR of its sides from where the points say, and
-#: its sides are within a factor ALIKE of what they say (six and more σ of the scatter stated in `acdc_fast.geometry`).
+#: its sides are within a factor ALIKE of what they say (six and more σ of the scatter stated in `acdc_fast.photo.coordinates`).
 NEAR, ALIKE = 0.35, 1.6
 
 #: Median distance (cm on the head) of the inner points from the fit from which the fit is not believed. 0.12 is usual.
@@ -55,7 +55,7 @@ def with_fit(database: Database, face_model: Path) -> Database:
 
 def fitted(database: Database, face_model: Path) -> dict[str, np.ndarray]:
     """``pose`` (N, 3), ``points`` (N, 68, 2) and their ``weights`` (N, 68) by `training.pose_fit`."""
-    from ..pose_fit import FaceModel, fit_pose
+    from .pose_fit import FaceModel, fit_pose
 
     model = FaceModel.load(face_model)
     _note(f"{database.name}: fitting the pose of {len(database)} faces (once)")
@@ -91,7 +91,7 @@ def _detected_block(database: Database, faces: range) -> list[np.ndarray]:
 
 
 def _detected(database: Database, index: int) -> np.ndarray:
-    from acdc_fast.detection import detect
+    from acdc_fast.photo.detection import detect
 
     nothing = np.full(4, np.nan, np.float32)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_fast.config import MARKUP_POINTS
+from acdc_fast.markups import MARKUP_POINTS
 from acdc_fast.errors import InputError
 
 from .sample import Broken, Table, TarPictures

@@ -14,7 +14,7 @@ from acdc_fast.errors import AcdcError
 
 from ..commands import in_one_line
 from .dataset import PEOPLE, SIZE, skinned, synthetic, turned
-from .stored import CHUNK, make_many, write_drawn
+from .face_tar import CHUNK, make_many, write_drawn
 
 SOURCES = {"synthetic": synthetic, "skinned": skinned, "turned": turned}
 

@@ -21,9 +21,9 @@ from ..data.sample import Annotation, Database, Sample
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin
 from .render import Person, Rendered, make_person, render
-from .stored import Draw, open_drawn
-from .turn import MARKUPS as TURNED_MARKUPS
-from .turn import Fitted, Turner, fit_face, further_pose
+from .face_tar import Draw, open_drawn
+from .repose import MARKUPS as TURNED_MARKUPS
+from .repose import Fitted, Turner, fit_face, further_pose
 
 MARKUPS = ("2d98", "2d68", "2d5", "3d68")
 #: First person of each split; a split has a million. "more" is further people to train on.

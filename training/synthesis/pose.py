@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acdc_fast.geometry import euler_to_matrix, matrix_to_euler
+from acdc_fast.photo.coordinates import euler_to_matrix, matrix_to_euler
 
-from ..pose_fit import NEUTRAL_PITCH
+from ..data.pose_fit import NEUTRAL_PITCH
 
 
 def _neutral() -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acdc_fast.errors import InputError
-from acdc_fast.geometry import box_from_points
+from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.training.data import derived
 from acdc_fast.training.data.sample import Extended, FolderPictures, Table
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acdc_fast.geometry import square_from_points
+from acdc_fast.photo.coordinates import square_from_points
 from acdc_fast.training.data import open_database
-from acdc_fast.training.pose_fit import FaceModel, fit_pose
+from acdc_fast.training.data.pose_fit import FaceModel, fit_pose
 
 ROOT = Path(os.environ.get("ACDC_DATA_ROOT", "/nowhere"))
 

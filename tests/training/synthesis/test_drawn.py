@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_up import model, write
+from helpers.made_up import model, write
 
 from acdc_fast.errors import InputError
 from acdc_fast.training.data import open_database
@@ -22,8 +22,8 @@ from acdc_fast.training.synthesis.pose import head_to_camera
 from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
 from acdc_fast.training.synthesis.skin import SIZE
-from acdc_fast.training.synthesis.stored import detected_box, open_drawn, write_drawn
-from acdc_fast.training.synthesis.turn import Fitted, Turner, further_pose
+from acdc_fast.training.synthesis.face_tar import detected_box, open_drawn, write_drawn
+from acdc_fast.training.synthesis.repose import Fitted, Turner, further_pose
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 
@@ -223,7 +223,7 @@ def test_points_lie_on_the_models_own() -> None:
 
 @needs_model
 def test_pose_fit_finds_the_rendered_pose() -> None:
-    from acdc_fast.training.pose_fit import FaceModel, fit_pose
+    from acdc_fast.training.data.pose_fit import FaceModel, fit_pose
 
     assert REAL
     faces = synthetic(Path(REAL), "test")

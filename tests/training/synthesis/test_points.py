@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import model, surface
+from helpers.made_up import model, surface
 
 from acdc_fast import _native
 from acdc_fast.training.synthesis.markup import (

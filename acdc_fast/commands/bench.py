@@ -1,0 +1,59 @@
+"""`acdc-fast bench`: the backends of this machine side by side. The full suite with its peers is in bench/."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from ..engines import BACKENDS
+from ..errors import AcdcError
+from ..model import Model
+from ..weights import Weights
+
+#: The contract's tolerance between backends, crop units in float32.
+TOLERANCE = 2e-5
+
+
+def compare(
+    weights: Weights, batch: int = 1, rounds: int = 20, resolution: int = 128, threads: int | None = None
+) -> str:
+    """A table: milliseconds a face of each backend, median and quartiles of interleaved calls, and the ratio to eager.
+
+    A backend that disagrees with the first by more than 2e-5 crop units gets no time, but the error it makes.
+    """
+    crops = np.random.default_rng(0).random((batch, 1, resolution, resolution), np.float32)
+    rows: dict[str, str] = {}
+    models: dict[str, Model] = {}
+    for name in BACKENDS:
+        try:
+            models[name] = Model(weights, backend=name, threads=threads, resolution=resolution)
+        except AcdcError as error:
+            rows[name] = str(error)
+    # eager is the truth; without torch the first backend stands in
+    truth = models.get("eager") or next(iter(models.values()), None)
+    if truth is None:
+        raise AcdcError("no backend can serve: " + "; ".join(rows.values()))
+    expected = truth(crops).landmarks
+    times: dict[str, list[float]] = {}
+    for name, model in models.items():
+        got = model(crops).landmarks
+        worst = max(float(np.abs(got[m] - expected[m]).max()) for m in expected)
+        if worst > TOLERANCE:
+            rows[name] = f"disagrees by {worst:.1e} crop units: no time is given"
+        else:
+            times[name] = []
+    for _ in range(rounds):
+        for name in times:
+            start = time.perf_counter()
+            models[name](crops)
+            times[name].append((time.perf_counter() - start) * 1e3 / batch)
+    base = statistics.median(times["eager"]) if "eager" in times else None
+    for name, values in times.items():
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        ratio = f", {base / middle:.2f}× eager" if base else ""
+        rows[name] = f"{middle:.2f} ms a face ({low:.2f} to {high:.2f}), {1e3 / middle:.0f} faces/s{ratio}"
+    width = weights.config.width
+    head = f"width {width}, batch {batch}, {resolution}², median of {rounds} interleaved calls (quartiles)"
+    return "\n".join([head, *(f"  {name:<8}{rows[name]}" for name in BACKENDS)])

@@ -1,0 +1,23 @@
+"""Backend `native`: hands the tensors' memory to the C++ kernels of acdc_fast._native."""
+
+from __future__ import annotations
+
+import torch
+
+from ... import _native
+from .dual_fusion_conv1x1 import batch_norm_relu as batch_norm_relu
+from .dual_fusion_conv1x1 import dual_fusion as dual_fusion
+from .dual_fusion_conv1x1 import dual_fusion_conv1x1 as dual_fusion_conv1x1
+from .geometry_transfer import attention_mask as attention_mask
+from .geometry_transfer import geometry_transfer as geometry_transfer
+from .geometry_transfer import spatial_softmax as spatial_softmax
+
+
+def why_not(device: str, dtype: torch.dtype) -> str | None:
+    if not hasattr(_native, "batch_norm_relu_backward"):
+        return f"{_native.__file__} is of an older version; build it again with `pip install -e .`"
+    if device != "cpu":
+        return f"its kernels read the CPU's memory, not {device}; use backend='auto'"
+    if dtype == torch.float64:
+        return "its kernels compute in float32; use backend='reference' for float64"
+    return None

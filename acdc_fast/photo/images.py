@@ -1,0 +1,164 @@
+"""Anything that holds a picture → upright RGB and grey arrays, or one clear line saying why not."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import InputError
+
+#: Larger pictures are refused before they are decoded: 100 Mpixel take 300 MB as RGB.
+MAX_PIXELS = 100_000_000
+#: So are larger files: 100 Mpixel of 16 bits and four channels fit.
+MAX_BYTES = 1 << 30
+
+ImageLike = Any  # path | H×W[×1|×3|×4] uint8 or uint16 array | PIL image | bytes of an image file
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image, upright: EXIF rotation is applied, transparency lies on white, 16-bit values keep their high byte."""
+
+    rgb: np.ndarray  # (H, W, 3) uint8
+    name: str | None  # path, where one was given
+
+    @property
+    def width(self) -> int:
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgb.shape[0])
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 → (H, W) uint8 of ITU-R 601, as Pillow and OpenCV compute it."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))  # a third of the time for a part
+
+
+def load_picture(image: ImageLike, name: str | None = None) -> Picture:
+    """Of an animation the first frame. ``name`` stands for the path of images that have none.
+
+    Raises `InputError`, one line that names the file or says what the array is."""
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        path = str(os.fspath(image))
+        return Picture(_from_file(path), path)
+    if isinstance(image, bytes):
+        return Picture(_from_bytes(image, name or "the image"), name)
+    if isinstance(image, Image.Image):
+        return Picture(_decoded(image, name or "the PIL image"), name)
+    if isinstance(image, np.ndarray):
+        return Picture(_from_array(image), name)
+    raise InputError(f"an image is a path, a numpy array or a PIL image, not {type(image).__name__}")
+
+
+def _from_file(name: str) -> np.ndarray:
+    path = Path(name)
+    try:
+        if path.is_dir():
+            raise InputError(f"{name}: is a folder, not an image")
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        if not path.is_file():
+            raise InputError(f"{name}: is not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise InputError(f"{name!r}: cannot be read ({_line(error)})") from error
+    return _from_bytes(data, name)
+
+
+def _from_bytes(data: bytes, name: str) -> np.ndarray:
+    if not data:
+        raise InputError(f"{name}: is empty")
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: is not an image in a format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: is larger than the limit of {MAX_PIXELS // 10**6} Mpixel; scale it down") from error
+    except Exception as error:  # a damaged header makes Pillow's plugins raise nearly anything
+        raise InputError(f"{name}: is truncated or damaged ({_line(error)})") from error
+    with picture:
+        return _decoded(picture, name)
+
+
+def _decoded(picture: Image.Image, name: str) -> np.ndarray:
+    width, height = picture.size
+    if width < 1 or height < 1:
+        raise InputError(f"{name}: has no pixels")
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {width}×{height} is more than the limit of {MAX_PIXELS // 10**6} Mpixel; scale it down first"
+        )
+    try:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        return _rgb(upright, name)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make decoders raise nearly anything
+        raise InputError(f"{name}: is truncated or damaged ({_line(error)})") from error
+
+
+def _rgb(picture: Image.Image, name: str) -> np.ndarray:
+    mode = picture.mode
+    if mode.startswith("I;16") or mode == "I":
+        values = np.asarray(picture.convert("I")) if mode != "I" else np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise InputError(f"{name}: 32-bit values beyond 16 bits; convert it to 8 or 16 bits first")
+        return _grey_to_rgb((values >> 8).astype(np.uint8))
+    if mode == "F":
+        values = np.asarray(picture)
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise InputError(f"{name}: floating-point values outside [0, 1]; convert it to 8 bits first")
+        return _grey_to_rgb(np.rint(values * 255).astype(np.uint8))
+    if mode == "LAB":
+        raise InputError(f"{name}: CIELAB colours are not supported; convert it to RGB first")
+    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
+        return _on_white(np.asarray(picture.convert("RGBA")))
+    return np.array(picture.convert("RGB"))
+
+
+def _from_array(image: np.ndarray) -> np.ndarray:
+    shape = "×".join(map(str, image.shape))
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
+        raise InputError(f"an image array has shape H×W, H×W×3 (RGB) or H×W×4 (RGBA), not {shape}")
+    if image.size == 0:
+        raise InputError(f"an image array of shape {shape} has no pixels")
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise InputError(f"an image array of {shape} is more than the limit of {MAX_PIXELS // 10**6} Mpixel")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise InputError(f"an image array holds uint8 or uint16, not {image.dtype}; floats in [0, 1]: times 255 first")
+    if image.ndim == 2:
+        return _grey_to_rgb(image)
+    return _on_white(image) if image.shape[2] == 4 else np.ascontiguousarray(image)
+
+
+def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[:, :, None], 3, 2)
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[:, :, 3:].astype(np.uint16)
+    return ((rgba[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _line(error: Exception) -> str:
+    """The error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

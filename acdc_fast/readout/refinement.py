@@ -1,0 +1,62 @@
+"""Landmarks beyond a map for each: what all points of a face together say of every one.
+
+A landmark is the first moment of its own attention map, which does not know where the other maps look: a jaw line
+behind a hand or beyond the cheek is off by more than the rest of the face allows. `Model.align` therefore adds to each
+point a polynomial of the second degree in the principal components of the shape of all points, of every markup.
+`training/fits/refinement_fit.py` fits it; weights without one hand out the moments as they are, `Model(crops)` always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .shape_model import misfit, polynomial, shape_and_size
+
+#: Principal components that enter at most, and the first of them that enter squared.
+COMPONENTS, SQUARED = 240, 12
+#: Inputs beyond this count as this: nothing is known of faces outside of what the polynomial was fitted to.
+REACH = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """The polynomial of one network, whose markups together have P points."""
+
+    mean: np.ndarray  # (2P,) of the shapes it was fitted to; points in the order of the config's markups
+    basis: np.ndarray  # (K, 2P) principal directions, each over the standard deviation along it
+    numbers: Mapping[str, np.ndarray]  # markup -> (T, 2L), T terms, in units of the shape's root mean square
+
+    def fault(self, points: Mapping[str, int]) -> str | None:
+        """What is wrong with it for markups of these numbers of points, or None."""
+        width = 2 * sum(points.values())
+        count = len(self.basis) if SQUARED <= len(self.basis) <= width else min(COMPONENTS, width)
+        wanted = {"mean": (self.mean, (width,)), "basis": (self.basis, (count, width))}
+        for markup, numbers in self.numbers.items():
+            if markup not in points:
+                return f"refinement.numbers.{markup}: the network has no such markup"
+            wanted[f"numbers.{markup}"] = numbers, (terms_of(count), 2 * points[markup])
+        return misfit("refinement", wanted)
+
+
+def terms_of(components: int) -> int:
+    """T: 1, each component, each product of two of the first twelve."""
+    return 1 + components + SQUARED * (SQUARED + 1) // 2
+
+
+def terms(shapes: np.ndarray, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """(N, 2P) shapes of all markups' landmarks → (N, T), in the precision of the basis."""
+    return polynomial(((shapes - mean).astype(basis.dtype) @ basis.T).clip(-REACH, REACH), SQUARED)
+
+
+def refined(landmarks: Mapping[str, np.ndarray], refinement: Refinement, order: Sequence[str]) -> dict[str, np.ndarray]:
+    """Markup → (N, L, 2) landmarks of upright faces in any one unit, all markups of the config's ``order`` → the same
+    with the polynomial added where there is one."""
+    shapes, size = shape_and_size(np.concatenate([landmarks[markup] for markup in order], 1))
+    known = terms(shapes, refinement.mean, refinement.basis)
+    better = {m: np.asarray(landmarks[m]) for m in landmarks}
+    for markup, numbers in refinement.numbers.items():
+        better[markup] = (better[markup] + (known @ numbers).reshape(better[markup].shape) * size).astype(np.float32)
+    return better

@@ -1,0 +1,189 @@
+"""The command line as people and scripts meet it: exit codes, one-line errors, JSON, no stack traces."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
+
+from helpers.small import small_weights
+from test_images import zoo
+
+from acdc_fast.commands import cli
+from acdc_fast.model import DEFAULT
+from acdc_fast.weights import save_weights
+
+PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, small_weights(stages=2))
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    code = cli.main([str(a) for a in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def process(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "acdc_fast.commands.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, **options)
+
+
+def test_json_of_a_photo(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    code, out, err = run(capsys, "align", PHOTO, "--json", "--weights", weights)
+    assert (code, err) == (0, "")
+    (image,) = json.loads(out)["images"]
+    assert (image["image"], image["width"], image["height"]) == (str(PHOTO), 512, 512)
+    (face,) = image["faces"]
+    assert set(face) == {"box", "score", "pose", "landmarks", "spread", "confidence"}
+    assert set(face["pose"]) == {"yaw", "pitch", "roll"} and len(face["box"]) == 4 and 0.4 < face["score"] <= 1
+    assert np.shape(face["landmarks"]["2d98"]) == (98, 2) and np.shape(face["confidence"]["3d68"]) == (68,)
+
+
+def test_bad_files_are_named_and_the_others_done(
+    capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path
+) -> None:
+    bad = zoo(tmp_path)
+    files = [tmp_path / name for name in bad]
+    code, out, err = run(capsys, "align", files[0], PHOTO, *files[1:], "--weights", weights, "-o", tmp_path / "out")
+    assert code == 2
+    assert f"{PHOTO}: 1 face" in out
+    lines = err.strip().splitlines()
+    assert len(lines) == len(bad)
+    for line, (name, word) in zip(lines, bad.items(), strict=True):
+        assert line.startswith("acdc-fast: ") and name in line and word in line
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["astronaut.png"]
+
+
+def test_json_holds_the_errors_too(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    code, out, err = run(capsys, "align", "missing.jpg", PHOTO, "--json", "--weights", weights)
+    first, second = json.loads(out)["images"]
+    assert code == 2 and "missing.jpg" in first["error"] and "missing.jpg" in err and len(second["faces"]) == 1
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_no_face_is_no_error(own: bool, capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    weights = weights if own else DEFAULT
+    Image.new("RGB", (64, 48)).save(tmp_path / "blank.png")
+    code, out, err = run(capsys, "align", tmp_path / "blank.png", "--json", "--weights", weights)
+    assert code == 0 and json.loads(out)["images"][0]["faces"] == []
+    assert "blank.png: no face found" in err and err.count("\n") == 1
+    code, out, err = run(capsys, "align", tmp_path / "blank.png", "-o", tmp_path / "o.png", "--weights", weights)
+    assert code == 0 and "0 faces" in out and Image.open(tmp_path / "o.png").size == (64, 48)
+
+
+def test_picture_goes_where_asked(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    code, _, _ = run(capsys, "align", PHOTO, "-o", tmp_path / "new" / "a.jpg", "--weights", weights)
+    assert code == 0
+    with Image.open(tmp_path / "new" / "a.jpg") as drawn, Image.open(PHOTO) as photo:
+        assert drawn.format == "JPEG" and drawn.size == photo.size
+        assert (np.abs(np.asarray(drawn, int) - np.asarray(photo, int)).max(2) > 60).any()
+    twin = tmp_path / "twin" / "astronaut.jpg"
+    twin.parent.mkdir()
+    twin.write_bytes(PHOTO.read_bytes())
+    assert run(capsys, "align", PHOTO, twin, "-o", tmp_path / "both", "--weights", weights)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == ["astronaut-2.png", "astronaut.png"]
+    assert run(capsys, "align", PHOTO, "-o", tmp_path / "r.json", "--weights", weights)[0] == 0
+    assert len(json.loads((tmp_path / "r.json").read_text())["images"]) == 1
+
+
+def test_bad_places_are_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.jpg"
+    own.write_bytes(PHOTO.read_bytes())
+    for out, word in ((tmp_path / "a.xyz", "format"), (own, "overwrite")):
+        code, said, err = run(capsys, "align", own, "-o", out, "--weights", weights)
+        assert code == 2 and word in err and not said and err.count("\n") == 1
+    code, _, err = run(capsys, "align", own, PHOTO, "-o", tmp_path / "one.png", "--weights", weights)
+    assert code == 2 and "folder" in err
+    assert own.read_bytes() == PHOTO.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_forbidden_folder(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    code, _, err = run(capsys, "align", PHOTO, "-o", tmp_path / "a.png", "--weights", weights)
+    assert code == 1 and err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files, as Linux's /proc")
+def test_a_place_that_takes_no_file_is_named(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    code, _, err = run(capsys, "align", PHOTO, "-o", "/proc/a.png", "--weights", weights)
+    assert code == 1 and err.startswith("acdc-fast: /proc/a.png: ") and err.count("\n") == 1
+
+
+def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(Path(weights).read_bytes()[:500])
+    for arguments, code, word in (
+        (["--weights", "nowhere.safetensors"], 2, "nowhere.safetensors"),
+        (["--weights", "nonesuch"], 2, "nonesuch"),
+        (["--weights", tmp_path / "cut.safetensors"], 2, "cut.safetensors: not a whole"),
+        (["--weights", weights, "--stages", "9"], 2, "from 1 to 2"),
+        (["--weights", weights, "--resolution", "50"], 2, "multiple of 8"),
+        (["--weights", weights, "--markup", "2d29"], 2, "2d29"),
+        (["--weights", weights, "--backend", "native", "--device", "cuda"], 1, "CPU"),
+    ):
+        got, out, err = run(capsys, "align", PHOTO, *arguments)
+        assert (got, out) == (code, "") and word in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    "command", ["", "align", "video", "batch", "train", "evaluate", "export", "bench", "env"]
+)
+def test_every_command_has_help_and_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if command in ("train", "evaluate"):
+        pytest.importorskip(f"acdc_fast.training.{command}", reason="the training room needs its extra")
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*([command] if command else []), "--help"])
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "usage: acdc-fast" in out
+    assert not command or "example: acdc-fast" in " ".join(out.split())
+
+
+def test_whole_processes(weights: str, tmp_path: Path) -> None:
+    """What `main` alone cannot show: nothing else on stderr, and no trace."""
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    done = process("align", tmp_path / "empty.jpg", PHOTO, "--json", "--weights", weights)
+    assert done.returncode == 2 and done.stderr == f"acdc-fast: {tmp_path}/empty.jpg: is empty\n"
+    assert len(json.loads(done.stdout)["images"][1]["faces"]) == 1
+    done = process("nonesuch")
+    assert done.returncode == 2 and "invalid choice" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_closed_pipe_is_quiet(weights: str) -> None:
+    command = f"{sys.executable} -m acdc_fast.commands.cli align {PHOTO} --json --weights {weights} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+
+
+def test_env_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "env")
+    assert code == 0
+    for fact in ("acdc_fast:", "python:", "processor:", "native library:", "torch:", "triton:", "nvcc:", "weights:"):
+        assert fact in out
+
+
+def test_bench_compares_after_checking(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    code, out, _ = run(capsys, "bench", "--weights", weights, "--rounds", "2", "--resolution", "32")
+    assert code == 0 and "eager" in out and "ms a face" in out and "disagrees" not in out
+
+
+def test_export_writes_onnx(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [onnx])")
+    code, _, _ = run(capsys, "export", tmp_path / "m.onnx", "--batch", "1", "--resolution", "32", "--weights", weights)
+    assert code == 0
+    onnx.checker.check_model(str(tmp_path / "m.onnx"))

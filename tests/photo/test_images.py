@@ -1,0 +1,172 @@
+"""Every kind of picture becomes upright RGB; every kind of bad one becomes one line that names it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acdc_fast.photo import images
+from acdc_fast.errors import InputError
+from acdc_fast.photo.images import load_picture, luma
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (12, 20)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (12, 20, 3)).astype(np.uint8)
+
+
+def saved(tmp_path: Path, picture: Image.Image, name: str, **options: object) -> Path:
+    picture.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_rgb_and_grey_files(tmp_path: Path) -> None:
+    picture = load_picture(saved(tmp_path, Image.fromarray(RGB), "a.png"))
+    assert np.array_equal(picture.rgb, RGB) and (picture.width, picture.height) == (20, 12)
+    assert picture.name == str(tmp_path / "a.png")
+    grey = load_picture(str(saved(tmp_path, Image.fromarray(GREY), "g.png")))
+    assert np.array_equal(grey.rgb, GREY[:, :, None].repeat(3, 2)) and np.array_equal(luma(grey.rgb), GREY)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(tmp_path: Path, orientation: int) -> None:
+    """A camera stores the turned picture with the tag that says how to turn it back."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
+            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}[orientation]  # fmt: skip
+    stored = Image.fromarray(RGB)
+    expected = stored if back is None else stored.transpose(back)
+    path = saved(tmp_path, stored, "e.png", exif=exif)
+    assert np.array_equal(load_picture(path).rgb, np.asarray(expected))
+    with Image.open(path) as opened:
+        assert np.array_equal(load_picture(opened).rgb, np.asarray(expected))
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    rgba = np.dstack([RGB, np.full((12, 20), 255, np.uint8)])
+    rgba[0, 0, 3] = 0
+    rgba[0, 1] = (100, 0, 200, 51)
+    expected = RGB.copy()
+    expected[0, 0] = 255
+    expected[0, 1] = (224, 204, 244)  # 100·0.2 + 255·0.8, …
+    assert np.array_equal(load_picture(rgba).rgb, expected)
+    assert np.array_equal(load_picture(saved(tmp_path, Image.fromarray(rgba), "a.png")).rgb, expected)
+    grey_alpha = Image.fromarray(np.dstack([GREY, np.zeros_like(GREY)]))
+    assert (load_picture(saved(tmp_path, grey_alpha, "la.png")).rgb == 255).all()
+    palette = Image.fromarray(RGB).quantize(8)
+    path = saved(tmp_path, palette, "p.png", transparency=0)
+    hidden = np.asarray(palette) == 0
+    assert hidden.any() and (load_picture(path).rgb[hidden] == 255).all()
+
+
+def test_sixteen_bits(tmp_path: Path) -> None:
+    deep = GREY.astype(np.uint16) * 257
+    expected = GREY[:, :, None].repeat(3, 2)
+    assert np.array_equal(load_picture(saved(tmp_path, Image.fromarray(deep), "d.png")).rgb, expected)
+    assert np.array_equal(load_picture(saved(tmp_path, Image.fromarray(deep), "d.tif")).rgb, expected)
+    assert np.array_equal(load_picture(deep).rgb, expected)
+    assert np.array_equal(load_picture(RGB.astype(np.uint16) << 8).rgb, RGB)
+
+
+def test_float_tiff(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(GREY.astype(np.float32) / 255), "f.tif")
+    assert np.array_equal(luma(load_picture(path).rgb), GREY)
+    path = saved(tmp_path, Image.fromarray(GREY.astype(np.float32)), "f.tif")
+    with pytest.raises(InputError, match=r"f\.tif: floating-point values outside"):
+        load_picture(path)
+
+
+def test_cmyk_palette_bilevel_and_animation(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (16, 16), (200, 60, 60))
+    cmyk = load_picture(saved(tmp_path, plain.convert("CMYK"), "c.jpg", quality=95)).rgb
+    assert np.abs(cmyk.astype(int) - (200, 60, 60)).max() < 6  # JPEG
+    assert np.array_equal(load_picture(saved(tmp_path, plain.quantize(4), "p.png")).rgb, np.asarray(plain))
+    assert load_picture(saved(tmp_path, Image.new("1", (9, 9), 1), "b.png")).rgb.min() == 255
+    second = Image.new("RGB", (16, 16), (0, 0, 255))
+    path = saved(tmp_path, plain, "a.gif", save_all=True, append_images=[second])
+    assert np.abs(load_picture(path).rgb.astype(int) - (200, 60, 60)).max() < 6
+    path = saved(tmp_path, plain, "a.webp", save_all=True, append_images=[second], lossless=True)
+    assert np.array_equal(load_picture(path).rgb, np.asarray(plain))
+
+
+def test_lab_says_why_not() -> None:
+    with pytest.raises(InputError, match="CIELAB"):
+        load_picture(Image.new("LAB", (4, 4)))
+
+
+def test_arrays() -> None:
+    assert np.array_equal(load_picture(RGB).rgb, RGB)
+    assert np.array_equal(luma(load_picture(GREY).rgb), GREY)
+    assert np.array_equal(luma(load_picture(GREY[:, :, None]).rgb), GREY)
+    assert np.array_equal(load_picture(RGB[::2, ::-1]).rgb, RGB[::2, ::-1])  # strided views
+    for bad, word in (
+        (RGB.astype(np.float32), "float32"), (RGB.astype(np.int64), "int64"), (GREY > 3, "bool"),
+        (np.zeros((2, 3, 4, 5), np.uint8), "2×3×4×5"), (np.zeros((5, 5, 2), np.uint8), "5×5×2"),
+        (np.zeros((0, 5), np.uint8), "no pixels"), (np.zeros(7, np.uint8), "7"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            load_picture(bad)
+    for bad in (3, None, [1, 2], {"a": 1}):
+        with pytest.raises(InputError, match="a path, a numpy array or a PIL image"):
+            load_picture(bad)
+
+
+def zoo(folder: Path) -> dict[str, str]:
+    """Bad files by name, and a word that the complaint must hold. Used by the command line's tests too."""
+    buffer = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (200, 200, 3)).astype(np.uint8)).save(buffer, "JPEG")
+    jpeg = buffer.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (200, 200, 3)).astype(np.uint8)).save(buffer, "PNG")
+    png = buffer.getvalue()
+    flipped = bytearray(png)
+    flipped[len(png) // 2] ^= 0xFF
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "cut.png").write_bytes(png[: len(png) // 2])
+    (folder / "head.png").write_bytes(png[:20])
+    (folder / "flipped.png").write_bytes(bytes(flipped))
+    (folder / "folder.png").mkdir()
+    for name, side in (("huge.png", 12000), ("bomb.png", 30000)):
+        size = struct.pack(">II", side, side)
+        header = b"IHDR" + size + png[24:29]
+        (folder / name).write_bytes(png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:])
+    return {
+        "empty.jpg": "empty", "text.jpg": "not an image", "cut.jpg": "truncated", "cut.png": "truncated",
+        "head.png": "", "flipped.png": "damaged", "folder.png": "folder", "huge.png": "limit of 100 Mpixel",
+        "bomb.png": "limit of 100 Mpixel", "missing.jpg": "no such file",
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_bad_files(tmp_path: Path) -> None:
+    for name, word in zoo(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            load_picture(tmp_path / name)
+        message = str(caught.value)
+        assert name in message and word in message and "\n" not in message, message
+
+
+def test_pipes_and_devices_are_refused() -> None:
+    with pytest.raises(InputError, match="not a regular file"):
+        load_picture("/dev/null")
+
+
+def test_nul_byte_in_the_name() -> None:
+    with pytest.raises(InputError):
+        load_picture("a\0b.jpg")
+
+
+def test_file_larger_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB), "a.png")
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match=r"a\.png: is larger"):
+        load_picture(path)

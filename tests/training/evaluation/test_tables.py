@@ -1,0 +1,93 @@
+"""Tables in the paper's layout, reports on observations made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from acdc_fast.training.data.sample import Annotation
+from acdc_fast.training.observations import Observations, matching_face
+from acdc_fast.training.evaluation.report import report
+from acdc_fast.training.evaluation.tables import SUBSETS, database_tables, paper_tables, table
+from acdc_fast.types import Faces
+
+FACE = np.array([[0, 0], [10, 0], [5, 6], [2, 10], [8, 10]], np.float32) + 20
+
+
+def observations() -> Observations:
+    """Four faces; stage 1 is off by 2 of 10, stage 2 by 1, along the eyes; the last face is missed."""
+    annotations = [
+        Annotation(
+            source="x", name=str(i), landmarks={"2d5": FACE}, attributes={"pose": c}, pose=np.float32([10 * i, 0, 0])
+        )
+        for i, c in enumerate((3, 1, 3, 5))
+    ]
+    stages, poses = [], []
+    for off in (2.0, 1.0):
+        points = np.stack([FACE + np.float32([off, 0])] * 4).astype(float)
+        pose = np.array([[10 * i + off, off, 0] for i in range(4)], float)
+        points[3], pose[3] = np.nan, np.nan
+        stages.append({"2d5": points})
+        poses.append(pose)
+    side = np.array([40.0, 40, 40, np.nan])
+    return Observations(annotations, stages, poses, {"2d5": np.full((4, 5), 0.02)}, side, np.full((2, 4), 0.02))
+
+
+def test_report_by_hand() -> None:
+    values = report(observations())
+    assert (values["faces"], values["missed"]) == (4, 1)
+    five = values["markups"]["2d5"]
+    assert five["nme"] == pytest.approx([(3 * 20 + 100) / 4, (3 * 10 + 100) / 4])
+    assert five["nme_offset_removed"] == pytest.approx([25, 25])  # three faces are exact then, one missed
+    assert five["fr"] == pytest.approx(25)  # 0.1 itself is no failure, the miss is
+    assert five["median"] == pytest.approx(10)
+    assert values["pose"]["faces"] == 3
+    assert values["pose"]["mae"] == [pytest.approx([2, 2, 0, 4 / 3]), pytest.approx([1, 1, 0, 2 / 3])]
+    classes = values["classes"]
+    box = 10.0  # √(w·h) of the points
+    assert classes["nme_by_box"] == pytest.approx({1: 100 / box, 3: 100 / box, 5: 100})
+    assert classes["faces"] == {1: 1, 3: 2, 5: 1}
+    assert classes["profile_auc"] == pytest.approx(0.5)  # |yaw| 11 of the profile found, between 1 and 21
+
+
+def test_table_layout() -> None:
+    text = table("T", ["a", "b"], {"x": [1.0, None], "long": [10.256, 0.0]})
+    assert text.splitlines() == [
+        "T", "-" * 17, "          a     b", "-" * 17, "x      1.00     –", "long  10.26  0.00", "-" * 17,
+    ]  # fmt: skip
+
+
+def test_paper_tables_hold_the_published_figures_and_ours() -> None:
+    wflw = {"markups": {"2d98": {"nme": [9.0, 5.125], "auc": 40.5, "fr": 7.25}}}
+    reports = {f"wflw/{s}": wflw for s in SUBSETS if s != "blur"}
+    reports["aflw2000"] = {
+        "markups": {"3d68": {"by_yaw": {"[0,30]": 3.0, "[30,60]": 4.0, "[60,90]": 5.0, "mean": 4.0}}},
+        "pose": {"mae": [[1, 2, 3, 2], [1, 1, 1, 1]]},
+    }
+    first, failures, areas, aflw, pose = paper_tables(reports)
+    rows = {line.split("  ")[0]: line.split() for line in first.splitlines()}
+    assert rows["AC-DC"] == ["AC-DC", "4.49", "7.76", "4.45", "4.35", "4.25", "5.57", "5.21"]
+    assert rows["ours"] == ["ours", *["5.12"] * 6, "–"]  # the subset that is absent is a dash
+    assert "7.25" in failures and "17.30" in failures
+    assert "40.50" in areas and "57.50" in areas
+    assert aflw.splitlines()[-2].split() == ["ours", "3.00", "4.00", "5.00", "4.00"]
+    assert pose.splitlines()[-2].split() == ["ours,", "stage", "2", *["1.00"] * 4]
+    assert paper_tables({"mtfl-dev": wflw}) == []
+
+
+def test_database_tables_name_every_measure() -> None:
+    text = "\n".join(database_tables("mtfl-dev", report(observations())))
+    for part in ("mtfl-dev: 4 faces, 1 missed", "2d5 NME %, offset removed", "pose MAE", "class 5", "AUC 0.500"):
+        assert part in text
+
+
+def test_the_face_that_holds_the_labels_centre_is_taken() -> None:
+    annotation = Annotation(source="x", name="0", landmarks={"2d5": FACE})  # centre (25, 25)
+
+    def faces(*boxes: tuple[float, float, float, float]) -> Faces:
+        array = np.array(boxes, np.float32).reshape(-1, 4)
+        return Faces(array, np.ones(len(array), np.float32), {}, {}, {}, None)
+
+    assert matching_face(faces(), annotation) is None
+    assert matching_face(faces((30, 30, 90, 90)), annotation) is None
+    assert matching_face(faces((0, 0, 100, 100), (10, 12, 40, 40), (30, 30, 50, 50)), annotation) == 1

@@ -1,0 +1,133 @@
+"""The paper's ablation (§IV-B, Table I): AC, AC+Pose and AC-DC at one budget, several seeds each, mean and spread.
+
+Every run is that of the settings but for its variant and seed; of several files of settings each starts from the
+weights of the one before, as a cascade grows (`growing`). A finished run is not repeated, a broken one resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, get_args
+
+import torch
+
+from acdc_fast.config import Variant
+from acdc_fast.files import written_beside
+
+from ..loop.checkpoint import NAME
+from ..commands import in_one_line
+from .evaluate import load_network, open_all
+from ..observations import observe_crops
+from .report import report
+from ..settings import Settings, read_settings
+from .tables import table
+from ..loop.train import train
+
+NAMES = {"ac": "AC", "ac+pose": "AC+Pose", "ac-dc": "AC-DC"}
+
+Scores = dict[str, float]
+
+
+def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
+    """Last stage's figures by name: NME of each markup (five points: own mean offset removed), pose MAE."""
+    found: Scores = {}
+    for name, values in reports.items():
+        for markup, m in values["markups"].items():
+            found[f"{name} {markup}"] = m["nme_offset_removed" if markup == "2d5" else "nme"][-1]
+        if "pose" in values:
+            found[f"{name} pose °"] = values["pose"]["mae"][-1][-1]
+    return found
+
+
+def grown(chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path) -> Path | None:
+    """The weights at the end of the chain. None where it was asked to stop."""
+    weights = None
+    for number, settings in enumerate(chain):
+        # one stage has no fusion: AC-DC is AC+Pose there, and both go on from the same weights
+        kind: Variant = "ac+pose" if variant == "ac-dc" and settings.network.stages == 1 else variant
+        own = replace(settings, seed=seed, network=replace(settings.network, variant=kind))
+        folder = out / f"{kind}-{seed}-{number}"
+        before, weights = weights, folder / "weights.safetensors"
+        resume = (folder / NAME).exists()
+        if not weights.exists() and train(own, data_root, folder, resume=resume, init=None if resume else before):
+            return None
+    return weights
+
+
+def one_run(
+    chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path, databases: list[str], limit: int
+) -> Scores | None:
+    """Trains and measures one network; what was measured before is read. None where it was asked to stop."""
+    kept = out / f"{variant}-{seed}.json"
+    if not kept.exists():
+        weights = grown(chain, variant, seed, data_root, out)
+        if weights is None:
+            return None
+        network, resolution = load_network(weights)
+        seen = {
+            name: report(observe_crops(network, database, resolution, torch.device("cpu"), limit))
+            for name, database in open_all(databases, data_root, skip_broken=False).items()
+        }
+        with written_beside(kept) as beside:
+            beside.write_text(json.dumps(scores(seen), indent=1))
+    values: Scores = json.loads(kept.read_text())
+    return values
+
+
+def summary(found: Mapping[str, Sequence[Scores]], chain: Sequence[Settings]) -> str:
+    """Table I's layout: a row for each variant, mean and standard deviation over the seeds."""
+    heads = list(dict.fromkeys(h for runs in found.values() for h in runs[0]))
+    rows: dict[str, list[float | None]] = {}
+    for variant, runs in found.items():
+        for told, measure in (("mean", mean), ("deviation", _deviation)):
+            rows[f"{NAMES[variant]}, {told} of {len(runs)}"] = [
+                measure([r[h] for r in runs]) if all(h in r for r in runs) else None for h in heads
+            ]
+    budget = "; ".join(
+        f"width {s.network.width}, stages {s.network.stages}: {p.updates} updates of {p.batch} faces at {p.resolution}²"
+        for s in chain
+        for p in s.phases
+    )
+    return table(budget, heads, rows)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None
+
+
+def run(args: argparse.Namespace) -> int:
+    chain = [read_settings(path) for path in args.config]
+    found: dict[str, list[Scores]] = {}
+    for seed in range(args.seeds):  # one of each variant first, so that a part of the answer is there early
+        for variant in get_args(Variant):
+            values = one_run(chain, variant, seed, args.data_root, args.out, args.databases, args.limit)
+            if values is None:
+                return 1
+            found.setdefault(variant, []).append(values)
+    print(summary(found, chain))
+    return 0
+
+
+@in_one_line("ablation")
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.evaluation.ablation", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, nargs="+", metavar="YAML", help="configs/ablation/*.yaml")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
+    parser.add_argument(
+        "--databases", nargs="+", metavar="NAME", default=["mtfl-dev", "frames68", "synthetic"],
+        help="what to measure on (default: mtfl-dev frames68 synthetic)",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", default=1001, help="faces of each database (default: 1001)")
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""``acdc-fast evaluate``: the metrics of the paper on whichever databases are present, beside the published figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acdc_fast.config import ACDCConfig
+from acdc_fast.errors import InputError
+from acdc_fast.files import written_beside
+from acdc_fast.network import ACDC
+from acdc_fast.weights import bundled, load_weights
+
+from ..sampling.batches import open_source
+from ..fits.calibration import calibrate
+from ..commands import in_one_line
+from ..data import REGISTRY, Database
+from ..fits.early_exit import write_enough
+from .figures import draw_excitations, draw_masks
+from ..observations import observe_align, observe_crops
+from ..fits.pose_readout import write_readout
+from .report import report
+from ..settings import Source
+from .tables import SUBSETS, database_tables, paper_tables, table
+from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
+
+#: What is looked for where --databases names none; the first that is there with --detector is the test of the whole.
+WANTED = ("mtfl-dev", "frames68", "synthetic", "300w", "aflw2000", "celeba", *(f"wflw/{s}" for s in SUBSETS))
+#: Split of each database that is nobody's training data.
+TESTS = {"mtfl-dev": "dev"}
+
+
+def load_network(path: Path) -> tuple[ACDC, int]:
+    """The eager network and the resolution that its card names (128 where it names none)."""
+    weights = load_weights(path)
+    network = ACDC(weights.config)
+    state = {name: torch.from_numpy(value) for name, value in weights.arrays.items()}
+    network.load_state_dict(state, strict=False)  # all but the batch counters, as load_weights has checked
+    return network.eval(), int(weights.card.get("resolution", 128))
+
+
+def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
+    """Databases asked for by name (``mtfl-dev``, ``wflw/pose``, ``mtfl/train[:500]``), or all test splits present."""
+    found: dict[str, Database] = {}
+    absent: list[str] = []
+    for name in names or WANTED:
+        database, _, split = name.partition("/")
+        if database not in REGISTRY:
+            raise InputError(f"--databases: unknown {database!r}; known: {', '.join(REGISTRY)}")
+        try:
+            found[name] = open_source(Source(database, split or TESTS.get(database, "test")), root, skip_broken)
+        except InputError:
+            if names:
+                raise
+            absent.append(name)
+    if not found:
+        raise InputError(f"--data-root {root}: none of {', '.join(WANTED)} found there")
+    if absent:
+        print(f"not read: {', '.join(absent)}; name one with --databases for the reason", file=sys.stderr)
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", metavar="WEIGHTS", help=f"file, or a name: {', '.join(bundled())}")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument(
+        "--databases", nargs="+", metavar="NAME", help="such as mtfl-dev, wflw/pose or mtfl/train[:500]"
+    )
+    parser.add_argument("--detector", action="store_true", help="through Model.align: misses count as 1.0")
+    parser.add_argument("--dtype", default="float32", help="of Model.align, with --detector (%(default)s)")
+    parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
+    parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
+    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
+    parser.add_argument("--pose", type=Path, metavar="OUT", help="fit the pose's polynomial here, write weights")
+    parser.add_argument("--half", action="store_true", help="write the weights in half precision")
+    parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
+    parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit must be at least 1, not {args.limit}")
+    if args.pose and args.detector:
+        raise InputError("--pose is fitted on the labels' own crops: leave --detector out")
+    if args.dtype != "float32" and not args.detector:
+        raise InputError(f"--dtype {args.dtype} goes with --detector: without it the eager network answers, in float32")
+    if not args.data_root.is_dir():
+        raise InputError(f"--data-root {args.data_root}: no such folder")
+    path = bundled().get(str(args.weights), Path(args.weights))
+    network, own = load_network(path)
+    resolution = args.resolution or own
+    if resolution < 32 or resolution % 8:
+        raise InputError(f"--resolution must be a multiple of 8 from 32, not {resolution}")
+    device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
+    network.to(device)
+    databases = open_all(args.databases, args.data_root, args.skip_broken)
+    reports: dict[str, Any] = {}
+    seen, loaded = {}, load_weights(path)
+    readout = None if args.pose else loaded.pose  # it is fitted to what the network itself says
+    for name, database in databases.items():
+        if args.detector:
+            seen[name] = observe_align(path, database, resolution, args.limit, dtype=args.dtype)
+        else:
+            seen[name] = observe_crops(network, database, resolution, device, args.limit, loaded.refinement, readout)
+        reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
+    if args.json:
+        told = {"weights": str(path), "resolution": resolution, "detector": args.detector, "dtype": args.dtype}
+        print(json.dumps(told | {"databases": reports}))
+    else:
+        for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
+            print(text, end="\n\n")
+    if args.hide:
+        for name, database in databases.items():
+            rows = half_hidden(network.cpu(), database, resolution, args.limit)
+            title = f"{name}: spread in % of the crop's side, half of the face covered"
+            print(table(title, HIDDEN_HEADS, {m: [100 * v for v in r] for m, r in rows.items()}), end="\n\n")
+    if args.figures:
+        draw_figures(network.cpu(), next(iter(databases.values())), resolution, args.figures)
+        with written_beside(args.figures / "risk-coverage.png") as beside:
+            draw_risk(seen, beside)
+    if args.calibrate:
+        calibrate(path, list(seen.values()), args.calibrate, args.half)
+    if args.pose:
+        write_readout(path, seen, args.pose, args.half)
+    if args.enough:
+        write_enough(path, seen, args.enough, args.half)
+    return 0
+
+
+def draw_figures(network: ACDC, database: Database, resolution: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_beside(folder / "figure6-masks.png") as beside:
+        draw_masks(network, database, resolution, beside)
+    config: ACDCConfig = network.config
+    if config.has_excitation:
+        with written_beside(folder / "figure5-excitations.png") as beside:
+            draw_excitations(network, database, resolution, beside)
+
+
+@in_one_line("acdc-fast evaluate")
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="acdc-fast evaluate", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""A training run: the network with what surrounds it, one update of it, and what its checkpoints hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from acdc_fast.errors import InputError
+from acdc_fast.network import ACDC
+from acdc_fast.weights import Weights, load_weights, save_weights
+
+from .averaging import Average
+from .captured import Captured, Told
+from .checkpoint import random_states, restore_random_states
+from ..distributed import World, spread
+from .growing import grow
+from ..sampling.targets import Targets
+from .losses import cascade_loss
+from .optimisers import Optimisers
+from .progress import Meters
+from ..schedule import learning_rate, phase_at
+from ..settings import Settings
+
+
+class Run:
+    """A training run: its network, what surrounds it, and the number of updates done."""
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self.settings, self.world = settings, world
+        torch.manual_seed(settings.seed)
+        self.network = ACDC(settings.network).to(world.device)
+        if settings.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ema = settings.optimiser.ema
+        self.optimiser = Optimisers(self.network, settings.optimiser)
+        self.average = Average(self.network, ema) if ema else None
+        self.parallel = self.network if settings.local else spread(self.network, world)
+        self.meters, self.step = Meters(), 0
+        # An update is some thousands of short kernels, which a graph starts at once. DDP has hooks of its own.
+        alone = self.parallel is self.network
+        self.captured = Captured(self._learn) if settings.on_device and world.device.type == "cuda" and alone else None
+
+    @property
+    def best_network(self) -> ACDC:
+        """The averaged network where there is one."""
+        network = self.average.network if self.average else self.network
+        assert isinstance(network, ACDC)
+        return network
+
+    def _learn(self, image: Tensor, targets: Targets) -> Told:
+        """Forward, backward and a step of the optimiser; the loss, its parts and the norm of the gradient."""
+        settings = self.settings
+        # A recorded update must cast the weights anew each time.
+        with torch.autocast(
+            self.world.device.type, torch.bfloat16, enabled=settings.bf16, cache_enabled=self.captured is None
+        ):
+            prediction = self.parallel(image, all_stages=True)
+        loss, parts = cascade_loss(
+            prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages, settings.loss.spread
+        )
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))
+        if self.captured is None and not torch.isfinite(norm):
+            raise self._unsound(f"update {self.step}: the gradient is not finite (loss {loss.item():.4g})")
+        self.optimiser.step()
+        return {"loss": loss.detach(), "gradient": norm, **parts}
+
+    def _unsound(self, what: str) -> InputError:
+        return InputError(
+            f"{what}; lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
+        )
+
+    def update(self, image: Tensor, targets: Targets, source: str) -> None:
+        """One update on this process's share of a batch."""
+        settings, optimiser = self.settings, self.settings.optimiser
+        self.parallel.train()
+        if settings.fixed_norm:
+            hold_norm(self.network)
+        self.optimiser.schedule(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
+        told = self._learn(image, targets) if self.captured is None else self.captured(image, targets, source)
+        self.step += 1
+        if self.average:
+            self.average.update(self.network, self.step)
+        if settings.local and (self.step % settings.local == 0 or self.step == settings.updates):
+            self.world.unite([self.network, *([self.average.network] if self.average else [])])
+        self.meters.add({f"{source}/{name}": value for name, value in told.items()})
+
+    def check(self) -> None:
+        """Raises `InputError` where recorded updates, which cannot look at what they do, have gone astray."""
+        if self.captured and not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            raise self._unsound(f"a weight is not finite after update {self.step}")
+
+    def report(self) -> dict[str, float]:
+        """Means since the last report over all processes, and the rate of the next update."""
+        names, means = self.meters.means()
+        self.meters = Meters()
+        return dict(zip(names, self.world.mean(means).tolist(), strict=True))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.to_dict(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict() if self.average else None,
+            "optimiser": self.optimiser.state_dict(),
+            "meters": self.meters.state(),
+            "random": random_states(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Raises `InputError` where the checkpoint is of another architecture; the schedule may differ."""
+        ours, theirs = self.settings.to_dict()["network"], state["settings"]["network"]
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise InputError(f"the checkpoint has network.{name} = {theirs.get(name)!r}, the settings {value!r}")
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"] or state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        device = self.world.device
+        self.meters = Meters({n: v.to(device) for n, v in state["meters"]["sums"].items()}, state["meters"]["counts"])
+        self.step = state["step"]
+        restore_random_states(state["random"])
+
+    def start_from(self, path: Path) -> None:
+        """Weights of a file made by ``acdc-fast train``; what does not fit (other markups) starts anew and is named.
+
+        Stages that the file lacks start as its last one (`growing`).
+        """
+        start = load_weights(path)
+        arrays = grow(start.arrays, start.config, self.settings.network)
+        found = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        known = self.network.state_dict()
+        fits = {n: v for n, v in found.items() if n in known and known[n].shape == v.shape}
+        self.network.load_state_dict(fits, strict=False)
+        if self.average:
+            self.average.network.load_state_dict(fits, strict=False)
+        anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
+        if self.world.leads and anew:
+            print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
+
+
+def hold_norm(network: ACDC) -> None:
+    """Batch norm as in inference, all else as it is."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # synchronised ones as well
+            module.eval()
+
+
+def write_weights(run: Run, path: Path) -> None:
+    """The (averaged) weights with the architecture and how they were made."""
+    arrays = {n: v.cpu().numpy() for n, v in run.best_network.state_dict().items() if v.is_floating_point()}
+    settings = run.settings
+    card = {"resolution": str(phase_at(run.step - 1, settings.phases).resolution), "updates": str(run.step)}
+    card |= {"settings": json.dumps(settings.to_dict()), **settings.card}
+    save_weights(path, Weights(settings.network, arrays, card=card))

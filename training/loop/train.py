@@ -1,0 +1,159 @@
+"""``acdc-fast train``: trains AC-DC from a YAML file of settings.
+
+A batch depends on the seed and the update's number alone, so a run that is killed and resumed from its last checkpoint
+repeats the same updates bit for bit (on one device and the same number of processes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from acdc_fast.errors import InputError
+
+from ..sampling.batches import Batches, open_source
+from .checkpoint import NAME, load_checkpoint, save_checkpoint
+from ..commands import in_one_line
+from ..sampling.device_batches import DeviceBatches
+from ..distributed import World, join
+from .progress import Journal, contact_sheet
+from .run import Run, write_weights
+from ..schedule import phase_at
+from ..settings import Settings, read_settings
+from .stopping import StopRequests
+from .validation import validate
+
+
+def train(
+    settings: Settings, data_root: Path, out: Path, *, resume: bool = False, init: Path | None = None,
+    until: int | None = None, device: str = "auto", skip_broken: bool = False,
+) -> int:  # fmt: skip
+    """Trains to the last update of the settings, to ``until``, or to a stop signal; returns the exit code.
+
+    Raises `InputError` for what the person who started the run can mend.
+    """
+    if not data_root.is_dir():
+        raise InputError(f"--data-root {data_root}: no such folder")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    try:
+        with join(device) as world:  # left after the network is gone, because DDP waits for its group when it goes
+            return _train(settings, data_root, out, resume, init, until, skip_broken, world)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        told = f"{error.filename or out}: {error.strerror or error}"
+        raise InputError(f"{told}; --resume goes on from the last checkpoint") from error
+
+
+def _train(
+    settings: Settings, data_root: Path, out: Path, resume: bool, init: Path | None, until: int | None,
+    skip_broken: bool, world: World,
+) -> int:  # fmt: skip
+    if settings.fixed_norm and not (init or resume):
+        raise InputError("fixed_norm holds the means and variances of trained weights: name them with --init")
+    sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
+    held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
+    run = Run(settings, world)
+    if init:
+        run.start_from(init)
+    if resume:
+        run.restore(load_checkpoint(out / NAME))
+    elif (out / NAME).exists():
+        raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    _make_folder(out)
+    batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
+    with StopRequests() as stops:
+        stopped = _loop(run, batches, held_out, out, min(until or settings.updates, settings.updates), stops)
+    if stopped:
+        if world.leads:
+            print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
+        return 128 + (stops.received[0] if stops.received else signal.SIGTERM)
+    if world.leads:
+        write_weights(run, out / "weights.safetensors")
+        print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
+    return 0
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
+
+
+def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: StopRequests) -> bool:
+    """Updates up to ``last``; whether it stopped before, because it was asked to."""
+    settings, world = run.settings, run.world
+    journal = Journal(out, run.step) if world.leads else None
+    hidden = None if world.leads else True  # None: shown on a terminal alone
+    bar = tqdm(total=last, initial=run.step, unit="update", disable=hidden, dynamic_ncols=True)
+    saved, stopping = time.monotonic(), False
+    for batch in batches.loader(run.step, last):
+        image, targets = batch.to(world.device, settings.channels_last)
+        run.update(image, targets, batch.source)
+        bar.update()
+        if run.step % settings.log_every == 0:
+            stops.listen()
+            means = run.report()
+            if journal:
+                journal.write(run.step, means)
+                bar.set_postfix({k.split("/")[0]: f"{v:.4f}" for k, v in means.items() if k.endswith("/loss")})
+        if journal and (run.step % settings.validate_every == 0 or run.step == last):
+            resolution = phase_at(run.step - 1, settings.phases).resolution
+            for database in held_out:
+                values, sheet = validate(run.best_network, database, resolution, world.device)
+                journal.write(run.step, {f"validation/{k}": v for k, v in values.items()})
+                journal.picture(run.step, database.name, contact_sheet(*sheet))
+        stopping = world.any(bool(stops.received))
+        due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+        if world.leads and (due or stopping or run.step == last):
+            run.check()
+            save_checkpoint(out / NAME, run.state())
+            saved = time.monotonic()
+        stopping = stopping and run.step < last
+        if stopping:
+            break
+    bar.close()
+    if journal:
+        journal.close()
+    return stopping
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings (configs/*.yaml)")
+    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and logs")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
+    parser.add_argument("--until", type=int, metavar="N", help="end after update N as if it were the last")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
+    parser.epilog = (
+        "example: acdc-fast train --config configs/w16/1-stage.yaml --data-root data --out runs/1; "
+        "on 8 GPUs: torchrun --nproc-per-node 8 -m acdc_fast.training.loop.train --config configs/paper.yaml …"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    return train(
+        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=args.init, until=args.until,
+        device=args.device, skip_broken=args.skip_broken,
+    )  # fmt: skip
+
+
+@in_one_line("acdc-fast train")
+def main() -> int:
+    """Entry for torchrun."""
+    parser = argparse.ArgumentParser(prog="acdc-fast train", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

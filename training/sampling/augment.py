@@ -1,0 +1,239 @@
+"""Face → square grey crop with its labels, plain or augmented; every random choice comes from the generator given.
+
+The geometry (crop square, rotation, scale, shift, mirror) is one affine warp straight from the picture, with the
+labels moved exactly; the photometry (occluder, blur, low resolution, brightness, contrast, gamma, noise, JPEG) works on
+the crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from acdc_fast.photo.coordinates import (
+    crop_pixels_to_image_matrix,
+    image_to_crop,
+    square_from_box,
+    square_from_points,
+    turned_pose,
+)
+
+from ..data.sample import Annotation, Sample
+
+
+def _table(count: int, pairs: list[tuple[int, int]]) -> np.ndarray:
+    table = np.arange(count)
+    for a, b in pairs:
+        table[a], table[b] = b, a
+    return table
+
+
+def _runs(*runs: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """(a, b, n): a ↔ b, a+1 ↔ b-1, …, n pairs."""
+    return [(a + k, b - k) for a, b, n in runs for k in range(n)]
+
+
+_MIRROR_68 = _table(
+    68,
+    _runs((0, 16, 8), (17, 26, 5), (31, 35, 2), (36, 45, 4), (40, 47, 2), (48, 54, 3), (55, 59, 2), (60, 64, 2),
+          (65, 67, 1)),
+)  # fmt: skip
+#: Point k of a mirrored face is point MIRROR[markup][k] of the face, mirrored.
+MIRROR: dict[str, np.ndarray] = {
+    "2d98": _table(
+        98,
+        _runs((0, 32, 16), (33, 46, 5), (38, 50, 4), (55, 59, 2), (60, 72, 5), (65, 75, 3), (76, 82, 3), (83, 87, 2),
+              (88, 92, 2), (93, 95, 1), (96, 97, 1)),
+    ),
+    "2d68": _MIRROR_68,
+    "3d68": _MIRROR_68,
+    "2d29": _table(
+        29, [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)]
+    ),
+    "2d5": _table(5, [(0, 1), (3, 4)]),
+}  # fmt: skip
+
+
+def mirrored_points(points: np.ndarray, markup: str) -> np.ndarray:
+    """(…, L, 2) crop units → those of the mirrored crop."""
+    return np.asarray((points * (-1, 1) + (1, 0))[..., MIRROR[markup], :])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
+
+    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face (0.063 and
+    0.025 of the crop; `acdc_fast.photo.coordinates` states how it was measured); the rest is ours.
+    """
+
+    rotation: float = 20.0  # σ, degrees in the image plane
+    scale: float = 0.12  # σ of log(side)
+    shift: float = 0.07  # σ of each coordinate of the centre, in sides
+    mirror: float = 0.5
+    cut: float = 0.4  # the picture ends within the crop, as pictures cut close to a face do
+    occluder: float = 0.35
+    blur: float = 0.2
+    low_resolution: float = 0.2
+    brightness: float = 0.12  # σ, of the full range
+    contrast: float = 0.25  # σ of log(contrast)
+    gamma: float = 0.25  # σ of log(gamma)
+    noise: float = 0.25
+    jpeg: float = 0.2
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            chances = ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
+            limit = 1.0 if item.name in chances else np.inf
+            if not 0 <= value <= limit:
+                raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """What the network sees of a face, and what it should say."""
+
+    image: np.ndarray  # (1, S, S) uint8
+    landmarks: Mapping[str, np.ndarray]  # markup -> (L, 2) float32 crop units
+    weights: Mapping[str, np.ndarray]  # markup -> (L,) float32, 0 for points unknown or outside the crop
+    pose: np.ndarray | None  # (3,) float32 yaw, pitch, roll in degrees, as seen in the crop
+    square: np.ndarray  # (4,) centre, side, angle in pixels of the picture (`acdc_fast.photo.coordinates`), before the mirror
+    mirrored: bool = False
+
+
+def face_square(face: Annotation) -> np.ndarray:
+    """(4,) upright crop square: from the detector's box where there is one, else where it would be by the points."""
+    if face.box is not None:
+        return np.asarray(square_from_box(face.box[None])[0])
+    finest = max(face.landmarks.values(), key=len)
+    return np.asarray(square_from_points(finest[None])[0])
+
+
+def warp(
+    image: np.ndarray, square: np.ndarray, size: int, border: int = cv2.BORDER_REPLICATE, fill: int = 0
+) -> np.ndarray:
+    """(H, W) uint8 → (size, size) uint8 of the square, averaged over each crop pixel's area when it shrinks."""
+    ratio = float(square[2]) / size
+    step = max(1, round(ratio))
+    if step > 4:  # a big face: average whole blocks first, then warp from the smaller picture
+        block = step // 2
+        image, square = _shrink(image, square, block)
+        step = max(1, round(float(square[2]) / size))
+    matrix = crop_pixels_to_image_matrix(square[None], size * step)[0]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    fine = cv2.warpAffine(image, matrix, (size * step, size * step), flags=flags, borderMode=border, borderValue=fill)
+    return np.asarray(fine if step == 1 else cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA))
+
+
+def _shrink(image: np.ndarray, square: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the picture round the square, by 1/block, and the square in it."""
+    cx, cy, side = (float(v) for v in square[:3])
+    reach = 0.75 * side + block
+    h, w = image.shape
+    x0, y0 = (min(max(0, int(c - reach)), n - 1) for c, n in ((cx, w), (cy, h)))
+    nx, ny = (max(1, min(n - o, int(2 * reach)) // block) for o, n in ((x0, w), (y0, h)))
+    part = image[y0 : y0 + ny * block, x0 : x0 + nx * block]
+    small = cv2.resize(part, (nx, ny), interpolation=cv2.INTER_AREA)
+    centre = [(cx - x0 + 0.5) * nx / part.shape[1] - 0.5, (cy - y0 + 0.5) * ny / part.shape[0] - 0.5]
+    return small, np.array([*centre, side / block, float(square[3])])
+
+
+def crop_face(
+    sample: Sample, size: int, rng: np.random.Generator | None = None, how: Augmentation | None = None
+) -> Crop:
+    """One face as the network sees it, augmented where a generator is given."""
+    if size < 8:
+        raise ValueError(f"a crop of {size} pixels is too small")
+    square, mirrored, border, fill = face_square(sample), False, cv2.BORDER_REPLICATE, 0
+    if rng is not None:
+        how = how or Augmentation()
+        turn, grow, right, down = rng.normal(size=4) * (how.rotation, how.scale, how.shift, how.shift)
+        square[:2] += square[2] * np.array([right, down])
+        square[2] *= np.exp(grow)
+        square[3] += turn
+        mirrored = bool(rng.random() < how.mirror)
+        if rng.random() < 0.5:  # the part outside the picture: continued, or one grey
+            border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))
+    picture, corner = sample.image, np.zeros(2)
+    if rng is not None and how is not None and rng.random() < how.cut:
+        picture, corner = cut_close(picture, square, rng)
+    image = warp(picture, np.concatenate([square[:2] - corner, square[2:]]), size, border, fill)
+    landmarks = {m: image_to_crop(p[None], square[None])[0] for m, p in sample.landmarks.items()}
+    weights = {m: np.array(sample.weights.get(m, np.ones(len(p))), np.float32) for m, p in landmarks.items()}
+    pose = None if sample.pose is None else turned_pose(sample.pose, -float(square[3])).astype(np.float32)
+    if mirrored:
+        image = image[:, ::-1]
+        landmarks = {m: mirrored_points(p, m) for m, p in landmarks.items()}
+        weights = {m: w[MIRROR[m]] for m, w in weights.items()}
+        pose = None if pose is None else pose * np.array([-1, 1, -1], np.float32)
+    for markup, points in landmarks.items():
+        weights[markup] *= ((points > 0) & (points < 1)).all(1)
+    if rng is not None and how is not None:
+        image = photometry(image, rng, how)
+    return Crop(
+        np.ascontiguousarray(image)[None],
+        {m: p.astype(np.float32) for m, p in landmarks.items()},
+        weights,
+        pose,
+        square,
+        mirrored,
+    )
+
+
+def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A part of the picture whose edges lie up to a fifth of the square's side inside it or a tenth outside,
+    and the (2,) x, y of its corner."""
+    (x, y, side), (h, w) = square[:3], image.shape
+    left, top, right, bottom = (0.5 - rng.uniform(-0.1, 0.2, 4)) * side  # of the centre
+    x0, y0 = (int(np.clip(v, 0, n - 8)) for v, n in ((x - left, w), (y - top, h)))
+    x1, y1 = (int(np.clip(v, o + 8, n)) for v, o, n in ((x + right, x0, w), (y + bottom, y0, h)))
+    return image[y0:y1, x0:x1], np.array([x0, y0], np.float64)
+
+
+def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
+    """(S, S) uint8 → (S, S) uint8: everything that changes grey values and moves no point."""
+    size = len(image)
+    if rng.random() < how.occluder:
+        image = occlude(image, rng)
+    if rng.random() < how.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2) * size / 64)
+    if rng.random() < how.low_resolution:
+        small = max(8, round(size * rng.uniform(0.3, 0.8)))
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    add, times, power = rng.normal(size=3) * (how.brightness, how.contrast, how.gamma)
+    levels = np.linspace(0, 1, 256) ** np.exp(power)
+    levels = (levels - 0.5) * np.exp(times) + 0.5 + add
+    image = np.clip(levels * 255 + 0.5, 0, 255).astype(np.uint8)[image]
+    if rng.random() < how.noise:
+        noisy = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 10))
+        image = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+    if rng.random() < how.jpeg:
+        quality = int(rng.integers(25, 90))
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
+    return image
+
+
+def occlude(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An ellipse or a turned rectangle, up to half the crop across: one grey, noise or another part of the crop."""
+    size = len(image)
+    centre, axes = rng.uniform(0.05, 0.95, 2) * size, rng.uniform(0.08, 0.5, 2) * size
+    mask = np.zeros_like(image)
+    turned = ((float(centre[0]), float(centre[1])), (float(axes[0]), float(axes[1])), float(rng.uniform(0, 180)))
+    if rng.random() < 0.5:
+        cv2.ellipse(mask, turned, 255, -1)
+    else:
+        cv2.fillConvexPoly(mask, np.round(cv2.boxPoints(turned)).astype(np.int32), 255)
+    kind = rng.integers(3)
+    if kind == 0:
+        cover = np.full_like(image, rng.integers(256))
+    elif kind == 1:
+        cover = rng.integers(0, 256, image.shape, np.uint8)
+    else:
+        cover = np.roll(image, rng.integers(size // 4, 3 * size // 4 + 1, 2), (0, 1))
+    return np.where(mask > 0, cover, image)

@@ -1,0 +1,168 @@
+"""Batches as a function of seed and update number: the same after a resume, in any worker, on any process."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from acdc_fast.errors import InputError
+
+from .augment import Crop, crop_face
+from ..data import Database, open_database
+from ..data.sample import Sample
+from ..distributed import World
+from .targets import Targets
+from ..schedule import phase_at
+from ..settings import Settings, Source
+from ..data.taught import labels_path, with_taught
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B faces of one database."""
+
+    source: str
+    image: Tensor  # (B, 1, S, S) uint8
+    targets: Targets
+
+    def to(self, device: torch.device, channels_last: bool = False) -> tuple[Tensor, Targets]:
+        """Crops as floats in [0, 1] and their labels, on the device."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        image = self.image.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=layout)
+        return image, self.targets.map(lambda labels: labels.to(device, non_blocking=True))
+
+
+def collate(crops: Sequence[Crop], source: str) -> Batch:
+    """Crops of one database → a batch; markups that some of the faces lack are left out."""
+    markups = [m for m in crops[0].landmarks if all(m in c.landmarks for c in crops)]
+    poses = [np.full(3, np.nan, np.float32) if c.pose is None else c.pose for c in crops]
+    return Batch(
+        source,
+        torch.from_numpy(np.stack([c.image for c in crops])),
+        Targets(
+            {m: torch.from_numpy(np.stack([c.landmarks[m] for c in crops])) for m in markups},
+            {m: torch.from_numpy(np.stack([c.weights[m] for c in crops])) for m in markups},
+            torch.from_numpy(np.stack(poses)) if any(c.pose is not None for c in crops) else None,
+        ),
+    )
+
+
+_SPLIT = re.compile(r"(?P<split>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
+
+
+def open_source(source: Source, root: Path, skip_broken: bool = False) -> Database:
+    """A database of the settings. A split may carry a range of faces: ``train[500:]``."""
+    match = _SPLIT.fullmatch(source.split)
+    if match is None:
+        raise InputError(f"split {source.split!r} of {source.name}: a name, or a name and a range as in train[500:]")
+    database = open_database(source.name, root, match["split"], skip_broken)
+    if match["start"] is not None:
+        start, stop = (int(match[k]) if match[k] else None for k in ("start", "stop"))
+        database = cast(Database, database[start:stop])
+    if not len(database):
+        raise InputError(f"{source.name}, split {source.split}: no faces")
+    if source.taught:
+        path = labels_path(root, source.name, match["split"], source.taught)
+        database = with_taught(database, path, source.shift)
+    return database
+
+
+class Batches(Dataset[Batch]):
+    """Batch of every update: the databases in turn, each shuffled anew in every pass over it.
+
+    ``batches[step]`` is this process's share of the batch of that update.
+    """
+
+    def __init__(self, settings: Settings, sources: Sequence[Database], world: World) -> None:
+        self.settings, self.sources = settings, sources
+        self.shares: Mapping[int, slice] = {p.batch: world.share(p.batch) for p in settings.phases}
+
+    def __len__(self) -> int:
+        return self.settings.updates
+
+    def visits(self, step: int, source: int) -> int:
+        """Updates before ``step`` that took their batch from a source."""
+        turns = self.settings.turns
+        rounds, rest = divmod(step, len(turns))
+        return rounds * turns.count(source) + turns[:rest].count(source)
+
+    def faces_before(self, step: int, source: int) -> int:
+        """Faces of a source used before ``step``."""
+        total, start = 0, 0
+        for phase in self.settings.phases:
+            end = min(start + phase.updates, step)
+            if end > start:
+                total += (self.visits(end, source) - self.visits(start, source)) * phase.batch
+            start += phase.updates
+        return total
+
+    def faces(self, step: int) -> list[tuple[int, int]]:
+        """Source and face of each place of the global batch of an update."""
+        turns, seed = self.settings.turns, self.settings.seed
+        which = turns[step % len(turns)]
+        first, size = self.faces_before(step, which), len(self.sources[which])
+        places = (divmod(first + place, size) for place in range(phase_at(step, self.settings.phases).batch))
+        return [(which, int(_shuffled(seed, which, sweep, size)[position])) for sweep, position in places]
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, phase = self.settings, phase_at(step, self.settings.phases)
+        crops, name = [], ""
+        for place, (which, index) in list(enumerate(self.faces(step)))[self.shares[phase.batch]]:
+            generator = np.random.default_rng((settings.seed, step, place))
+            source = settings.databases[which]
+            how = settings.augmentation(which)
+            crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, how)
+            for markup, weight in source.markups.items():
+                if markup in crop.weights:
+                    crop.weights[markup][:] *= weight
+            crops.append(crop)
+            name = self.sources[which].name
+        return collate(crops, name)
+
+    def loader(self, start: int, end: int | None = None) -> DataLoader[Batch]:
+        """Batches of the updates from ``start`` to ``end`` (None: the last)."""
+        workers, end = self.settings.workers, len(self) if end is None else end
+        return DataLoader(
+            self, batch_size=None, sampler=range(start, end), num_workers=workers, worker_init_fn=_start_worker,
+            prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+        )  # fmt: skip
+
+
+def moved(sample: Sample, source: Source) -> Sample:
+    """The sample with its points where the source's ``shift`` moves them."""
+    if not any(source.shift):
+        return sample
+    by = np.array(source.shift)
+    return replace(sample, landmarks={m: p + by for m, p in sample.landmarks.items()})
+
+
+_ORDER: dict[tuple[int, int, int, int], np.ndarray] = {}
+
+
+def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
+    """Order of a database in one pass over it; the last few orders are kept."""
+    key = (seed, source, sweep, size)
+    if key not in _ORDER:
+        if len(_ORDER) >= 16:
+            _ORDER.clear()
+        _ORDER[key] = np.random.default_rng((seed, source, sweep)).permutation(size)
+    return _ORDER[key]
+
+
+def _start_worker(_: int) -> None:
+    """Workers leave ctrl-C to the process that reads from them, and stay on one core each."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

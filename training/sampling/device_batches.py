@@ -1,0 +1,47 @@
+"""Batches that the device makes itself, from faces that it keeps: the same faces in the same order as `Batches`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from .batches import Batch, Batches
+from ..data import Database
+from .device_augment import crop_batch
+from ..distributed import World
+from ..schedule import phase_at
+from ..settings import Settings
+from .resident import fill_shelf
+
+
+class DeviceBatches(Batches):
+    """Made from the seed and the update's number, as `Batches` are; other random numbers than theirs."""
+
+    def __init__(self, settings: Settings, sources: Sequence[Database], world: World) -> None:
+        super().__init__(settings, sources, world)
+        self.device = world.device
+        self.shelves = [
+            fill_shelf(database, source, settings.workers).to(world.device)
+            for database, source in zip(sources, settings.databases, strict=True)
+        ]
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, phase = self.settings, phase_at(step, self.settings.phases)
+        share = self.shares[phase.batch]
+        faces = self.faces(step)[share]
+        which = faces[0][0]
+        shelf = self.shelves[which]
+        index = torch.tensor([face for _, face in faces])
+        if self.device.type == "cuda":  # pinned, so that nobody waits (`device_augment`)
+            index = index.pin_memory()
+        index = index.to(self.device, non_blocking=True)
+        seed = int(np.random.SeedSequence((settings.seed, step, share.start)).generate_state(1, np.uint64)[0] >> 1)
+        image, targets = crop_batch(shelf, index, phase.resolution, settings.augmentation(which), seed)
+        return Batch(shelf.name, image, targets)
+
+    def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:  # type: ignore[override]
+        """Batches of the updates from ``start`` to ``end`` (None: the last)."""
+        for step in range(start, len(self) if end is None else end):
+            yield self[step]
