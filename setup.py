@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -83,17 +83,22 @@ class CMakeBuild(build_ext):
             print(f"acdc_fast: skipped: {skipped}", file=sys.stderr)
 
 
+def rooms(top: str) -> list[str]:
+    """The package in this folder and all below it, by dotted name."""
+    return [top, *(f"{top}.{name}" for name in find_packages(top))]
+
+
 setup(
     packages=[
-        "acdc_fast", "acdc_fast.ops", "acdc_fast.engines", "acdc_fast.kernels",
-        "acdc_fast.training", "acdc_fast.training.data", "acdc_fast.training.synthesis", "acdc_fast.csrc_cuda",
+        *rooms("acdc_fast"), "acdc_fast.kernels", *(f"acdc_fast.{room}" for room in rooms("training")),
+        "acdc_fast.csrc_cuda",
     ],
     package_dir={
         "acdc_fast": "acdc_fast", "acdc_fast.kernels": "kernels", "acdc_fast.training": "training",
         "acdc_fast.csrc_cuda": "csrc/cuda",  # what NVRTC compiles where nvcc did not
     },
     package_data={
-        "acdc_fast": ["weights/*.safetensors", "weights/*.md", "py.typed"],
+        "acdc_fast": ["pretrained/*.safetensors", "pretrained/*.md", "py.typed"],
         "acdc_fast.csrc_cuda": ["*.cuh", "table.h"],
     },
     ext_modules=[Extension("acdc_fast._native", sources=[])],

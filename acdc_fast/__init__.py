@@ -17,16 +17,19 @@ _HOME = {
     "Prediction": "types",
     "BackendUnavailable": "errors",
     "AcdcError": "errors",
-    "env_report": "env",
+    "InputError": "errors",
+    "env_report": "commands.env",
 }
-_ROOMS = ("ops", "geometry", "draw")
+#: Rooms that are attributes of the package, and where each lies.
+_ROOMS = {"ops": "ops", "draw": "photo.draw", "coordinates": "photo.coordinates", "markups": "markups"}
 
 if TYPE_CHECKING:
     from . import ops as ops
-    from .config import ACDCConfig as ACDCConfig
     from .commands.env import env_report as env_report
+    from .config import ACDCConfig as ACDCConfig
     from .errors import AcdcError as AcdcError
     from .errors import BackendUnavailable as BackendUnavailable
+    from .errors import InputError as InputError
     from .model import Model as Model
     from .network import ACDC as ACDC
     from .types import Faces as Faces
@@ -41,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     elif name in _ROOMS:
-        value = importlib.import_module(f".{name}", __name__)
+        value = importlib.import_module(f".{_ROOMS[name]}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

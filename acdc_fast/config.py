@@ -10,10 +10,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-Variant = Literal["ac", "ac+pose", "ac-dc"]
+from .markups import MARKUPS
 
-#: Number of points of each markup the package knows how to name.
-MARKUP_POINTS = {"2d98": 98, "2d68": 68, "2d29": 29, "2d5": 5, "3d68": 68}
+Variant = Literal["ac", "ac+pose", "ac-dc"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ class ACDCConfig:
             raise ValueError(f"stages must be at least 1, not {self.stages}")
         if self.variant not in get_args(Variant):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {self.variant!r}")
-        unknown = [m for m in self.markups if m not in MARKUP_POINTS]
+        unknown = [m for m in self.markups if m not in MARKUPS]
         if unknown:
-            raise ValueError(f"unknown markup {unknown[0]!r}; known: {', '.join(MARKUP_POINTS)}")
+            raise ValueError(f"unknown markup {unknown[0]!r}; known: {', '.join(MARKUPS)}")
         if not self.markups or len(set(self.markups)) != len(self.markups):
             raise ValueError(f"markups must name at least one markup and each only once, not {self.markups}")
-        counts = [MARKUP_POINTS[m] for m in self.chain]
+        counts = [MARKUPS[m].points for m in self.chain]
         if counts != sorted(counts, reverse=True):
             raise ValueError(f"2D markups must be listed finest first (eq. 1), not {self.chain}")
         if len(self.solid) > 1:
@@ -103,7 +102,7 @@ class ACDCConfig:
     @property
     def points(self) -> dict[str, int]:
         """Number of landmarks of each markup, in the order of the maps."""
-        return {m: MARKUP_POINTS[m] for m in self.order}
+        return {m: MARKUPS[m].points for m in self.order}
 
     @property
     def slices(self) -> dict[str, slice]:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from .photo import coordinates as geometry
-from .readout import orientation
 from .checks import check_crops, check_stages
-from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
 from .config import ACDCConfig
-from .photo.crops import crop_faces
-from .photo.detection import detect
 from .engines import make_engine
 from .errors import InputError
-from .readout.head_pose import corrected
+from .photo import coordinates as geometry
+from .photo.crops import crop_faces
+from .photo.detection import detect
 from .photo.images import ImageLike, Picture, load_picture
+from .readout import orientation
+from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
+from .readout.head_pose import corrected
 from .readout.predictions import joined, mapped, only
 from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction

@@ -1,10 +1,10 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts: data,
-licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``, ``pose.basis`` and
-``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`; ``refinement.mean``, ``refinement.basis``
-and ``refinement.numbers.MARKUP`` those of `acdc_fast.readout.refinement.Refinement`.
+to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts:
+data, licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``,
+``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`; ``refinement.mean``,
+``refinement.basis`` and ``refinement.numbers.MARKUP`` those of `acdc_fast.readout.refinement.Refinement`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .readout.head_pose import Readout
 from .readout.refinement import Refinement
 
 FORMAT = "acdc-fast 1"
-FOLDER = Path(__file__).parent / "weights"
+FOLDER = Path(__file__).parent / "pretrained"
 
 Arrays = dict[str, np.ndarray]
 

@@ -36,8 +36,8 @@ def ask(request: pytest.FixtureRequest, option: str) -> Any:
 
 
 def real_crops(root: Path, resolution: int) -> np.ndarray:
-    from acdc_fast.training.sampling.augment import crop_face
     from acdc_fast.training.evaluation.evaluate import open_all
+    from acdc_fast.training.sampling.augment import crop_face
 
     database = open_all([DATABASE], root, skip_broken=False)[DATABASE]
     indices = np.linspace(0, len(database) - 1, FACES).round().astype(int)

@@ -25,8 +25,8 @@ from acdc_fast.engines.gpu import GPUEngine
 from acdc_fast.kernels import configs, launch, tiles
 from acdc_fast.network import ACDC
 from acdc_fast.training.distributed import World
-from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.loop.run import Run
+from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.schedule import Phase
 from acdc_fast.training.settings import Optimiser, Settings, Source
 

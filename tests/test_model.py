@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed: the network
 
 from helpers.small import small_network, small_weights  # noqa: E402
 
-from acdc_fast import BackendUnavailable, Faces, Model, Prediction
-from acdc_fast.photo import coordinates as geometry  # noqa: E402
+from acdc_fast import BackendUnavailable, Faces, Model, Prediction  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
+from acdc_fast.photo import coordinates as geometry  # noqa: E402
 from acdc_fast.weights import bundled, save_weights  # noqa: E402
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network's own state_dict is the yardstick")
 
-from safetensors.numpy import save_file  # noqa: E402
 from helpers.small import arrays_of, small_network, small_weights  # noqa: E402
+from safetensors.numpy import save_file  # noqa: E402
 
 from acdc_fast import ACDC, ACDCConfig  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402

@@ -10,22 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from acdc_fast.markups import of_count
+
 Floats = NDArray[np.floating[Any]]
 
 #: Error of a face that the detector missed: as large as the normaliser itself.
 MISS = 1.0
 #: Threshold of the failure rate and end of the cumulative error distribution.
 THRESHOLD = 0.1
-#: Outer eye corners of the 2D markups; for five points the eye centres (inter-ocular distance).
-EYES = {98: (60, 72), 68: (36, 45), 5: (0, 1)}
+
+
+def eye_corners(points: int) -> tuple[int, int]:
+    """Numbers of the outer eye corners of the markup with so many points; for five points the eye centres.
+
+    Raises ``ValueError`` where they are unknown.
+    """
+    markup = of_count(points)
+    if markup.eye_corners is None:
+        raise ValueError(f"the eye corners of markup {markup.name!r} are unknown")
+    return markup.eye_corners
 
 
 def eye_distance(points: ArrayLike) -> Floats:
     """(N, L, 2) labels with 98, 68 or 5 points → (N,) distance of the outer eye corners (5 points: of the eyes)."""
     points = np.asarray(points, np.float64)
-    if points.shape[1] not in EYES:
-        raise ValueError(f"eyes are known of markups with 98, 68 or 5 points, not {points.shape[1]}")
-    left, right = EYES[points.shape[1]]
+    left, right = eye_corners(points.shape[1])
     return np.asarray(np.linalg.norm(points[:, right] - points[:, left], axis=1))
 
 
@@ -86,7 +95,7 @@ def by_yaw(values: ArrayLike, yaw: ArrayLike) -> tuple[dict[str, float], float]:
 def face_axes(target: ArrayLike) -> tuple[Floats, Floats]:
     """(N, L, 2) labels → eye-line axes (N, 2, 2), rows along the eyes and across, and eye distance (N,)."""
     target = np.asarray(target, np.float64)
-    left, right = EYES[target.shape[1]]
+    left, right = eye_corners(target.shape[1])
     distance = eye_distance(target)
     along = (target[:, right] - target[:, left]) / distance[:, None]
     across = np.stack([-along[:, 1], along[:, 0]], 1)

@@ -15,20 +15,19 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from acdc_fast.network import ACDC
 from acdc_fast.photo.coordinates import crop_to_image
 from acdc_fast.readout.head_pose import Readout, corrected
-from acdc_fast.network import ACDC
 from acdc_fast.readout.refinement import Refinement, refined
 from acdc_fast.types import Faces
 from acdc_fast.weights import load_weights
 
-from .settings import Augmentation
-from .sampling.augment import crop_face
-from .sampling.batches import moved, open_source
 from .data import Database
 from .data.sample import Annotation
-from .settings import Source
 from .loop.validation import predict
+from .sampling.augment import crop_face
+from .sampling.batches import moved, open_source
+from .settings import Augmentation, Source
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def observe_align(
     dtype: str = "float32",
 ) -> Observations:
     """Through `acdc_fast.Model.align` on the whole picture, own detector; earlier stages on the same boxes."""
-    from acdc_fast.photo.coordinates import square_from_box
     from acdc_fast.model import Model
+    from acdc_fast.photo.coordinates import square_from_box
 
     whole = Model(weights, backend, dtype=dtype, resolution=resolution)
     counts = range(1, whole.config.stages)

@@ -19,11 +19,11 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
-from .loop.checkpoint import NAME
 from .commands import in_one_line
-from .fits.interpolate import check_share
-from .settings import read_yaml
 from .data.taught import labels_path
+from .fits.interpolate import check_share
+from .loop.checkpoint import NAME
+from .settings import read_yaml
 
 Step = tuple[Path, list[str]]  # what it makes, the command
 
@@ -131,7 +131,8 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         result = out / f"{recipe.name}-refinement.safetensors"
         whose = folder / (recipe.fits.settings or recipe.runs[-1])
         where = ["--config", str(whose), "--data-root", data, "--half", "-o", str(result)]
-        fit = [python, "-m", "acdc_fast.training.fits.refinement_fit", str(before), "--limit", str(recipe.fits.refinement)]
+        fit = [python, "-m", "acdc_fast.training.fits.refinement_fit", str(before)]
+        fit += ["--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)
     fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]

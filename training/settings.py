@@ -9,15 +9,46 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 
-from .settings import Augmentation
 from .schedule import Phase
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
+
+    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face (0.063 and
+    0.025 of the crop; `acdc_fast.photo.coordinates` states how it was measured); the rest is ours.
+    """
+
+    rotation: float = 20.0  # σ, degrees in the image plane
+    scale: float = 0.12  # σ of log(side)
+    shift: float = 0.07  # σ of each coordinate of the centre, in sides
+    mirror: float = 0.5
+    cut: float = 0.4  # the picture ends within the crop, as pictures cut close to a face do
+    occluder: float = 0.35
+    blur: float = 0.2
+    low_resolution: float = 0.2
+    brightness: float = 0.12  # σ, of the full range
+    contrast: float = 0.25  # σ of log(contrast)
+    gamma: float = 0.25  # σ of log(gamma)
+    noise: float = 0.25
+    jpeg: float = 0.2
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            chances = ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
+            limit = 1.0 if item.name in chances else np.inf
+            if not 0 <= value <= limit:
+                raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ import numpy as np
 from tqdm import tqdm
 
 from acdc_fast.files import written_beside
-from acdc_fast.photo.coordinates import box_from_square
+from acdc_fast.markups import MARKUPS
 from acdc_fast.model import Model
+from acdc_fast.photo.coordinates import box_from_square
 from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
-from acdc_fast.markups import MIRROR
-from .sampling.augment import face_square
 from .commands import in_one_line
 from .data import Database, open_database
 from .data.taught import APART, labels_path
+from .sampling.augment import face_square
 
 #: Pictures that the teacher is given at a time.
 PICTURES = 32
@@ -34,7 +34,7 @@ PICTURES = 32
 
 def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
     """``names`` (N,), markup -> (N, L, 2) pixels, ``pose`` (N, 3) degrees, ``apart`` (N,) of both looks."""
-    markups = [m for m in model.markups if len(MIRROR[m]) > 5]
+    markups = [m for m in model.markups if MARKUPS[m].points > 5]
     found: dict[str, list[np.ndarray]] = {key: [] for key in (*markups, "pose", "apart")}
     names: list[str] = []
     for start in tqdm(range(0, len(database), PICTURES), desc=database.name, leave=False, disable=None):
@@ -62,7 +62,7 @@ def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
 def _looks(plain: Faces, mirrored: Faces, markup: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     """(L, 2) twice: the points of a picture, and those of its mirror image where they lie in the picture."""
     back = mirrored.landmarks[markup][0] * (-1, 1) + (width - 1, 0)
-    return plain.landmarks[markup][0].astype(np.float64), back[MIRROR[markup]]
+    return plain.landmarks[markup][0].astype(np.float64), back[MARKUPS[markup].mirror]
 
 
 def _angles(faces: Faces) -> np.ndarray:

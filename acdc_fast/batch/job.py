@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..markups import MARKUP_POINTS
 from ..errors import AcdcError, BackendUnavailable, InputError
 from ..files import written_beside
-from ..photo.images import ImageLike, load_picture
+from ..markups import MARKUPS
 from ..model import Model
+from ..photo.images import ImageLike, load_picture
 from ..types import Faces
 from ..weights import Weights
 
@@ -170,8 +170,8 @@ def _columns(faces: Faces) -> dict[str, Any]:
 
 
 def _nothing(model: Model) -> Faces:
-    none = {m: np.zeros((0, MARKUP_POINTS[m], 2)) for m in model.markups}
-    flat = {m: np.zeros((0, MARKUP_POINTS[m])) for m in model.markups}
+    none = {m: np.zeros((0, MARKUPS[m].points, 2)) for m in model.markups}
+    flat = {m: np.zeros((0, MARKUPS[m].points)) for m in model.markups}
     return Faces(np.zeros((0, 4)), np.zeros(0), none, flat, flat, None)
 
 
@@ -182,7 +182,7 @@ def _schema(pa: Any, model: Model) -> Any:
     fields = [("image", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("error", pa.string())]
     fields += [("boxes", each(4)), *((name, pa.list_(pa.float32())) for name in ("scores", "yaw", "pitch", "roll"))]
     for markup in model.markups:
-        count = MARKUP_POINTS[markup]
+        count = MARKUPS[markup].points
         fields += [(f"landmarks_{markup}", each(2 * count)), (f"spread_{markup}", each(count))]
         fields += [(f"confidence_{markup}", each(count))]
     return pa.schema(fields)

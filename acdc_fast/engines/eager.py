@@ -15,6 +15,7 @@ from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..network import ACDC
 from ..types import Prediction
+from .torch_common import as_given, first_enough
 
 
 class EagerEngine:
@@ -60,7 +61,7 @@ class EagerEngine:
             prediction = network(x.to(self.device, self.dtype), all_stages=all_stages or enough > 0)
         if enough:
             prediction = first_enough(prediction, enough)
-        return _given(prediction, crops.device if tensors else None, mask)
+        return as_given(prediction, crops.device if tensors else None, mask)
 
     def _first(self, stages: int) -> ACDC:
         """The network cut after its first stages; shares its parts with the whole one."""
@@ -82,45 +83,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _given(prediction: Prediction, device: torch.device | None, mask: bool) -> Prediction:
-    """As tensors on ``device``, or as numpy arrays where it is None."""
-
-    def give(tensor: torch.Tensor) -> Any:
-        tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
-        return tensor.cpu().numpy() if device is None else tensor.to(device)
-
-    return Prediction(
-        {name: give(points) for name, points in prediction.landmarks.items()},
-        {name: give(moments) for name, moments in prediction.covariance.items()},
-        None if prediction.pose is None else give(prediction.pose),
-        give(prediction.mask) if mask and prediction.mask is not None else None,
-        prediction.stages and tuple(_given(stage, device, mask) for stage in prediction.stages),
-        prediction.depth if prediction.depth is None or device is not None else prediction.depth.cpu().numpy(),
-    )
-
-
-def first_enough(prediction: Prediction, enough: float) -> Prediction:
-    """Of each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
-    stages = prediction.stages
-    assert stages, "every stage must be there to choose from"
-    doubt = []
-    for stage in stages:
-        moments = torch.cat(list(stage.covariance.values()), 1).double()
-        doubt.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
-    done = torch.stack(doubt) <= enough
-    done[-1] = True
-    depth = done.int().argmax(0)  # the first of them
-
-    def chosen(values: list[torch.Tensor]) -> torch.Tensor:
-        return torch.stack(values)[depth, torch.arange(len(depth), device=depth.device)]
-
-    first = stages[0]
-    return Prediction(
-        {name: chosen([s.landmarks[name] for s in stages]) for name in first.landmarks},
-        {name: chosen([s.covariance[name] for s in stages]) for name in first.covariance},
-        None if first.pose is None else chosen([s.pose for s in stages if s.pose is not None]),
-        None if first.mask is None else chosen([s.mask for s in stages if s.mask is not None]),
-        depth=depth.int() + 1,
-    )

@@ -24,8 +24,8 @@ from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..types import Prediction
 from . import gpu_kernels as between
-from .eager import _given, first_enough
 from .common import CONVOLUTIONS, POSE_SCALE, folded_weights
+from .torch_common import as_given, first_enough
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 #: Captured graphs kept; the one used longest ago goes first. Each holds the activations of its batch.
@@ -117,7 +117,7 @@ class GPUEngine:
         prediction = Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if every else None)
         if enough:
             prediction = first_enough(prediction, enough)
-        return _given(prediction, crops.device if tensors else None, mask)
+        return as_given(prediction, crops.device if tensors else None, mask)
 
     def _run(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
         """Of each stage mean, covariance, pose and mask, replayed from a graph where one can be captured."""

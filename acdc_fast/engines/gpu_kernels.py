@@ -78,7 +78,8 @@ class Cuda:
 
     def __init__(self, weights: Weights, dtype: torch.dtype) -> None:
         from ..ops import cuda
-        from ..ops.cuda import dual_fusion_conv1x1 as cuda_fusion, strips as cuda_strips
+        from ..ops.cuda import dual_fusion_conv1x1 as cuda_fusion
+        from ..ops.cuda import strips as cuda_strips
 
         self._geometry, self._cascade = cuda.geometry_transfer, cuda.cascade_transition
         self._weights = weights

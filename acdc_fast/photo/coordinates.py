@@ -1,4 +1,4 @@
-"""Box → crop → image and back; Euler angles ↔ rotation matrix. Imports nothing of ours.
+"""Box → crop → image and back; Euler angles ↔ rotation matrix. Imports the markups alone.
 
 Image pixels: pixel centres at integer coordinates, x right, y down. Crop units: (0, 1) across the crop, so pixel
 column j of a crop of S pixels has its centre at (j + ½)/S. A *square* is (cx, cy, side, angle): the crop's centre and
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ..markups import five_points
 
 Floats = NDArray[np.floating[Any]]
 
@@ -48,21 +50,6 @@ def box_from_square(squares: ArrayLike) -> Floats:
     w, h = side / BOX_SCALE / np.sqrt(FACE_ASPECT), side / BOX_SCALE * np.sqrt(FACE_ASPECT)
     cx, cy = cx - BOX_SHIFT[0] * w, cy - BOX_SHIFT[1] * h
     return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
-
-
-def five_points(points: ArrayLike) -> Floats:
-    """(…, L, 2) of a 98-, 68- or 5-point markup → (…, 5, 2): eyes, nose tip, mouth corners, image-left first."""
-    points = np.asarray(points, np.float64)
-    count = points.shape[-2]
-    groups: dict[int, list[slice | int]] = {
-        5: [0, 1, 2, 3, 4],
-        68: [slice(36, 42), slice(42, 48), 30, 48, 54],
-        98: [slice(60, 68), slice(68, 76), 54, 76, 82],
-    }
-    if count not in groups:
-        raise ValueError(f"five points are known of markups with 98, 68 or 5 points, not {count}")
-    parts = [points[..., g, :].mean(-2) if isinstance(g, slice) else points[..., g, :] for g in groups[count]]
-    return np.stack(parts, -2)
 
 
 def box_from_points(points: ArrayLike) -> Floats:

@@ -9,22 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import InputError
+from ..markups import MARKUPS
+from ..types import Faces
 from .coordinates import head_axes
 from .images import ImageLike, load_picture
-from ..types import Faces
-
-#: Points that belong together, (first, last, closed): iBUG's 68 and WFLW's 98.
-CONTOURS: dict[int, tuple[tuple[int, int, bool], ...]] = {
-    68: (
-        (0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31, 35, False), (36, 41, True),
-        (42, 47, True), (48, 59, True), (60, 67, True),
-    ),
-    98: (
-        (0, 32, False), (33, 41, True), (42, 50, True), (51, 54, False), (55, 59, False), (60, 67, True),
-        (68, 75, True), (76, 87, True), (88, 95, True),
-    ),
-    5: (),
-}  # fmt: skip
 
 BOX = (255, 255, 255, 150)
 CONTOUR = (255, 255, 255, 110)
@@ -70,8 +58,8 @@ def _draw_face(canvas: Image.Image, faces: Faces, index: int, markup: str | None
     pen = _Pen(layer, low, finer, stroke=max(0.5, side / 120))
 
     pen.line(box[[0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 2), BOX)
-    for first, last, closed in CONTOURS.get(len(points), ()):
-        pen.line(points[[*range(first, last + 1), *([first] if closed else [])]], CONTOUR, 0.7)
+    for line in MARKUPS[markup].contours if markup else ():
+        pen.line(points[list(line)], CONTOUR, 0.7)
     certainty = faces.confidence[markup][index] if markup else []
     for point, sure in zip(points, certainty, strict=True):
         pen.dot(point, tuple(np.rint(DOUBTFUL + (CERTAIN - DOUBTFUL) * float(sure)).astype(int).tolist()))

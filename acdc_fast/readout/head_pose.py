@@ -3,8 +3,8 @@
 The network's Ω is one dense layer on landmarks in crop units (paper eq. 8), and these go with the sine of an angle and
 with the size of the head: even exact points leave a dense layer 3° off on faces turned up to ±90°. `Model.align`
 therefore adds a polynomial of the second degree in Ω and in what of the points' shape varies most from face to face
-(its principal components), which is 1.4° off on exact points. `training/fits/pose_readout.py` fits it; weights without one
-give Ω as it is. The excitation (eq. 6) reads Ω itself.
+(its principal components), which is 1.4° off on exact points. `training/fits/pose_readout.py` fits it; weights
+without one give Ω as it is. The excitation (eq. 6) reads Ω itself.
 """
 
 from __future__ import annotations

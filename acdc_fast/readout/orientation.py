@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..photo import coordinates as geometry
-from .confidence import narrowest_spread
 from ..types import Prediction
+from .confidence import narrowest_spread
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)

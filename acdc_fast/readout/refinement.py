@@ -3,7 +3,7 @@
 A landmark is the first moment of its own attention map, which does not know where the other maps look: a jaw line
 behind a hand or beyond the cheek is off by more than the rest of the face allows. `Model.align` therefore adds to each
 point a polynomial of the second degree in the principal components of the shape of all points, of every markup.
-`training/fits/refinement_fit.py` fits it; weights without one hand out the moments as they are, `Model(crops)` always does.
+`training/fits/refinement_fit.py` fits it. Weights without one hand out the moments as they are; so does `Model(crops)`.
 """
 
 from __future__ import annotations

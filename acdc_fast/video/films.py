@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..photo.draw import draw_faces
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..model import Model
+from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from .tracking import Tracker
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..photo.detection import detect, overlap
-from ..photo.coordinates import box_from_points
-from ..photo.images import load_picture
 from ..model import Model
+from ..photo.coordinates import box_from_points
+from ..photo.detection import detect, overlap
+from ..photo.images import load_picture
 from ..types import Faces
 
 #: A new box is a face already followed where the two overlap by this (intersection over union).

@@ -19,8 +19,8 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [par
 import pyarrow.parquet as pq  # noqa: E402
 from helpers.small import small_weights  # noqa: E402
 
-from acdc_fast import Model
-from acdc_fast.batch.job import job as batch  # noqa: E402
+from acdc_fast import Model  # noqa: E402
+from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
 

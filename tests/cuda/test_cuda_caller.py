@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from acdc_fast.kernels import launch as triton_launch
-from acdc_fast.ops.cuda import launch as cuda_launch, nvrtc as cuda_nvrtc
+from acdc_fast.ops.cuda import launch as cuda_launch
+from acdc_fast.ops.cuda import nvrtc as cuda_nvrtc
 
 STREAM = 0x5EED
 

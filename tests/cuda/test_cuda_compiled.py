@@ -13,7 +13,8 @@ import pytest
 import torch
 from helpers.emulator_build import SOURCES
 
-from acdc_fast.ops.cuda import launch as cuda_launch, nvrtc as cuda_nvrtc
+from acdc_fast.ops.cuda import launch as cuda_launch
+from acdc_fast.ops.cuda import nvrtc as cuda_nvrtc
 from acdc_fast.ops.cuda.launch import Compiled
 
 TYPES = {"float": "entries_float", "half_t": "entries_half", "bf16_t": "entries_bfloat16"}

@@ -13,8 +13,9 @@ from acdc_fast import kernels
 from acdc_fast.engines.eager import EagerEngine
 from acdc_fast.engines.gpu import GPUEngine
 from acdc_fast.errors import BackendUnavailable
-from acdc_fast.ops.cuda import launch as cuda_launch, plan as cuda_plan
 from acdc_fast.ops.allocate import poison
+from acdc_fast.ops.cuda import launch as cuda_launch
+from acdc_fast.ops.cuda import plan as cuda_plan
 from acdc_fast.ops.cuda.launch import Compiled
 
 #: A stream each, a mask of one markup alone, no pose and no excitation in the second.

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from acdc_fast import ops
 from acdc_fast.ops import allocate, backends, cuda, reference
-from acdc_fast.ops.cuda import plan as cuda_plan, strips as cuda_strips
+from acdc_fast.ops.cuda import plan as cuda_plan
+from acdc_fast.ops.cuda import strips as cuda_strips
 from acdc_fast.ops.cuda.launch import Compiled
 
 KINDS = [(torch.float32, "nchw"), (torch.float32, "channels_last"), (torch.float16, "channels_last"), (torch.bfloat16,

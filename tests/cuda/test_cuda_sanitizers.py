@@ -18,7 +18,8 @@ from helpers.emulator_build import OWN, SOURCES, compile_objects
 from torch import Tensor
 
 from acdc_fast.ops import cuda
-from acdc_fast.ops.cuda import launch as cuda_launch, strips as cuda_strips
+from acdc_fast.ops.cuda import launch as cuda_launch
+from acdc_fast.ops.cuda import strips as cuda_strips
 from acdc_fast.ops.cuda.launch import Compiled
 
 NAMES = [*OWN, "emulator/replay.cpp", "bindings.cpp"]

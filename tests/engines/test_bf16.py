@@ -23,11 +23,11 @@ from test_native_robust import same_bits
 from test_symbols import FLAGS, SOURCE, foreign_symbols
 
 from acdc_fast import ACDC, Model
-from acdc_fast.photo.crops import crop_faces
 from acdc_fast.engines.eager import EagerEngine
 from acdc_fast.engines.native import NativeEngine, native_library
 from acdc_fast.errors import BackendUnavailable, InputError
 from acdc_fast.photo.coordinates import square_from_box
+from acdc_fast.photo.crops import crop_faces
 from acdc_fast.photo.images import load_picture
 
 native = native_library()

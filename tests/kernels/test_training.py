@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers import one_stage
 import pytest
 import torch
+from helpers import one_stage
 
 pytest.importorskip("triton", reason="Triton is not installed")
 if torch.cuda.is_available():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from acdc_fast.photo import draw
 from acdc_fast.errors import InputError
+from acdc_fast.photo import draw
 from acdc_fast.photo.coordinates import euler_to_matrix
 from acdc_fast.types import Faces, HeadPose
 

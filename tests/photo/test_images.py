@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acdc_fast.photo import images
 from acdc_fast.errors import InputError
+from acdc_fast.photo import images
 from acdc_fast.photo.images import load_picture, luma
 
 RNG = np.random.default_rng(0)

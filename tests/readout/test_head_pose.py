@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: small networks are made with it")
 
+from helpers.small import small_weights
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from helpers.small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError

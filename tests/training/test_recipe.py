@@ -10,9 +10,9 @@ import pytest
 
 from acdc_fast.errors import InputError
 from acdc_fast.training import recipe
+from acdc_fast.training.data.taught import labels_path
 from acdc_fast.training.loop.checkpoint import NAME
 from acdc_fast.training.settings import read_settings
-from acdc_fast.training.data.taught import labels_path
 from acdc_fast.weights import bundled
 
 TEXT = """

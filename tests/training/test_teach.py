@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from helpers.faces import SETTINGS, write_faces, write_weights
 
-from acdc_fast.markups import MARKUP_POINTS
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
-from acdc_fast.markups import MIRROR
-from acdc_fast.training.sampling.batches import moved, open_source
+from acdc_fast.markups import MARKUPS
 from acdc_fast.training.data import open_database
-from acdc_fast.training.loop.progress import read_history
-from acdc_fast.training.settings import Source, read_settings
 from acdc_fast.training.data.taught import APART, labels_path
-from acdc_fast.training.teach import main, teach
+from acdc_fast.training.loop.progress import read_history
 from acdc_fast.training.loop.train import train
+from acdc_fast.training.sampling.batches import moved, open_source
+from acdc_fast.training.settings import Source, read_settings
+from acdc_fast.training.teach import main, teach
 from acdc_fast.types import Faces, HeadPose
 
 
@@ -31,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def symmetric() -> np.ndarray:
     """(68, 2) points about 0 whose mirror image is themselves."""
     points = np.random.default_rng(0).normal(size=(68, 2))
-    return (points + (points * (-1, 1))[MIRROR["2d68"]]) / 2
+    return (points + (points * (-1, 1))[MARKUPS["2d68"].mirror]) / 2
 
 
 class Teacher:
@@ -113,7 +112,7 @@ def test_a_teacher_teaches_from_the_command_line(
         made = dict(file)
     made["apart"][:] = 0
     np.savez(labels_path(root, "mtfl", "train", "teacher"), **made)
-    assert made["2d68"].shape == (12, MARKUP_POINTS["2d68"], 2) and made["pose"].shape == (12, 3)
+    assert made["2d68"].shape == (12, MARKUPS["2d68"].points, 2) and made["pose"].shape == (12, 3)
     assert train(read_settings(tmp_path / "taught.yaml"), root, tmp_path / "run", device="cpu") == 0
     assert all("mtfl/stage2/2d68" in line for line in read_history(tmp_path / "run") if "mtfl/loss" in line)
     assert main([*asked[:-1], "nothing"]) == 2

@@ -14,12 +14,12 @@ av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
 
 from helpers.small import small_weights  # noqa: E402
 
-from acdc_fast.commands import cli
-from acdc_fast.video.films import tracking  # noqa: E402
-from acdc_fast.photo.detection import detect  # noqa: E402
+from acdc_fast.commands import cli  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
+from acdc_fast.photo.detection import detect  # noqa: E402
 from acdc_fast.types import Faces  # noqa: E402
-from acdc_fast.video.films.films import run_video  # noqa: E402
+from acdc_fast.video import tracking  # noqa: E402
+from acdc_fast.video.films import run_video  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"

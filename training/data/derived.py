@@ -30,7 +30,7 @@ VERSION = "1"
 FACE_MODEL = "ict_facekit.npz"
 
 #: A detected box is the labelled face's when its centre lies within NEAR of its sides from where the points say, and
-#: its sides are within a factor ALIKE of what they say (six and more σ of the scatter stated in `acdc_fast.photo.coordinates`).
+#: its sides are within a factor ALIKE of what they say (six and more σ of the scatter in `photo/coordinates.py`).
 NEAR, ALIKE = 0.35, 1.6
 
 #: Median distance (cm on the head) of the inner points from the fit from which the fit is not believed. 0.12 is usual.

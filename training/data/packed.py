@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_fast.markups import MARKUP_POINTS
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 
 from .sample import Broken, Table, TarPictures
 from .text import numbers
@@ -31,7 +31,7 @@ def open_packed(
         raise InputError(f"{tar}: holds no {TABLE}")
     where = pictures.where(TABLE)
     rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))
-    count = MARKUP_POINTS[markup]
+    count = MARKUPS[markup].points
     wanted = ["image", *(f"{axis}{k}" for k in range(count) for axis in "xy"), *attributes]
     header = next(rows, [])
     if header != wanted:

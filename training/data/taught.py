@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 
-from acdc_fast.markups import MIRROR
 from . import Database
 from .sample import Extended
 
@@ -40,7 +40,7 @@ def with_taught(database: Database, path: Path, shift: tuple[float, float]) -> D
         raise InputError(f"{path}: nothing of {error} there: made for another list of faces?") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not labels of a teacher: {error}") from error
-    markups = [m for m in made if m in MIRROR and m not in database.markups]
+    markups = [m for m in made if m in MARKUPS and m not in database.markups]
     points = {m: made[m][rows] - np.asarray(shift, np.float32) for m in markups}
     weights = {m: np.repeat(good[:, None], p.shape[1], 1).astype(np.float32) for m, p in points.items()}
     posed = database.annotation(0).pose is not None

@@ -20,14 +20,14 @@ import torch
 from acdc_fast.config import Variant
 from acdc_fast.files import written_beside
 
-from ..loop.checkpoint import NAME
 from ..commands import in_one_line
-from .evaluate import load_network, open_all
-from ..observations import observe_crops
-from .report import report
-from ..settings import Settings, read_settings
-from .tables import table
+from ..loop.checkpoint import NAME
 from ..loop.train import train
+from ..observations import observe_crops
+from ..settings import Settings, read_settings
+from .evaluate import load_network, open_all
+from .report import report
+from .tables import table
 
 NAMES = {"ac": "AC", "ac+pose": "AC+Pose", "ac-dc": "AC-DC"}
 

@@ -16,16 +16,16 @@ from acdc_fast.files import written_beside
 from acdc_fast.network import ACDC
 from acdc_fast.weights import bundled, load_weights
 
-from ..sampling.batches import open_source
-from ..fits.calibration import calibrate
 from ..commands import in_one_line
 from ..data import REGISTRY, Database
+from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
-from .figures import draw_excitations, draw_masks
-from ..observations import observe_align, observe_crops
 from ..fits.pose_readout import write_readout
-from .report import report
+from ..observations import observe_align, observe_crops
+from ..sampling.batches import open_source
 from ..settings import Source
+from .figures import draw_excitations, draw_masks
+from .report import report
 from .tables import SUBSETS, database_tables, paper_tables, table
 from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
 

@@ -9,8 +9,8 @@ import torch
 
 from acdc_fast.network import ACDC
 
-from ..sampling.augment import crop_face
 from ..data import Database
+from ..sampling.augment import crop_face
 
 
 @torch.no_grad()

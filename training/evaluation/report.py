@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import metrics
 from ..fits.early_exit import depths
+from ..loop.validation import normaliser
 from ..observations import Observations
 from .uncertainty import doubt
-from ..loop.validation import normaliser
 
 Calibration = Mapping[str, tuple[float, ...]]
 

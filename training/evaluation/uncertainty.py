@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import torch
 
-from acdc_fast.readout.confidence import confidence
 from acdc_fast.network import ACDC
+from acdc_fast.readout.confidence import confidence
 
 from .. import metrics
-from ..sampling.augment import crop_face
-from ..fits.calibration import NEAR, expected_calibration_error
 from ..data import Database
-from ..observations import Observations, chosen
+from ..fits.calibration import NEAR, expected_calibration_error
 from ..loop.validation import normaliser
+from ..observations import Observations, chosen
+from ..sampling.augment import crop_face
 
 #: Shares of faces kept for which the error is printed.
 COVERAGES = (1.0, 0.9, 0.8, 0.6, 0.4)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_fast.readout.confidence import confidence, narrowest
 from acdc_fast.errors import InputError
 from acdc_fast.photo.coordinates import BOX_SCALE
+from acdc_fast.readout.confidence import confidence, narrowest
 from acdc_fast.weights import load_weights, save_weights
 
 from ..observations import Observations

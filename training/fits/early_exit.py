@@ -12,8 +12,8 @@ from acdc_fast.errors import InputError
 from acdc_fast.weights import load_weights, save_weights
 
 from .. import metrics
-from ..observations import Observations
 from ..loop.validation import normaliser
+from ..observations import Observations
 
 #: How much larger than the whole cascade's the error may become, on average over databases and markups.
 COST = 0.02

@@ -37,8 +37,8 @@ def interpolated(start: Weights, end: Weights, share: float) -> Weights:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.fits.interpolate", description=__doc__.partition("\n")[0],
-        epilog="example: python -m acdc_fast.training.fits.interpolate before.safetensors after.safetensors --share 0.7 "
-        "-o between.safetensors",
+        epilog="example: python -m acdc_fast.training.fits.interpolate before.safetensors after.safetensors "
+        "--share 0.7 -o between.safetensors",
     )  # fmt: skip
     parser.add_argument("start", type=Path, metavar="START", help="weights that the run started from")
     parser.add_argument("end", type=Path, metavar="END", help="weights that it ended with")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.head_pose import COMPONENTS, TERMS, Readout, corrected, terms
 from acdc_fast.readout.shape_model import principal_components, shapes
 from acdc_fast.weights import load_weights, save_weights
 
 from .. import metrics
-from acdc_fast.markups import MIRROR
-from .least_error import fit_least_error
 from ..observations import Observations
+from .least_error import fit_least_error
 
 #: Faces from which it is fitted at least: five for each term.
 ENOUGH = 5 * TERMS
@@ -41,7 +41,7 @@ def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weight
 def mirrored(
     pose: np.ndarray, points: np.ndarray, target: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ω, landmarks and pose of the mirrored faces, so that neither side is favoured; ``order``: `augment.MIRROR`."""
+    """Ω, landmarks and pose of the mirrored faces, so that neither side is favoured; ``order``: `Markup.mirror`."""
     signs = np.array([-1, 1, -1])
     return pose * signs, (points * [-1, 1])[:, order], target * signs
 
@@ -62,7 +62,7 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
     if count < ENOUGH:
         raise InputError(f"--pose: {count} faces of known pose, {ENOUGH} are needed at least; name more --databases")
     shares = [np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()]
-    both_ways = [*data.values(), *(mirrored(*values, MIRROR[solid]) for values in data.values())]
+    both_ways = [*data.values(), *(mirrored(*values, MARKUPS[solid].mirror) for values in data.values())]
     pose, points, target = (np.concatenate(values) for values in zip(*both_ways, strict=True))
     readout = fit_readout(pose, points, target, np.concatenate([*shares, *shares]) / 2)
     for name, (omega, landmarks, truth) in data.items():

@@ -1,4 +1,4 @@
-"""``python -m acdc_fast.training.fits.refinement_fit``: the polynomial of `acdc_fast.readout.refinement`, fitted to training faces.
+"""``python -m acdc_fast.training.fits.refinement_fit``: the refinement's polynomial, fitted to training faces.
 
 On the databases of a run's settings, labels moved and left out as they say, every face and its mirror image. Each
 database that has a markup counts alike. What one database's labels have in common is no truth of other faces: where a
@@ -17,18 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
-from acdc_fast.markups import five_points
+from acdc_fast.markups import MARKUPS, five_points, mirrored_points
 from acdc_fast.readout.refinement import COMPONENTS, Refinement, refined, terms, terms_of
 from acdc_fast.readout.shape_model import place_and_size, principal_components, shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from acdc_fast.markups import MIRROR, mirrored_points
 from ..commands import in_one_line
-from .least_error import fit_least_error
+from ..loop.validation import normaliser
 from ..metrics import nme
 from ..observations import observe_source
 from ..settings import read_settings
-from ..loop.validation import normaliser
+from .least_error import fit_least_error
 
 #: Weight of the five points and of points that stay, where a database that has the markup weighs 1.
 FOLLOW, STAY = 4.0, 0.3
@@ -112,7 +111,7 @@ def write_refinement(path: Path, data: Mapping[str, Seen], out: Path, half: bool
     which reads the refined points, is left out: it is to be fitted anew. Prints what the mean errors become."""
     weights = load_weights(path)
     order = weights.config.order
-    labelled = {m for seen in data.values() for m in seen.labels if len(MIRROR[m]) > 5}
+    labelled = {m for seen in data.values() for m in seen.labels if MARKUPS[m].points > 5}
     if not (markups := [m for m in order if m in labelled]):
         raise InputError("nothing to refine: no database of the settings labels more than five points")
     count = sum(len(seen.points[order[0]]) for seen in data.values())

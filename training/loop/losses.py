@@ -6,8 +6,7 @@ then the mean of the losses of its equal parts, which is what distributed traini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,22 +14,10 @@ from torch import Tensor
 from acdc_fast.network import POSE_SCALE
 from acdc_fast.types import Prediction
 
+from ..sampling.targets import Targets
+
 #: Of a map, crop units squared: the slope of the root grows without bound below it (a hundredth of a pixel of 128²).
 LEAST_VARIANCE = 1e-8
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Labels of a batch of B faces."""
-
-    landmarks: Mapping[str, Tensor]  # markup -> (B, L, 2) crop units; only the markups that the database has
-    weights: Mapping[str, Tensor]  # markup -> (B, L), 0 for unknown points; a markup that is absent has all ones
-    pose: Tensor | None = None  # (B, 3) yaw, pitch, roll in degrees; a row with NaN is unknown
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
-        """The same with ``change`` of each tensor."""
-        landmarks, weights = ({m: change(v) for m, v in part.items()} for part in (self.landmarks, self.weights))
-        return Targets(landmarks, weights, None if self.pose is None else change(self.pose))
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:

@@ -15,17 +15,17 @@ from acdc_fast.errors import InputError
 from acdc_fast.network import ACDC
 from acdc_fast.weights import Weights, load_weights, save_weights
 
+from ..distributed import World, spread
+from ..sampling.targets import Targets
+from ..schedule import learning_rate, phase_at
+from ..settings import Settings
 from .averaging import Average
 from .captured import Captured, Told
 from .checkpoint import random_states, restore_random_states
-from ..distributed import World, spread
 from .growing import grow
-from ..sampling.targets import Targets
 from .losses import cascade_loss
 from .optimisers import Optimisers
 from .progress import Meters
-from ..schedule import learning_rate, phase_at
-from ..settings import Settings
 
 
 class Run:

@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from acdc_fast.errors import InputError
 
-from ..sampling.batches import Batches, open_source
-from .checkpoint import NAME, load_checkpoint, save_checkpoint
 from ..commands import in_one_line
-from ..sampling.device_batches import DeviceBatches
 from ..distributed import World, join
-from .progress import Journal, contact_sheet
-from .run import Run, write_weights
+from ..sampling.batches import Batches, open_source
+from ..sampling.device_batches import DeviceBatches
 from ..schedule import phase_at
 from ..settings import Settings, read_settings
+from .checkpoint import NAME, load_checkpoint, save_checkpoint
+from .progress import Journal, contact_sheet
+from .run import Run, write_weights
 from .stopping import StopRequests
 from .validation import validate
 

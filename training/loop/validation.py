@@ -12,8 +12,8 @@ from acdc_fast.network import ACDC
 from acdc_fast.types import Prediction
 
 from .. import metrics
-from ..sampling.augment import Crop, crop_face
 from ..data import Database
+from ..sampling.augment import Crop, crop_face
 
 Sheet = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -8,11 +8,12 @@ the crop.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from acdc_fast.markups import MARKUPS, mirrored_points
 from acdc_fast.photo.coordinates import (
     crop_pixels_to_image_matrix,
     image_to_crop,
@@ -22,75 +23,7 @@ from acdc_fast.photo.coordinates import (
 )
 
 from ..data.sample import Annotation, Sample
-
-
-def _table(count: int, pairs: list[tuple[int, int]]) -> np.ndarray:
-    table = np.arange(count)
-    for a, b in pairs:
-        table[a], table[b] = b, a
-    return table
-
-
-def _runs(*runs: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """(a, b, n): a ↔ b, a+1 ↔ b-1, …, n pairs."""
-    return [(a + k, b - k) for a, b, n in runs for k in range(n)]
-
-
-_MIRROR_68 = _table(
-    68,
-    _runs((0, 16, 8), (17, 26, 5), (31, 35, 2), (36, 45, 4), (40, 47, 2), (48, 54, 3), (55, 59, 2), (60, 64, 2),
-          (65, 67, 1)),
-)  # fmt: skip
-#: Point k of a mirrored face is point MIRROR[markup][k] of the face, mirrored.
-MIRROR: dict[str, np.ndarray] = {
-    "2d98": _table(
-        98,
-        _runs((0, 32, 16), (33, 46, 5), (38, 50, 4), (55, 59, 2), (60, 72, 5), (65, 75, 3), (76, 82, 3), (83, 87, 2),
-              (88, 92, 2), (93, 95, 1), (96, 97, 1)),
-    ),
-    "2d68": _MIRROR_68,
-    "3d68": _MIRROR_68,
-    "2d29": _table(
-        29, [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)]
-    ),
-    "2d5": _table(5, [(0, 1), (3, 4)]),
-}  # fmt: skip
-
-
-def mirrored_points(points: np.ndarray, markup: str) -> np.ndarray:
-    """(…, L, 2) crop units → those of the mirrored crop."""
-    return np.asarray((points * (-1, 1) + (1, 0))[..., MIRROR[markup], :])
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
-
-    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face (0.063 and
-    0.025 of the crop; `acdc_fast.photo.coordinates` states how it was measured); the rest is ours.
-    """
-
-    rotation: float = 20.0  # σ, degrees in the image plane
-    scale: float = 0.12  # σ of log(side)
-    shift: float = 0.07  # σ of each coordinate of the centre, in sides
-    mirror: float = 0.5
-    cut: float = 0.4  # the picture ends within the crop, as pictures cut close to a face do
-    occluder: float = 0.35
-    blur: float = 0.2
-    low_resolution: float = 0.2
-    brightness: float = 0.12  # σ, of the full range
-    contrast: float = 0.25  # σ of log(contrast)
-    gamma: float = 0.25  # σ of log(gamma)
-    noise: float = 0.25
-    jpeg: float = 0.2
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            chances = ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
-            limit = 1.0 if item.name in chances else np.inf
-            if not 0 <= value <= limit:
-                raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
+from ..settings import Augmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +34,7 @@ class Crop:
     landmarks: Mapping[str, np.ndarray]  # markup -> (L, 2) float32 crop units
     weights: Mapping[str, np.ndarray]  # markup -> (L,) float32, 0 for points unknown or outside the crop
     pose: np.ndarray | None  # (3,) float32 yaw, pitch, roll in degrees, as seen in the crop
-    square: np.ndarray  # (4,) centre, side, angle in pixels of the picture (`acdc_fast.photo.coordinates`), before the mirror
+    square: np.ndarray  # (4,) centre, side, angle in pixels of the picture, before the mirror
     mirrored: bool = False
 
 
@@ -168,7 +101,7 @@ def crop_face(
     if mirrored:
         image = image[:, ::-1]
         landmarks = {m: mirrored_points(p, m) for m, p in landmarks.items()}
-        weights = {m: w[MIRROR[m]] for m, w in weights.items()}
+        weights = {m: w[MARKUPS[m].mirror] for m, w in weights.items()}
         pose = None if pose is None else pose * np.array([-1, 1, -1], np.float32)
     for markup, points in landmarks.items():
         weights[markup] *= ((points > 0) & (points < 1)).all(1)

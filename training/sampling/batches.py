@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from acdc_fast.errors import InputError
 
-from .augment import Crop, crop_face
 from ..data import Database, open_database
 from ..data.sample import Sample
+from ..data.taught import labels_path, with_taught
 from ..distributed import World
-from .targets import Targets
 from ..schedule import phase_at
 from ..settings import Settings, Source
-from ..data.taught import labels_path, with_taught
+from .augment import Crop, crop_face
+from .targets import Targets
 
 
 @dataclass(frozen=True)

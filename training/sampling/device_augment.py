@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from acdc_fast.markups import MIRROR
+from acdc_fast.markups import MARKUPS
+
 from ..settings import Augmentation
-from .targets import Targets
 from .resident import NOMINAL, SIDE, Shelf
+from .targets import Targets
 
 
 class Draws:
@@ -69,7 +70,7 @@ def crop_batch(shelf: Shelf, index: Tensor, size: int, how: Augmentation, seed: 
 # for all that the device has been given to do.
 @lru_cache(maxsize=32)
 def _mirror(markup: str, device: torch.device) -> Tensor:
-    return torch.as_tensor(MIRROR[markup], device=device)
+    return torch.as_tensor(MARKUPS[markup].mirror, device=device)
 
 
 def _axes(side: Tensor, turn: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def _picture(inside: Tensor, centre: Tensor, side: Tensor, how: Augmentation, dr
 
 
 def turned(pose: Tensor, angle: Tensor) -> Tensor:
-    """(B, 3) yaw, pitch, roll and (B,) degrees → pose in the turned picture (`acdc_fast.photo.coordinates.turned_pose`)."""
+    """(B, 3) yaw, pitch, roll and (B,) degrees → pose in the turned picture (`coordinates.turned_pose`)."""
     yaw, pitch, roll = torch.deg2rad(pose).unbind(1)
     matrix = _roll(roll) @ _yaw(yaw) @ _pitch(pitch) @ _roll(torch.deg2rad(angle))
     yaw = torch.asin((-matrix[:, 2, 0]).clamp(-1, 1))

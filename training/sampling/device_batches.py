@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from .batches import Batch, Batches
 from ..data import Database
-from .device_augment import crop_batch
 from ..distributed import World
 from ..schedule import phase_at
 from ..settings import Settings
+from .batches import Batch, Batches
+from .device_augment import crop_batch
 from .resident import fill_shelf
 
 

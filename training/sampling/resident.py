@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import face_square, warp
-from .batches import moved
 from ..data import Database
 from ..settings import Source
+from .augment import face_square, warp
+from .batches import moved
 
 #: Pixels of a canvas's side, and of the crop square's side in it at most: 1.65 squares are kept.
 SIDE, NOMINAL = 192, 116

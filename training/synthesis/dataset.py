@@ -18,10 +18,10 @@ from acdc_fast.errors import InputError
 
 from ..data.frames68 import open_frames68
 from ..data.sample import Annotation, Database, Sample
+from .face_tar import Draw, open_drawn
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin
 from .render import Person, Rendered, make_person, render
-from .face_tar import Draw, open_drawn
 from .repose import MARKUPS as TURNED_MARKUPS
 from .repose import Fitted, Turner, fit_face, further_pose
 

@@ -13,8 +13,8 @@ import numpy as np
 from acdc_fast import _native
 
 from .markup import BROW_LOWER, BROW_UPPER, surface_points
-from .skin import SIZE
 from .repose import Fitted, Turner
+from .skin import SIZE
 
 _REACH = 0.03  # of a point's shift, in units of the layout
 _FLATTENED = 0.75  # share of the broad light that is divided out

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..allocate import empty, empty_image
-from .dual_fusion_conv1x1 import StemShape, dual_fusion_conv1x1, flat, pack_stem
+from .dual_fusion_conv1x1 import StemShape, dual_fusion_conv1x1, pack_stem
 from .geometry_transfer import geometry_transfer
 from .launch import launch
-from .plan import dense_image
+from .plan import dense_image, flat
 from .strips import Layers, entering, pack, place, plan
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from .. import reference
 from ..allocate import empty, empty_image
+from .attention_mask import attention_mask
 from .launch import launch
 from .plan import Layout, cdiv, dense_image, pack_fragments, round16
+from .spatial_softmax import spatial_softmax
 from .strips import MOST_TILES, Layers, entering, pack, place, plan
 
 CHANNEL_BLOCK = 48  # channels that one block of the gradient kernel accumulates
@@ -133,10 +135,8 @@ _exact: ContextDecorator = torch.backends.cudnn.flags(
 def _stored_forward(
     embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, masked: Sequence[bool]
 ) -> tuple[Tensor, ...]:
-    from . import attention_mask, spatial_softmax
-
     logits = reference.geometry_logits(embedding.float(), depthwise, transfer, split).contiguous()
-    mean, covariance, peak, high, low, argmax, argmin = spatial_softmax._extremes(logits)
+    mean, covariance, peak, high, low, argmax, argmin = spatial_softmax.extremes(logits)
     chosen = entering(masked, embedding.device).bool()
     mask, winner = attention_mask.levels(logits, high, torch.where(chosen, low, high))
     return mean, covariance, peak, mask, high, low, argmax, argmin, winner
@@ -147,8 +147,6 @@ def _stored_backward(
     grads: list[Tensor], grad_mask: Tensor, embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int,
     saved: list[Tensor], mask: Tensor, winner: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    from . import attention_mask, spatial_softmax
-
     mean, covariance, peak, high, low, argmax, argmin = saved
     inputs = [t.detach().float().requires_grad_() for t in (embedding, depthwise, transfer)]
     with torch.enable_grad():

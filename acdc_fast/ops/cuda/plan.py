@@ -84,3 +84,8 @@ def pack_fragments(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     padded = torch.nn.functional.pad(matrix.to(dtype), (0, round16(k) - k, 0, round16(m) - m))
     tiles = padded.view(round16(m) // 16, 2, 8, round16(k) // 16, 2, 4, 2)  # m, r8, g, k, k8, t, i
     return tiles.permute(0, 3, 2, 5, 4, 1, 6).reshape(round16(m) // 16, round16(k) // 16, 32, 8)
+
+
+def flat(x: Tensor) -> Tensor:
+    """Dense float32, as the kernels read small arguments."""
+    return x.to(torch.float32).contiguous()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..allocate import flags
-from .dual_fusion_conv1x1 import StemShape, flat, staged, stem_bytes
-from .plan import Layout, cdiv, column_stride, layout, limits, pack_fragments, round16, taken
+from .dual_fusion_conv1x1 import StemShape, staged, stem_bytes
+from .plan import Layout, cdiv, column_stride, flat, layout, limits, pack_fragments, round16, taken
 
 face_tile: Callable[..., tuple[int, int]] = importlib.import_module("acdc_fast.kernels.tiles").tile
 MOST_ROWS, LEAST_ROWS = 64, 4  # of a strip; fewer would read each row of H more than 1½ times

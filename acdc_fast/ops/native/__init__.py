@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from ... import _native
-from .dual_fusion_conv1x1 import batch_norm_relu as batch_norm_relu
-from .dual_fusion_conv1x1 import dual_fusion as dual_fusion
+from .attention_mask import attention_mask as attention_mask
+from .batch_norm_relu import batch_norm_relu as batch_norm_relu
+from .dual_fusion import dual_fusion as dual_fusion
 from .dual_fusion_conv1x1 import dual_fusion_conv1x1 as dual_fusion_conv1x1
-from .geometry_transfer import attention_mask as attention_mask
 from .geometry_transfer import geometry_transfer as geometry_transfer
-from .geometry_transfer import spatial_softmax as spatial_softmax
+from .spatial_softmax import spatial_softmax as spatial_softmax
 
 
 def why_not(device: str, dtype: torch.dtype) -> str | None:

@@ -1,4 +1,4 @@
-"""Backend `native`, csrc/cpu: attention maps, their moments and their mask."""
+"""`geometry_transfer` of backend `native` (eq. 1 to 4): csrc/cpu/ops/geometry_transfer.cpp."""
 
 from __future__ import annotations
 
@@ -10,73 +10,7 @@ from torch import Tensor
 
 from ... import _native
 from ..allocate import empty
-from .arrays import Image, arrays, flat, isa, like_image, new_statistics, pixels, view
-
-
-class spatial_softmax:
-    @staticmethod
-    def forward(logits: Tensor) -> tuple[Tensor, ...]:
-        names = ("mean", "covariance", "peak", "high", "argmax")
-        out = new_statistics(logits, (logits.shape[0], logits.shape[1]), names)
-        _native.spatial_softmax_forward(flat(logits.float()), arrays(out), torch.get_num_threads(), isa())
-        return tuple(out.values())
-
-    @staticmethod
-    def backward(
-        grad_mean: Tensor,
-        grad_covariance: Tensor,
-        grad_peak: Tensor,
-        logits: Tensor,
-        mean: Tensor,
-        covariance: Tensor,
-        peak: Tensor,
-        high: Tensor,
-        argmax: Tensor,
-    ) -> Tensor:
-        maps = {"mean": mean, "covariance": covariance, "peak": peak, "high": high, "argmax": argmax}
-        grads = flat(grad_mean), flat(grad_covariance), flat(grad_peak)
-        out = empty(logits.shape, logits)
-        _native.spatial_softmax_backward(
-            *grads, flat(logits.float()), arrays(maps), view(out), torch.get_num_threads(), isa()
-        )
-        return like_image(out, logits)
-
-
-class attention_mask:
-    @staticmethod
-    def forward(logits: Tensor) -> tuple[Tensor, ...]:
-        b, maps, h, w = logits.shape
-        out = new_statistics(logits, (b, maps), ("high", "low", "argmax", "argmin"))
-        mask, winner = empty((b, 1, h, w), logits), empty((b, h, w), logits, torch.int32)
-        _native.attention_mask_forward(
-            flat(logits.float()), arrays(out), view(mask), view(winner), torch.get_num_threads(), isa()
-        )
-        return mask, *out.values(), winner
-
-    @staticmethod
-    def backward(
-        grad_mask: Tensor,
-        logits: Tensor,
-        mask: Tensor,
-        high: Tensor,
-        low: Tensor,
-        argmax: Tensor,
-        argmin: Tensor,
-        winner: Tensor,
-    ) -> Tensor:
-        maps = {"high": high, "low": low, "argmax": argmax, "argmin": argmin}
-        out = empty(logits.shape, logits)
-        _native.attention_mask_backward(
-            flat(grad_mask),
-            flat(logits.float()),
-            flat(mask),
-            arrays(maps),
-            flat(winner),
-            view(out),
-            torch.get_num_threads(),
-            isa(),
-        )
-        return like_image(out, logits)
+from .arrays import Image, arrays, flat, isa, new_statistics, pixels, view
 
 
 class geometry_transfer:

@@ -14,9 +14,9 @@ from helpers.faces import write_faces, write_weights
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training.evaluation import evaluate
+from acdc_fast.training.observations import observe_align, observe_crops
 from acdc_fast.training.sampling.augment import face_square
 from acdc_fast.training.sampling.batches import open_source
-from acdc_fast.training.observations import observe_align, observe_crops
 from acdc_fast.training.settings import Source
 from acdc_fast.weights import load_weights
 

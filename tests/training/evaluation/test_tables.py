@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.observations import Observations, matching_face
 from acdc_fast.training.evaluation.report import report
 from acdc_fast.training.evaluation.tables import SUBSETS, database_tables, paper_tables, table
+from acdc_fast.training.observations import Observations, matching_face
 from acdc_fast.types import Faces
 
 FACE = np.array([[0, 0], [10, 0], [5, 6], [2, 10], [8, 10]], np.float32) + 20

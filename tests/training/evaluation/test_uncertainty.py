@@ -10,11 +10,11 @@ import torch
 from helpers.faces import write_faces
 
 from acdc_fast import ACDC, ACDCConfig
-from acdc_fast.training.sampling.batches import open_source
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.observations import Observations
-from acdc_fast.training.settings import Source
 from acdc_fast.training.evaluation.uncertainty import COVERAGES, doubt, doubt_rows, draw_risk, half_hidden, risk
+from acdc_fast.training.observations import Observations
+from acdc_fast.training.sampling.batches import open_source
+from acdc_fast.training.settings import Source
 
 FACES = 40
 

@@ -12,9 +12,9 @@ from helpers.faces import write_weights
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training.data.sample import Annotation
+from acdc_fast.training.evaluation.report import report
 from acdc_fast.training.fits.early_exit import depths, find_enough, trade, write_enough
 from acdc_fast.training.observations import Observations
-from acdc_fast.training.evaluation.report import report
 from acdc_fast.weights import load_weights
 
 FACES = 10

@@ -10,11 +10,11 @@ from helpers.faces import write_weights
 
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.head_pose import corrected, terms
-from acdc_fast.markups import MIRROR
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.observations import Observations
 from acdc_fast.training.fits.pose_readout import ENOUGH, fit_readout, mirrored, write_readout
+from acdc_fast.training.observations import Observations
 from acdc_fast.weights import load_weights
 
 CONFIG = ACDCConfig(width=4, stages=1, variant="ac+pose", markups=("3d68",))
@@ -66,7 +66,7 @@ def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
     write_readout(tmp_path / "a.safetensors", {"made": seen}, tmp_path / "b.safetensors")
     readout = load_weights(tmp_path / "b.safetensors").pose
     assert readout is not None
-    order = MIRROR["3d68"]
+    order = MARKUPS["3d68"].mirror
     there, back = corrected(omega, points, readout), corrected(*mirrored(omega, points, truth, order)[:2], readout)
     assert np.abs(there - back * [-1, 1, -1]).mean() < 0.1
     twice = [np.concatenate(v) for v in zip((omega, points, truth), mirrored(omega, points, truth, order), strict=True)]

@@ -11,11 +11,10 @@ from helpers.faces import write_faces, write_weights
 
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
-from acdc_fast.markups import five_points
+from acdc_fast.markups import MARKUPS, five_points
 from acdc_fast.readout.refinement import Refinement, refined
 from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.training.fits import refinement_fit
-from acdc_fast.markups import MIRROR
 from acdc_fast.training.fits.refinement_fit import (
     ENOUGH,
     FOLLOW,
@@ -63,9 +62,9 @@ def test_both_sides_of_the_face_are_alike() -> None:
     seen = faces(1500)
     fitted = fit_refinement([seen], ORDER, ["3d68"])
     there = refined(seen.points, fitted, ORDER)["3d68"]
-    mirrored = {m: (p * [-1, 1] + [1, 0])[:, MIRROR[m]] for m, p in seen.points.items()}
+    mirrored = {m: (p * [-1, 1] + [1, 0])[:, MARKUPS[m].mirror] for m, p in seen.points.items()}
     back = refined(mirrored, fitted, ORDER)["3d68"]
-    assert (back * [-1, 1] + [1, 0])[:, MIRROR["3d68"]] == pytest.approx(there, abs=1e-4)
+    assert (back * [-1, 1] + [1, 0])[:, MARKUPS["3d68"].mirror] == pytest.approx(there, abs=1e-4)
 
 
 def test_five_points_alone_are_followed_and_the_rest_stays() -> None:

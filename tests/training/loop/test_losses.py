@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.loop.losses import cascade_loss, landmark_loss, pose_loss, spread_loss, stage_weights
+from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.types import Prediction
 
 

@@ -17,15 +17,14 @@ import torch
 from helpers.faces import SETTINGS, write_faces
 
 from acdc_fast.errors import InputError
-from acdc_fast.training.settings import Augmentation
-from acdc_fast.training.sampling.batches import Batches, open_source
-from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint, save_checkpoint
-from acdc_fast.training.sampling.device_batches import DeviceBatches
 from acdc_fast.training.distributed import World
+from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.loop.progress import read_history
-from acdc_fast.training.settings import Settings, Source, build, read_settings
 from acdc_fast.training.loop.stopping import StopRequests
 from acdc_fast.training.loop.train import train
+from acdc_fast.training.sampling.batches import Batches, open_source
+from acdc_fast.training.sampling.device_batches import DeviceBatches
+from acdc_fast.training.settings import Augmentation, Settings, Source, build, read_settings
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]

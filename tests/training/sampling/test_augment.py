@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acdc_fast.markups import MARKUP_POINTS
-from acdc_fast.photo.crops import crop_faces
+from acdc_fast.markups import MARKUPS
 from acdc_fast.photo.coordinates import (
     crop_to_image,
     euler_to_matrix,
@@ -16,10 +15,10 @@ from acdc_fast.photo.coordinates import (
     square_from_box,
     square_from_points,
 )
-from acdc_fast.markups import MIRROR
-from acdc_fast.training.settings import Augmentation
-from acdc_fast.training.sampling.augment import crop_face, face_square, occlude, photometry, turned_pose, warp
+from acdc_fast.photo.crops import crop_faces
 from acdc_fast.training.data import Sample
+from acdc_fast.training.sampling.augment import crop_face, face_square, occlude, photometry, turned_pose, warp
+from acdc_fast.training.settings import Augmentation
 
 RNG = np.random.default_rng(5)
 ONLY_GEOMETRY = Augmentation(
@@ -33,10 +32,10 @@ def face(image: np.ndarray | None = None, **more: object) -> Sample:
     return Sample(source="s", name="n", image=picture, landmarks={"2d5": FIVE}, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("markup", MARKUP_POINTS)
+@pytest.mark.parametrize("markup", MARKUPS)
 def test_mirror_twice_is_the_identity(markup: str) -> None:
-    table = MIRROR[markup]
-    assert sorted(table) == list(range(MARKUP_POINTS[markup]))
+    table = MARKUPS[markup].mirror
+    assert sorted(table) == list(range(MARKUPS[markup].points))
     assert (table[table] == np.arange(len(table))).all() and (table != np.arange(len(table))).any()
 
 
@@ -56,9 +55,9 @@ PAIRS = {
 def test_mirror_swaps_left_and_right(markup: str) -> None:
     pairs, middle = PAIRS[markup]
     for left, right in pairs:
-        assert MIRROR[markup][left] == right and MIRROR[markup][right] == left
-    assert all(MIRROR[markup][k] == k for k in middle)
-    assert (MIRROR["3d68"] == MIRROR["2d68"]).all()
+        assert MARKUPS[markup].mirror[left] == right and MARKUPS[markup].mirror[right] == left
+    assert all(MARKUPS[markup].mirror[k] == k for k in middle)
+    assert (MARKUPS["3d68"].mirror == MARKUPS["2d68"].mirror).all()
 
 
 def test_square_is_the_boxes_or_the_points() -> None:
@@ -108,7 +107,7 @@ def test_pixels_move_as_the_labels_say(seed: int, size: int) -> None:
     for index in range(5):
         sample = Sample(source="", name="", image=dot(points[index], 1000, 5), landmarks={"2d5": points})
         crop = crop_face(sample, size, np.random.default_rng(seed), ONLY_GEOMETRY)
-        at = crop.landmarks["2d5"][int(MIRROR["2d5"][index]) if crop.mirrored else index]
+        at = crop.landmarks["2d5"][int(MARKUPS["2d5"].mirror[index]) if crop.mirrored else index]
         if (at > 0.1).all() and (at < 0.9).all():
             assert np.abs(spot(crop.image[0]) - at).max() * size < 0.1  # a tenth of a crop pixel
             checked += 1

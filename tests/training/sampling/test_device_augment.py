@@ -13,11 +13,12 @@ import torch
 from helpers.faces import SETTINGS, write_faces
 from torch.nn import functional as F
 
-from acdc_fast.markups import MIRROR
-from acdc_fast.training.settings import Augmentation
-from acdc_fast.training.sampling.augment import crop_face, turned_pose
-from acdc_fast.training.loop.captured import WARM, Captured
+from acdc_fast.markups import MARKUPS
 from acdc_fast.training.data.sample import Annotation, Database, Sample
+from acdc_fast.training.loop.captured import WARM, Captured
+from acdc_fast.training.loop.progress import read_history
+from acdc_fast.training.loop.train import train
+from acdc_fast.training.sampling.augment import crop_face, turned_pose
 from acdc_fast.training.sampling.device_augment import (
     Draws,
     _blur,
@@ -28,11 +29,9 @@ from acdc_fast.training.sampling.device_augment import (
     photometry,
     turned,
 )
-from acdc_fast.training.sampling.targets import Targets
-from acdc_fast.training.loop.progress import read_history
-from acdc_fast.training.settings import Settings, Source, read_settings
 from acdc_fast.training.sampling.resident import SIDE, Shelf, fill_shelf
-from acdc_fast.training.loop.train import train
+from acdc_fast.training.sampling.targets import Targets
+from acdc_fast.training.settings import Augmentation, Settings, Source, read_settings
 from acdc_fast.weights import load_weights
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
@@ -97,7 +96,7 @@ def test_still_crops_are_those_made_one_by_one(grow: float, mirror: float) -> No
         crop = crop_face(sample, 96, None)
         image, points, weights, pose = crop.image[0], crop.landmarks["2d5"], crop.weights["2d5"], sample.pose
         if mirror:
-            table = MIRROR["2d5"]
+            table = MARKUPS["2d5"].mirror
             image, points, weights = image[:, ::-1], (points * (-1, 1) + (1, 0))[table], weights[table]
             pose = pose * (-1, 1, -1)  # type: ignore[operator]
         apart = np.abs(images[k] - image)  # two interpolations in place of one
@@ -120,7 +119,8 @@ def test_pixels_move_as_the_labels_say(size: int) -> None:
         images, targets = batch(shelf_of(*samples), size, TURNED, seed)
         for index, image in enumerate(images):
             labels = targets.landmarks["2d5"][index].numpy() * size
-            for label in (labels[index], labels[MIRROR["2d5"][index]]):  # mirrored or not: one of them is at the dot
+            mirrored = labels[MARKUPS["2d5"].mirror[index]]
+            for label in (labels[index], mirrored):  # mirrored or not: one of them is at the dot
                 near = np.hypot(x - label[0], y - label[1]) < 0.09 * size
                 mass = np.where(near, image, 0)
                 if (label < 0.1 * size).any() or (label > 0.9 * size).any() or mass.sum() < 0.1 * size**2:

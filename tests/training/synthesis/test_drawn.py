@@ -16,14 +16,14 @@ from helpers.made_up import model, write
 from acdc_fast.errors import InputError
 from acdc_fast.training.data import open_database
 from acdc_fast.training.synthesis.dataset import PEOPLE, SHOTS, synthetic
+from acdc_fast.training.synthesis.face_tar import detected_box, open_drawn, write_drawn
 from acdc_fast.training.synthesis.markup import BROW_LOWER, BROW_UPPER, surface_points
 from acdc_fast.training.synthesis.mesh import load_model
 from acdc_fast.training.synthesis.pose import head_to_camera
 from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
-from acdc_fast.training.synthesis.skin import SIZE
-from acdc_fast.training.synthesis.face_tar import detected_box, open_drawn, write_drawn
 from acdc_fast.training.synthesis.repose import Fitted, Turner, further_pose
+from acdc_fast.training.synthesis.skin import SIZE
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 

@@ -1,0 +1,1 @@
+"""The command line: `cli` reads the arguments, every other file is one command."""

@@ -1,0 +1,51 @@
+"""What the engines on torch share: results as tensors or arrays, and the stage at which a crop is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..types import Prediction
+
+
+def as_given(prediction: Prediction, device: torch.device | None, mask: bool) -> Prediction:
+    """As tensors on ``device``, or as numpy arrays where it is None."""
+
+    def give(tensor: torch.Tensor) -> Any:
+        tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
+        return tensor.cpu().numpy() if device is None else tensor.to(device)
+
+    return Prediction(
+        {name: give(points) for name, points in prediction.landmarks.items()},
+        {name: give(moments) for name, moments in prediction.covariance.items()},
+        None if prediction.pose is None else give(prediction.pose),
+        give(prediction.mask) if mask and prediction.mask is not None else None,
+        prediction.stages and tuple(as_given(stage, device, mask) for stage in prediction.stages),
+        prediction.depth if prediction.depth is None or device is not None else prediction.depth.cpu().numpy(),
+    )
+
+
+def first_enough(prediction: Prediction, enough: float) -> Prediction:
+    """Of each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
+    stages = prediction.stages
+    assert stages, "every stage must be there to choose from"
+    doubt = []
+    for stage in stages:
+        moments = torch.cat(list(stage.covariance.values()), 1).double()
+        doubt.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
+    done = torch.stack(doubt) <= enough
+    done[-1] = True
+    depth = done.int().argmax(0)  # the first of them
+
+    def chosen(values: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(values)[depth, torch.arange(len(depth), device=depth.device)]
+
+    first = stages[0]
+    return Prediction(
+        {name: chosen([s.landmarks[name] for s in stages]) for name in first.landmarks},
+        {name: chosen([s.covariance[name] for s in stages]) for name in first.covariance},
+        None if first.pose is None else chosen([s.pose for s in stages if s.pose is not None]),
+        None if first.mask is None else chosen([s.mask for s in stages if s.mask is not None]),
+        depth=depth.int() + 1,
+    )

@@ -1,0 +1,1 @@
+"""Faces from frame to frame, and films in and out."""

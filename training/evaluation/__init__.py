@@ -1,0 +1,1 @@
+"""Weights on databases: metrics, tables, figures."""

@@ -1,0 +1,1 @@
+"""One training run, from its first update to its last."""

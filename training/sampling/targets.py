@@ -1,0 +1,22 @@
+"""Labels of a batch, as the losses take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of a batch of B faces."""
+
+    landmarks: Mapping[str, Tensor]  # markup -> (B, L, 2) crop units; only the markups that the database has
+    weights: Mapping[str, Tensor]  # markup -> (B, L), 0 for unknown points; a markup that is absent has all ones
+    pose: Tensor | None = None  # (B, 3) yaw, pitch, roll in degrees; a row with NaN is unknown
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """The same with ``change`` of each tensor."""
+        landmarks, weights = ({m: change(v) for m, v in part.items()} for part in (self.landmarks, self.weights))
+        return Targets(landmarks, weights, None if self.pose is None else change(self.pose))
