@@ -3,8 +3,9 @@
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
 to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts:
 data, licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``,
-``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`; ``refinement.mean``,
-``refinement.basis`` and ``refinement.numbers.MARKUP`` those of `acdc_fast.readout.refinement.Refinement`.
+``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`;
+``refinement.mean``, ``refinement.basis`` and ``refinement.numbers.MARKUP``
+those of `acdc_fast.readout.refinement.Refinement`.
 """
 
 from __future__ import annotations

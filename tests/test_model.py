@@ -12,6 +12,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network is the yardstick")
 
+from helpers.paths import PHOTO  # noqa: E402
 from helpers.small import small_network, small_weights  # noqa: E402
 
 from acdc_fast import BackendUnavailable, Faces, Model, Prediction  # noqa: E402
@@ -19,7 +20,6 @@ from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.photo import coordinates as geometry  # noqa: E402
 from acdc_fast.weights import bundled, save_weights  # noqa: E402
 
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 RNG = np.random.default_rng(0)
 
 #: The contract's tolerances in float32: crop units and degrees.

@@ -21,7 +21,7 @@ VARIABLES = ("ACDC_BACKEND", "ACDC_ISA", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREAD
 def env_report() -> str:
     """Versions, processor, native library, GPU parts and weights, one fact a line; a part that fails says how."""
     facts: dict[str, Callable[[], str]] = {
-        "acdc_fast": lambda: f"{__version__} in {Path(__file__).parent}",
+        "acdc_fast": lambda: f"{__version__} in {Path(__file__).parents[1]}",
         "python": lambda: f"{platform.python_version()} ({sys.executable})",
         "platform": platform.platform,
         "processor": _processor,

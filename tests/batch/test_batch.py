@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="torch is not installed: it makes the weight
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [parquet])")
 
 import pyarrow.parquet as pq  # noqa: E402
+from helpers.paths import PHOTO  # noqa: E402
 from helpers.small import small_weights  # noqa: E402
 
 from acdc_fast import Model  # noqa: E402
@@ -24,7 +25,6 @@ from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
 
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 COUNT = 120
 
 

@@ -14,14 +14,13 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
 
+from helpers.paths import PHOTO
+from helpers.pictures import zoo
 from helpers.small import small_weights
-from test_images import zoo
 
 from acdc_fast.commands import cli
 from acdc_fast.model import DEFAULT
 from acdc_fast.weights import save_weights
-
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 
 
 @pytest.fixture(scope="module")

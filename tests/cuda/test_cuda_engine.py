@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from engines.nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 
 from acdc_fast import kernels
 from acdc_fast.engines.eager import EagerEngine

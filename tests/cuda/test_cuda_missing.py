@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Neither the compiled library nor CuPy."""
-    monkeypatch.setattr(cuda_launch, "__file__", str(tmp_path / "acdc_fast" / "ops" / "cuda_launch.py"))
+    monkeypatch.setattr(cuda_launch, "__file__", str(tmp_path / "acdc_fast" / "ops" / "cuda" / "launch.py"))
     monkeypatch.setattr(cuda_launch, "source_folder", lambda: ROOT / "csrc" / "cuda")
     monkeypatch.setitem(sys.modules, "cupy_backends", None)  # type: ignore[arg-type]
     for name in [n for n in sys.modules if n.startswith("cupy_backends.")]:

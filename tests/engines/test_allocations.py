@@ -28,7 +28,7 @@ int posix_memalign(void **p, size_t a, size_t n) { one(); *p = __libc_memalign(a
 CALLS = """
 import ctypes, gc, json, sys
 sys.path.insert(0, sys.argv[1])
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 from acdc_fast.engines.native import NativeEngine
 count = ctypes.CDLL(None).allocations
 count.restype = ctypes.c_long
@@ -61,7 +61,7 @@ def test_a_call_allocates_its_results_alone(tmp_path: Path) -> None:
     if built.returncode:
         pytest.skip(f"the counter of allocations cannot be built: {built.stderr[-200:]}")
     run = subprocess.run(
-        [sys.executable, "-c", CALLS, str(Path(__file__).parent)],
+        [sys.executable, "-c", CALLS, str(Path(__file__).parents[1])],
         env={**os.environ, "LD_PRELOAD": str(library)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

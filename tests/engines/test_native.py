@@ -62,7 +62,7 @@ def check(network: ACDC, x: np.ndarray, **engine: Any) -> None:
 
 
 def test_a_small_fault_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acdc_fast.engines.native.BATCH_NORM_EPSILON", 2e-5)
+    monkeypatch.setattr("acdc_fast.engines.common.BATCH_NORM_EPSILON", 2e-5)
     with pytest.raises(AssertionError, match="landmarks"):
         check(lively(width=8), crops())
 

@@ -68,9 +68,9 @@ def test_forked_children_run_it() -> None:
 
 
 FORCED = """
-import sys; sys.path.insert(0, sys.argv[1])
+import sys; sys.path[:0] = sys.argv[1:]
 import numpy as np
-from nets import arrays, crops, lively
+from helpers.nets import arrays, crops, lively
 from test_native import check
 from acdc_fast.engines.native import NativeEngine
 network = lively(width=12, stages=2)
@@ -81,7 +81,7 @@ check(network, crops(2, 40))
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "scalar"])
 def test_forced_instruction_set(isa: str) -> None:
-    command = [sys.executable, "-c", FORCED, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", FORCED, str(Path(__file__).parent), str(Path(__file__).parents[1])]
     run = subprocess.run(command, env={**os.environ, "ACDC_ISA": isa}, capture_output=True, text=True, timeout=300)
     if isa in native.available_isas():
         assert run.returncode == 0, run.stderr

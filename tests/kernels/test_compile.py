@@ -32,9 +32,8 @@ NARROW = r"finish_kernel|mask_sums_kernel|attention_mask.gradient_kernel|(spatia
 
 def compiled() -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    run = subprocess.run(
-        [sys.executable, str(HERE / "compile_all.py")], capture_output=True, text=True, env=environment, check=False
-    )
+    command = [sys.executable, str(HERE.parent / "helpers" / "compile_all.py")]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert run.returncode == 0, run.stderr[-1500:]
     found: dict[str, Any] = json.loads(run.stdout)
     return found

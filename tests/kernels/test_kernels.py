@@ -6,9 +6,7 @@ precision results are held to the eager network's own error in that precision, t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +15,6 @@ from torch import Tensor
 from acdc_fast.ops import reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
 from helpers.guard import guarded
 
 from acdc_fast.kernels import (

@@ -7,8 +7,6 @@ Smaller batches are cut finer, or processors would idle (kernels/tiles.py); what
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +14,6 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 if torch.cuda.is_available():
     pytest.skip("bytes are counted in Triton's interpreter, which is off where there is a GPU", allow_module_level=True)
-sys.path.insert(0, str(Path(__file__).parent))
 from helpers.traffic import counted
 
 from acdc_fast.kernels import cascade_transition, configs, geometry_logits, geometry_transfer, tiles

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast.photo.detection import LONGEST, detect, overlap
 
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 FACE = np.array([178, 63, 267, 174])  # of the portrait, by eye
 
 

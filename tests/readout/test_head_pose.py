@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: small networks are made with it")
 
+from helpers.paths import PHOTO
 from helpers.small import small_weights
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -20,7 +21,6 @@ from acdc_fast.readout.head_pose import COMPONENTS, INPUTS, REACH, TERMS, Readou
 from acdc_fast.readout.shape_model import shapes
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 RNG = np.random.default_rng(0)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast import Model
 from acdc_fast.photo.coordinates import turn_matrix
 from acdc_fast.weights import Weights, bundled
-
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 
 
 def quarters(points: np.ndarray, times: int, size: tuple[int, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: small networks are made with it")
 
+from helpers.paths import PHOTO
 from helpers.small import small_weights
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -21,7 +22,6 @@ from acdc_fast.readout.refinement import REACH, SQUARED, Refinement, refined, te
 from acdc_fast.readout.shape_model import shapes
 from acdc_fast.weights import load_weights, save_weights
 
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 RNG = np.random.default_rng(0)
 POINTS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 COUNT = 20  # components

@@ -12,6 +12,7 @@ from PIL import Image
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
 av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
 
+from helpers.paths import PHOTO  # noqa: E402
 from helpers.small import small_weights  # noqa: E402
 
 from acdc_fast.commands import cli  # noqa: E402
@@ -21,8 +22,6 @@ from acdc_fast.types import Faces  # noqa: E402
 from acdc_fast.video import tracking  # noqa: E402
 from acdc_fast.video.films import run_video  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
-
-PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 
 
 class PerfectModel:

@@ -57,7 +57,7 @@ class Compiled:
 @lru_cache(maxsize=1)
 def find() -> Launcher | str:
     """The launcher of this installation, or why there is none."""
-    library = Path(__file__).resolve().parents[1] / "_cuda.so"
+    library = Path(__file__).resolve().parents[2] / "_cuda.so"
     reasons = [f"{library.name} was not built (ACDC_CUDA=1 pip install -e . with nvcc on PATH builds it)"]
     if library.exists():
         try:

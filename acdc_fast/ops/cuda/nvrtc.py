@@ -22,7 +22,7 @@ def pointers(arguments: list[Any]) -> Any:
 
 def source_folder() -> Path | None:
     """Where the kernels' text lies: in the package of a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     folders = (package / "csrc_cuda", package.parent / "csrc" / "cuda")
     return next((f for f in folders if (f / "table.h").exists()), None)
 
