@@ -112,10 +112,3 @@ def test_turned_crop_gives_its_angle_to_roll() -> None:
     c, s = np.cos(np.deg2rad(25.0)), np.sin(np.deg2rad(25.0))
     expected = geometry.head_axes(pose) @ np.array([[c, -s], [s, c]]).T
     assert np.allclose(geometry.head_axes(geometry.turn_matrix(pose, 25.0)), expected)
-
-
-def test_five_points_of_each_markup() -> None:
-    for count in (5, 68, 98):
-        assert geometry.five_points(RNG.uniform(0, 1, (3, count, 2))).shape == (3, 5, 2)
-    with pytest.raises(ValueError, match="not 21"):
-        geometry.five_points(np.zeros((1, 21, 2)))
