@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..engines import BACKENDS
 from ..errors import AcdcError
-from ..model import Model
-from ..weights import Weights
+from .arguments import model_arguments, model_of, positive
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..weights import Weights
+
+#: One line of help, and an example.
+HELP = "time the backends that this machine has, side by side"
+EXAMPLE = "acdc-fast bench --batch 1"
 
 #: The contract's tolerance between backends, crop units in float32.
 TOLERANCE = 2e-5
@@ -23,6 +29,11 @@ def compare(
 
     A backend that disagrees with the first by more than 2e-5 crop units gets no time, but the error it makes.
     """
+    import numpy as np
+
+    from ..engines import BACKENDS
+    from ..model import Model
+
     crops = np.random.default_rng(0).random((batch, 1, resolution, resolution), np.float32)
     rows: dict[str, str] = {}
     models: dict[str, Model] = {}
@@ -57,3 +68,14 @@ def compare(
     width = weights.config.width
     head = f"width {width}, batch {batch}, {resolution}², median of {rounds} interleaved calls (quartiles)"
     return "\n".join([head, *(f"  {name:<8}{rows[name]}" for name in BACKENDS)])
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--batch", type=positive, default=1, help="faces a call (%(default)s)")
+    sub.add_argument("--rounds", type=positive, default=20, help="calls of each backend (%(default)s)")
+    model_arguments(sub)
+
+
+def run(options: argparse.Namespace) -> None:
+    model = model_of(options)
+    print(compare(model.weights, options.batch, options.rounds, model.resolution, options.threads))

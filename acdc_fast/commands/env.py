@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.metadata
 import os
@@ -112,3 +113,16 @@ def _weights() -> str:
     from ..weights import bundled
 
     return ", ".join(f"{name} ({path.stat().st_size / 1e6:.1f} MB)" for name, path in bundled().items()) or "none"
+
+
+#: One line of help, and an example.
+HELP = "print what a bug report needs"
+EXAMPLE = "acdc-fast env"
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(options: argparse.Namespace) -> None:
+    print(env_report())

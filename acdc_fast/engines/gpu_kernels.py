@@ -78,13 +78,13 @@ class Cuda:
 
     def __init__(self, weights: Weights, dtype: torch.dtype) -> None:
         from ..ops import cuda
-        from ..ops.cuda import dual_fusion_conv1x1 as cuda_fusion
-        from ..ops.cuda import strips as cuda_strips
+        from ..ops.cuda import strips
+        from ..ops.cuda.dual_fusion_conv1x1 import pack_stem
 
         self._geometry, self._cascade = cuda.geometry_transfer, cuda.cascade_transition
         self._weights = weights
-        self._layers = cuda_strips.pack(weights.depthwise, weights.transfer, weights.split, dtype)
-        self._stems = [cuda_fusion.pack_stem(weight, bias, dtype) for weight, bias in weights.stems]
+        self._layers = strips.pack(weights.depthwise, weights.transfer, weights.split, dtype)
+        self._stems = [pack_stem(weight, bias, dtype) for weight, bias in weights.stems]
 
     def _given(self) -> tuple[Tensor, Tensor, int, tuple[bool, ...]]:
         return self._weights[:4]

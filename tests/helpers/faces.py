@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from helpers.small import arrays_of
 
 from acdc_fast import ACDC, ACDCConfig
 from acdc_fast.weights import Weights, save_weights
-from helpers.small import arrays_of
 
 HEADER = "image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4,gender,smile,glasses,pose"
 

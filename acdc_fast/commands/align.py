@@ -1,0 +1,105 @@
+"""`acdc-fast align`: the faces of pictures, drawn or as numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .arguments import complain, model_arguments, model_of, note
+
+#: One line of help, and an example.
+HELP = "find the faces in images"
+EXAMPLE = "acdc-fast align photo.jpg -o aligned.png"
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("images", nargs="+", metavar="IMAGE")
+    sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
+    sub.add_argument("--json", action="store_true", help="print the results as JSON (layout: docs/json.md)")
+    sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
+    model_arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..photo.draw import draw_faces
+    from ..photo.images import load_picture
+    from ..readout.results import as_dict, summary
+
+    out = Path(options.out) if options.out else None
+    as_json = options.json or (out is not None and out.suffix == ".json")
+    places = _places(options.images, out)
+    model = model_of(options)
+    if options.markup and options.markup not in model.markups:
+        raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    results: list[dict[str, Any]] = []
+    failed = False
+    for name, place in zip(options.images, places, strict=True):
+        try:
+            picture = load_picture(name)
+            faces = model.align(picture)
+            results.append(
+                {"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)}
+            )
+            if not len(faces):
+                note(f"{name}: no face found")
+            if not as_json:
+                print(f"{name}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
+                print(summary(faces) + "\n" if len(faces) else "", end="")
+            if place is not None:
+                _save(draw_faces(picture, faces, options.markup), place)
+        except InputError as error:
+            failed = True
+            complain(error, 2)
+            results.append({"image": name, "error": str(error)})
+    if as_json:
+        _put_json({"images": results}, out if out is not None and out.suffix == ".json" else None)
+    return 2 if failed else 0
+
+
+def _places(images: Sequence[str], out: Path | None) -> list[Path | None]:
+    """Where each image's annotated picture goes; names in a folder are made distinct."""
+    from PIL import Image
+
+    if out is None or out.suffix == ".json":
+        return [None] * len(images)
+    known = Image.registered_extensions()
+    if len(images) == 1 and not out.is_dir() and out.suffix:
+        if known.get(out.suffix.lower()) not in Image.SAVE:
+            raise InputError(f"{out}: pictures cannot be written in this format; use .png or .jpg")
+        if out.exists() and Path(images[0]).exists() and out.samefile(images[0]):
+            raise InputError(f"{out}: would overwrite the image that is being read")
+        return [out]
+    if (out.exists() and not out.is_dir()) or known.get(out.suffix.lower()):
+        raise InputError(f"{out}: the results of {len(images)} images need a folder")
+    places: list[Path | None] = []
+    for name in images:
+        stem, number = Path(name).stem, 1
+        place = out / f"{stem}.png"
+        while place in places or (place.exists() and Path(name).exists() and place.samefile(name)):
+            number += 1
+            place = out / f"{stem}-{number}.png"
+        places.append(place)
+    return places
+
+
+def _save(picture: Any, place: Path) -> None:
+    from ..files import written_beside
+
+    with written_beside(place) as beside:
+        picture.save(beside, **({"quality": 95} if place.suffix.lower() in (".jpg", ".jpeg") else {}))
+
+
+def _put_json(value: object, out: Path | None) -> None:
+    from ..files import written_beside
+
+    text = json.dumps(value, ensure_ascii=False) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+        return
+    with written_beside(out) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,50 @@
+"""What several commands share: arguments of the model, and what is said on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+
+def complain(error: object, code: int) -> int:
+    """One line on stderr; gives the exit code back."""
+    print(f"acdc-fast: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def note(text: object) -> None:
+    print(f"acdc-fast: {text}", file=sys.stderr)
+
+
+def model_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("model")
+    group.add_argument("--weights", help="name of weights in the package, or a .safetensors file")
+    group.add_argument("--backend", default="auto", choices=("auto", "native", "eager", "gpu"))
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.add_argument("--dtype", default="float32")
+    group.add_argument("--threads", type=positive)
+    group.add_argument("--stages", type=stages_or_auto, help="run only the first stages; auto: as many as a face needs")
+    group.add_argument("--resolution", type=positive, help="side of the crops, unless told otherwise the weights' own")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def stages_or_auto(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
+
+
+def model_of(options: argparse.Namespace) -> Any:
+    from ..model import DEFAULT, Model
+
+    settings = {k: getattr(options, k) for k in ("backend", "device", "dtype", "threads", "stages", "resolution")}
+    name = options.weights or DEFAULT
+    if name.endswith(".safetensors") or os.path.sep in name:
+        return Model(name, **settings)
+    return Model.from_pretrained(name, **settings)

@@ -1,0 +1,30 @@
+"""`acdc-fast video`: the faces of a video, frame by frame."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import InputError
+from .arguments import complain, model_arguments, model_of, positive
+
+#: One line of help, and an example.
+HELP = "follow the faces in a video"
+EXAMPLE = "acdc-fast video in.mp4 -o out.mp4"
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("input", metavar="IN")
+    sub.add_argument("-o", "--out", help="annotated video, or a .jsonl file; without it JSON lines are printed")
+    sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
+    sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
+    model_arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..video.films import run_video
+
+    model = model_of(options)
+    if options.markup and options.markup not in model.markups:
+        raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    broken = run_video(model, options.input, options.out, options.every, options.markup)
+    return complain(broken, 2) if broken else 0
