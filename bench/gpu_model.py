@@ -1,6 +1,6 @@
 """What the GPU kernels must move and compute, and the least time for it.
 
-`python bench/gpu_model.py` prints the tables of docs/gpu.md.
+`python bench/gpu_model.py` prints the tables of docs/notes/gpu.md.
 
 Bytes are those that cross to device memory, each tensor once unless a kernel reads it again, halos and partial results
 included. The floor of a kernel is the longest of its bytes over the bandwidth, its matrix products over the Tensor

@@ -2,7 +2,7 @@
 
     pytest bench/test_cpu.py --benchmark -s -k "64 and batch1"
 
-writes runs/bench/cpu.md (tables) and runs/bench/cpu.png (plot); docs/performance.md keeps a copy.
+writes runs/bench/cpu.md (tables) and runs/bench/cpu.png (plot); docs/notes/measurements.md keeps a copy.
 """
 
 from __future__ import annotations

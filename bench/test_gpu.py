@@ -1,4 +1,4 @@
-"""The GPU kernels and the GPU engine, timed on the GPU at hand; the table replaces docs/gpu.md's predictions.
+"""The GPU kernels and the GPU engine, timed on the GPU at hand; the table replaces docs/notes/gpu.md's predictions.
 
 `pytest bench/test_gpu.py --benchmark`. Each call is a replayed CUDA graph between two events, after the L2 cache
 was overwritten; a kernel that does not agree with the reference gets no figure. Without a GPU this says so.

@@ -1,8 +1,8 @@
 """Block sizes and warps of each kernel and GPU family: shipped, never tuned again in a process.
 
 Chosen from what compiles (no spill, most programs resident; tests/kernels/registers.json), but for half precision's
-"geometry_transfer.backward", which was timed (docs/gpu.md): on a GPU, `pytest bench/test_gpu.py --benchmark` times
-`CANDIDATES` and prints the table whose fastest rows belong here.
+"geometry_transfer.backward", which was timed (docs/notes/gpu.md): on a GPU, `pytest bench/test_gpu.py --benchmark`
+times `CANDIDATES` and prints the table whose fastest rows belong here.
 """
 
 from __future__ import annotations

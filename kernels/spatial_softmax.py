@@ -128,7 +128,8 @@ def finish_kernel(
 def softmax_gradient(
     b_g, o_p, x, y, o_bl, m_l, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax
 ):
-    """dG [BL, BP] of logits b_g at pixels o_p (crop units x, y [BP]) of maps o_bl [BL]; docs/adding-a-kernel.md."""
+    """dG [BL, BP] of logits b_g at pixels o_p (crop units x, y [BP]) of maps o_bl [BL]: see
+    docs/reference/op-contract.md."""
     g_x = tl.load(grad_mean + o_bl * 2, mask=m_l, other=0)[:, None]  # [BL, 1], as all below
     g_y = tl.load(grad_mean + o_bl * 2 + 1, mask=m_l, other=0)[:, None]
     g_xx = tl.load(grad_covariance + o_bl * 3, mask=m_l, other=0)[:, None]

@@ -60,7 +60,7 @@ class Source:
     #: Turns that it gets in each round of the databases.
     turns: int = 1
     #: x, y in pixels of the picture by which its points are moved: labels that lie to one side of the features, as
-    #: MTFL's and the frames' do (docs/training-log.md, entry 10), contradict their own mirror images.
+    #: MTFL's and the frames' do (docs/notes/training-log.md, entry 10), contradict their own mirror images.
     shift: tuple[float, float] = (0.0, 0.0)
     #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
     markups: dict[str, float] = field(default_factory=dict)

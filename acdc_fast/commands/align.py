@@ -20,7 +20,7 @@ EXAMPLE = "acdc-fast align photo.jpg -o aligned.png"
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("images", nargs="+", metavar="IMAGE")
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
-    sub.add_argument("--json", action="store_true", help="print the results as JSON (layout: docs/json.md)")
+    sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
     sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
     model_arguments(sub)
 

@@ -1,7 +1,7 @@
 """Finds the backend that serves an op: by name, by ACDC_BACKEND or the fastest that can.
 
 A backend's module is imported when it is first asked for; why an import failed is remembered and told. The contract
-between the ops and their backends is docs/adding-a-kernel.md.
+between the ops and their backends is docs/reference/op-contract.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faces as plain numbers, for JSON, and as text. The layout of the numbers is in docs/json.md and stays put."""
+"""Faces as plain numbers, for JSON, and as text. The layout is fixed: docs/reference/json-and-parquet.md."""
 
 from __future__ import annotations
 

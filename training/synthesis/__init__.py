@@ -1,1 +1,1 @@
-"""Rendered faces with exact labels, from the ICT-FaceKit model. See docs/synthesis.md."""
+"""Rendered faces with exact labels, from the ICT-FaceKit model. See docs/concepts/rendered-faces.md."""

@@ -1,4 +1,4 @@
-"""Backend `cuda`: plans and launches the kernels of csrc/cuda; see docs/adding-a-kernel.md for what each gives."""
+"""Backend `cuda`: plans and launches the kernels of csrc/cuda; docs/reference/op-contract.md says what each gives."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 // The table of kernels that each instruction set fills, and the choice among the tables.
 //
-// A new kernel is one line here and one .cpp that defines it in namespace acdc::ACDC_ISA_NS (docs/adding-a-kernel.md).
+// A new kernel is one line here and one .cpp that defines it in namespace acdc::ACDC_ISA_NS. What the training ops
+// give: docs/reference/op-contract.md.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@
 #define ACDC_KERNELS(KERNEL)                                                                                         \
   /* y = exp(x), n floats: vec.h's exponential, for its test */                                                      \
   KERNEL(vec_exp, (const float* x, float* y, int64_t n))                                                             \
-  /* the training ops, docs/adding-a-kernel.md */                                                                    \
+  /* the training ops */                                                                                             \
   KERNEL(spatial_softmax_forward, (const LogitMaps& a, const MapStatistics& out))                                    \
   KERNEL(spatial_softmax_backward, (const SoftmaxBackward& a))                                                       \
   KERNEL(attention_mask_forward, (const LogitMaps& a, const MapStatistics& maps, float* mask, int32_t* winner))      \

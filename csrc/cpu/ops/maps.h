@@ -57,7 +57,7 @@ ACDC_INLINE float rise_of(float n) { return n < 1.f ? n / (1.f - n) : 0.f; }
 
 // The mask's gradient beyond the winning pixels, for the maps of one face: with each map's `rise_of` and sums over the
 // pixels that it won, −(1 + rise)·Σ grad·mask at its argmax and rise·Σ grad·(mask − 1) at its argmin
-// (docs/adding-a-kernel.md). A winning pixel itself gets grad·(mask + rise).
+// (docs/reference/op-contract.md). A winning pixel itself gets grad·(mask + rise).
 ACDC_INLINE void mask_spikes(const float* grad, const float* mask, const int32_t* winner, int64_t pixels,
                              const float* rise, int64_t maps, float* at_argmax, float* at_argmin) {
   fill(at_argmax, maps, 0.f);

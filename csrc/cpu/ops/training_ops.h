@@ -6,7 +6,7 @@
 
 namespace acdc {
 
-// Statistics of B·L maps, in the layout of docs/adding-a-kernel.md.
+// Statistics of B·L maps, in the layout of docs/reference/op-contract.md.
 struct MapStatistics {
   float *mean, *covariance, *peak, *high, *low;
   int32_t *argmax, *argmin;
