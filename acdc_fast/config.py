@@ -23,8 +23,8 @@ class ACDCConfig:
     the field.
     """
 
-    #: Channels w of the embedding H; the U-Net uses w, 2w and 4w. 64: paper §III-B and §III-D (docs/concepts/network.md tells
-    #: of the paper's two statements); 16 and 32 are ours, for CPUs.
+    #: Channels w of the embedding H; the U-Net uses w, 2w and 4w. 64: paper §III-B and §III-D; the paper makes
+    #: two statements (docs/concepts/network.md). 16 and 32 are ours, for CPUs.
     width: int = 64
     #: U-Nets in the cascade, paper §III-A: 4.
     stages: int = 4

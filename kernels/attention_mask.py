@@ -76,7 +76,7 @@ def mask_sums_kernel(grad_mask, mask, winner, sums, L, P, BL: tl.constexpr, BP: 
 
 @triton.jit
 def mask_gradient(b_grad, b_mask, b_winner, o_p, o_l, m_l, i_b, L, sums, high, low, argmax, argmin):
-    """dG [BL, BP] of maps o_l at pixels o_p, whose mask, winner and gradient are given: docs/reference/op-contract.md."""
+    """dG [BL, BP] of maps o_l at pixels o_p, mask, winner and gradient given (docs/reference/op-contract.md)."""
     o_bl = i_b * L + o_l
     _, b_gain, b_shift = level_scale(high, low, o_bl, m_l)  # 1 + r and r of the formula
     b_top = tl.load(sums + i_b * 2 * L + o_l, mask=m_l, other=0) * b_gain  # [BL], as below
