@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from . import forks
 from .checks import check_crops, check_stages
 from .config import ACDCConfig
 from .engines import make_engine
@@ -135,8 +136,10 @@ class Model:
 
     def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
         if not len(crops):  # an engine need not know what to do with no crops
-            one = np.zeros((1, *crops.shape[1:]), np.float32) if isinstance(crops, np.ndarray) else crops.new_zeros(
-                (1, *crops.shape[1:])
+            one = (
+                np.zeros((1, *crops.shape[1:]), np.float32)
+                if isinstance(crops, np.ndarray)
+                else crops.new_zeros((1, *crops.shape[1:]))
             )
             return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
@@ -171,25 +174,32 @@ class Model:
             squares = [geometry.square_from_box(each) for each, _ in found]
             squares, predictions = self._settled(pictures, squares, self._crops(pictures, squares))
             for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
-                yield self._faces(picture, each, scores, square, prediction)
+                with forks.held_off():
+                    faces = self._faces(picture, each, scores, square, prediction)
+                yield faces
 
     def _crops(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
         """One prediction for each picture, its faces in the order of its squares."""
-        cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
+        with forks.held_off():
+            cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
-        whole = joined(parts)
-        if self.weights.refinement:
-            whole = replace(whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.config.order))
-        if whole.pose is not None and self.weights.pose:
-            points = whole.landmarks[self.config.solid[0]]
-            whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
+        with forks.held_off():
+            whole = self._refined(joined(parts))
         parted, start = [], 0
         for each in squares:
             part = slice(start, start + len(each))
             parted.append(mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
             start = part.stop
         return parted
+
+    def _refined(self, whole: Prediction) -> Prediction:
+        if self.weights.refinement:
+            whole = replace(whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.config.order))
+        if whole.pose is not None and self.weights.pose:
+            points = whole.landmarks[self.config.solid[0]]
+            whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
+        return whole
 
     def _settled(
         self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
@@ -201,7 +211,10 @@ class Model:
             return squares, predictions
         turned = [orientation.turned_squares(s[faces]) for s, faces in zip(squares, wide, strict=True)]
         again = self._crops(pictures, turned)
-        settled = [orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)]
+        with forks.held_off():
+            settled = [
+                orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
+            ]
         return [s for s, _ in settled], [p for _, p in settled]
 
     def _faces(

