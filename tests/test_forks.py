@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -74,8 +75,14 @@ for batch in DataLoader(Photos(), batch_size=2, num_workers=2, multiprocessing_c
 def run(script: str, way: str, tmp_path: Path, before: str = "") -> None:
     path = tmp_path / "script.py"
     path.write_text(before + BEGINNING + script)
-    done = subprocess.run([sys.executable, str(path), way], timeout=300, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, str(path), way]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            _, told = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with the children that hang
+            raise
+    assert process.returncode == 0, told
 
 
 @pytest.mark.parametrize("way", ["idle", "busy"])
