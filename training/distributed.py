@@ -94,7 +94,7 @@ def join(device: str) -> World:
     return World(rank, size, chosen)
 
 
-def spread(network: nn.Module, world: World) -> nn.Module:
+def data_parallel(network: nn.Module, world: World) -> nn.Module:
     """The network as DDP with synchronised batch norm; itself where there is one process."""
     if world.size == 1:
         return network

@@ -23,7 +23,7 @@ from .commands import in_one_line
 from .data.taught import labels_path
 from .fits.interpolate import check_share
 from .loop.checkpoint import NAME
-from .settings import read_yaml
+from .strict_yaml import read_yaml
 
 Step = tuple[Path, list[str]]  # what it makes, the command
 
@@ -65,8 +65,8 @@ class Fits:
 @dataclass(frozen=True)
 class Recipe:
     name: str  # of the weights: NAME.safetensors
-    draw: tuple[Drawn, ...]
     runs: tuple[str, ...]  # settings, beside the recipe
+    draw: tuple[Drawn, ...] = ()
     fits: Fits = field(default_factory=Fits)
     start: str | None = None  # weights that the first run starts from, a file or a name in the package
     first: str | None = None  # a recipe beside this one, followed before it; the first run starts from its last one

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import yaml
 
 from acdc_fast.config import ACDCConfig
-from acdc_fast.errors import InputError
 
 from .schedule import Phase
-
-T = TypeVar("T")
+from .strict_yaml import read_yaml
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class Settings:
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
-    #: The device keeps all faces and augments them itself (`shelf`, `device_augment`), where workers would be too slow.
+    #: The device keeps all faces and augments them itself (`sampling/resident.py`), where workers are too slow.
     on_device: bool = False
     threads: int | None = None  # of PyTorch on the CPU; None: its own choice
     checkpoint_minutes: float = 10.0
@@ -171,74 +167,6 @@ class Settings:
 def read_settings(path: Path) -> Settings:
     """Raises `InputError` naming the file, the field and what is wrong with it."""
     return read_yaml(Settings, path)
-
-
-def read_yaml(cls: type[T], path: Path) -> T:
-    """A dataclass from a YAML file, as strict as `build`."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
-    return build(cls, values, str(path))
-
-
-def build(cls: type[T], values: object, where: str) -> T:
-    """A dataclass from plain values; every field must be known, have its type, and be there unless it has a default."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: fields expected ({', '.join(f.name for f in fields(cls))}), found {values!r}")  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            raise InputError(f"{where}: unknown field {name!r}; known: {', '.join(known)}")
-    for name, f in known.items():
-        if name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise InputError(f"{where}: field {name!r} is missing")
-    found = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
-    try:
-        return cls(**found)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _convert(kind: Any, value: object, where: str) -> Any:
-    """``value`` as the annotated type ``kind``."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in inner:
-            return None
-        return _convert(next(k for k in inner if k is not type(None)), value, where)
-    if origin is typing.Literal:
-        if value not in inner:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, inner))}, not {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{where} must be a list, not {value!r}")
-        if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise InputError(f"{where} must have {len(inner)} entries, not {len(value)}")
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a mapping, not {value!r}")
-        return {str(k): _convert(inner[1], v, f"{where}.{k}") for k, v in value.items()}
-    if is_dataclass(kind):
-        return build(typing.cast("type[Any]", kind), value, where)
-    return _scalar(kind, value, where)
-
-
-def _scalar(kind: type, value: object, where: str) -> object:
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML 1.1 reads 5e-4 as text
-        except ValueError:
-            pass
-    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
-    raise InputError(f"{where} must be of type {kind.__name__}, not {value!r}")
 
 
 def _plain(value: object) -> object:

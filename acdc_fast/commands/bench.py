@@ -31,13 +31,13 @@ def compare(
     """
     import numpy as np
 
-    from ..engines import BACKENDS
+    from ..engines import ENGINES
     from ..model import Model
 
     crops = np.random.default_rng(0).random((batch, 1, resolution, resolution), np.float32)
     rows: dict[str, str] = {}
     models: dict[str, Model] = {}
-    for name in BACKENDS:
+    for name in ENGINES:
         try:
             models[name] = Model(weights, backend=name, threads=threads, resolution=resolution)
         except AcdcError as error:
@@ -67,7 +67,7 @@ def compare(
         rows[name] = f"{middle:.2f} ms a face ({low:.2f} to {high:.2f}), {1e3 / middle:.0f} faces/s{ratio}"
     width = weights.config.width
     head = f"width {width}, batch {batch}, {resolution}², median of {rounds} interleaved calls (quartiles)"
-    return "\n".join([head, *(f"  {name:<8}{rows[name]}" for name in BACKENDS)])
+    return "\n".join([head, *(f"  {name:<8}{rows[name]}" for name in ENGINES)])
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from ..config import ACDCConfig
 from ..errors import BackendUnavailable, InputError
 from ..types import Prediction
 
-BACKENDS = ("native", "eager", "gpu")
+ENGINES = ("native", "eager", "gpu")
 
 
 class Engine(Protocol):
@@ -45,8 +45,8 @@ def make_engine(
 
     Raises `BackendUnavailable` with the reason and the remedy.
     """
-    if backend not in ("auto", *BACKENDS):
-        raise InputError(f"backend must be one of auto, {', '.join(BACKENDS)}, not {backend!r}")
+    if backend not in ("auto", *ENGINES):
+        raise InputError(f"backend must be one of auto, {', '.join(ENGINES)}, not {backend!r}")
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
         raise InputError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', not {device!r}")
     if backend != "auto":

@@ -23,7 +23,7 @@ from ..checks import check_crops, check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..types import Prediction
-from . import gpu_kernels as between
+from . import gpu_kernels
 from .common import CONVOLUTIONS, POSE_SCALE, folded_weights
 from .torch_common import as_given, first_enough
 
@@ -67,14 +67,14 @@ class GPUEngine:
             raise BackendUnavailable(f"backend 'gpu' computes in {', '.join(DTYPES)}, not {dtype!r}")
         self.config, self.device, self.dtype = config, torch.device(device), DTYPES[dtype]
         #: Which kernels run between two U-Nets: "triton" or "cuda".
-        self.kernels = between.choose(kernels, self.device.type, self.dtype)
-        self._between = self._load(folded_weights(config, arrays))
+        self.kernels = gpu_kernels.choose(kernels, self.device.type, self.dtype)
+        self._kernels = self._load(folded_weights(config, arrays))
         self._graphs: OrderedDict[tuple[Any, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
         #: Why runs are not captured in a CUDA graph; None where they are.
         self.ungraphed = None if self.device.type == "cuda" else "CUDA graphs need a GPU"
 
-    def _load(self, weights: dict[str, np.ndarray]) -> between.Between:
+    def _load(self, weights: dict[str, np.ndarray]) -> gpu_kernels.GPUKernels:
         """Convolutions go to the device in the engine's dtype, all small layers in float32."""
 
         def small(name: str) -> Tensor:
@@ -94,8 +94,8 @@ class GPUEngine:
         split, fused = sum(config.points[name] for name in config.chain), config.fusion_channels
         stems = [(small(f"{i}.stem.weight").flatten(1), small(f"{i}.stem.bias")) for i in stages]
         stems[0] = stems[0][0].new_empty(config.width, fused), stems[0][1]  # the first takes crops: never asked for
-        small_layers = between.Weights(depthwise, small("transfer"), split, tuple(config.masked_maps), stems)
-        return between.make(self.kernels, small_layers, self.dtype)
+        small_layers = gpu_kernels.Weights(depthwise, small("transfer"), split, tuple(config.masked_maps), stems)
+        return gpu_kernels.make(self.kernels, small_layers, self.dtype)
 
     @torch.inference_mode()
     def __call__(
@@ -158,14 +158,14 @@ class GPUEngine:
         out: list[Stage] = []
         for i in range(count):
             embedding = self._unet(x, self._unets[i])
-            mean, covariance, high, low = self._between.statistics(embedding)
+            mean, covariance, high, low = self._kernels.statistics(embedding)
             pose = self._head_pose(mean)
             last, shown = i + 1 == count, None
             if not last:
                 excitation = self._excitation(i, pose, len(x))
-                x, shown = self._between.transition(embedding, high, low, crops, excitation, i + 1, every and mask)
+                x, shown = self._kernels.transition(embedding, high, low, crops, excitation, i + 1, every and mask)
             elif mask:
-                shown = self._between.mask(embedding, high, low)
+                shown = self._kernels.mask(embedding, high, low)
             if last or every:
                 out.append((mean, covariance, pose, shown))
         return out

@@ -24,7 +24,7 @@ class Weights(NamedTuple):
     stems: list[tuple[Tensor, Tensor]]  # of each U-Net (O, 2 + 2C) and (O,)
 
 
-class Between(Protocol):
+class GPUKernels(Protocol):
     """Embeddings are (B, C, H, W), best channels last, in the engine's dtype."""
 
     name: str
@@ -130,6 +130,6 @@ def choose(kernels: str, device: str, dtype: torch.dtype) -> str:
     raise BackendUnavailable("backend 'gpu' cannot serve. " + ". ".join(reasons))
 
 
-def make(name: str, weights: Weights, dtype: torch.dtype) -> Between:
+def make(name: str, weights: Weights, dtype: torch.dtype) -> GPUKernels:
     """``name`` comes from `choose`."""
     return Triton(weights, dtype) if name == "triton" else Cuda(weights, dtype)

@@ -148,7 +148,7 @@ def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
         recipe.cook(written, tmp_path / "nowhere", tmp_path / "out")
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*/recipe*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/**/recipe*.yaml")), ids=str)
 def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     found = recipe.read_recipe(path)
     widths = [read_settings(path.parent / run).network.width for run in found.runs]
@@ -156,9 +156,10 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     assert not found.fits.settings or read_settings(path.parent / found.fits.settings)
     assert not found.start or found.start in bundled()
     assert all(teacher.weights in bundled() or teacher.weights is None for teacher in found.teach)
-    recipes = [found]
+    recipes, folder = [found], path.parent
     while recipes[-1].first:
-        recipes.append(recipe.read_recipe(path.parent / recipes[-1].first))
+        folder, file = (folder / recipes[-1].first).parent, folder / recipes[-1].first
+        recipes.append(recipe.read_recipe(file))
     made = {t.weights or before.name for one, before in pairwise(recipes) for t in one.teach}
     made |= {str(teacher.weights) for teacher in recipes[-1].teach}
     drawn = {(d.source, d.split) for one in recipes for d in one.draw}
@@ -168,6 +169,7 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     own = {t.weights or recipes[1].name for t in found.teach}
     assert own <= {s.taught for s in sources}  # nobody teaches for nothing
     if found.first:
-        last = recipe.read_recipe(path.parent / found.first).runs[-1]
-        networks = [read_settings(path.parent / run).network for run in (last, found.runs[0])]
+        before = path.parent / found.first
+        last = before.parent / recipe.read_recipe(before).runs[-1]
+        networks = [read_settings(run).network for run in (last, path.parent / found.runs[0])]
         assert networks[0] == networks[1]

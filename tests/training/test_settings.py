@@ -10,7 +10,8 @@ import pytest
 
 from acdc_fast.errors import InputError
 from acdc_fast.training.schedule import Phase, learning_rate, phase_at
-from acdc_fast.training.settings import Settings, build, read_settings
+from acdc_fast.training.settings import Settings, read_settings
+from acdc_fast.training.strict_yaml import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL: dict[str, Any] = {"databases": [{"name": "mtfl"}], "phases": [{"updates": 10}]}
@@ -26,7 +27,7 @@ def test_paper_settings_are_the_papers() -> None:
     assert {s.name for s in paper.databases} == {"300w", "300wlp", "celeba", "wflw"}
 
 
-SETTINGS = [p for p in sorted(CONFIGS.rglob("*.yaml")) if not p.match("recipe*")]  # test_recipe.py has those
+SETTINGS = [p for p in sorted(CONFIGS.rglob("*.yaml")) if not p.match("recipe*") and p.name != "base.yaml"]
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda p: str(p.relative_to(CONFIGS)))
@@ -92,3 +93,47 @@ def test_turns_spread_out() -> None:
     turns = build(Settings, {**SMALL, "databases": databases}, "x").turns
     assert sorted(turns) == [0, 0, 1, 2, 2, 2]
     assert np.diff([i for i, t in enumerate(turns) if t == 2]).max() <= 3
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Writes NAME.yaml for each; gives the first."""
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(files))}.yaml"
+
+
+BASE = """
+network: {width: 8, stages: 2}
+databases: [{name: mtfl}, {name: wflw}]
+phases: [{updates: 3, resolution: 32, batch: 2}]
+"""
+
+
+def test_a_file_on_another_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below", base=BASE)
+    path = write(
+        tmp_path,
+        top="base: middle.yaml\nseed: 7\nnetwork: {stages: 3}",
+        middle="base: below/base.yaml\nseed: 5\ndatabases: [{name: w300}]\nworkers: 4",
+    )
+    got = read_settings(path)
+    assert (got.network.width, got.network.stages, got.seed, got.workers) == (8, 3, 7, 4)
+    assert [source.name for source in got.databases] == ["w300"]  # a list takes the place of the base's
+    assert got.phases[0].updates == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        ({"a": "base: b.yaml", "b": "base: a.yaml"}, "in a circle"),
+        ({"a": "base: a.yaml"}, "in a circle"),
+        ({"a": "base: nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+        ({"a": "base: [b.yaml]"}, "base must be the name of a file"),
+        ({"a": "base: b.yaml", "b": "text"}, "is missing"),
+    ],
+)
+def test_bad_bases(files: dict[str, str], word: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=word) as caught:
+        read_settings(write(tmp_path, **files))
+    assert "\n" not in str(caught.value)

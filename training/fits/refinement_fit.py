@@ -133,8 +133,8 @@ def write_refinement(path: Path, data: Mapping[str, Seen], out: Path, half: bool
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.fits.refinement_fit", description=__doc__.partition("\n")[0],
-        epilog="example: python -m acdc_fast.training.fits.refinement_fit w.safetensors --config configs/w32/96.yaml "
-        "--data-root data -o refined.safetensors",
+        epilog="example: python -m acdc_fast.training.fits.refinement_fit w.safetensors "
+        "--config configs/w32/96-device.yaml --data-root data -o refined.safetensors",
     )  # fmt: skip
     parser.add_argument("weights", type=Path, metavar="WEIGHTS")
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings of the weights' last run")

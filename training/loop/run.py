@@ -15,7 +15,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.network import ACDC
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..distributed import World, spread
+from ..distributed import World, data_parallel
 from ..sampling.targets import Targets
 from ..schedule import learning_rate, phase_at
 from ..settings import Settings
@@ -40,7 +40,7 @@ class Run:
         ema = settings.optimiser.ema
         self.optimiser = Optimisers(self.network, settings.optimiser)
         self.average = Average(self.network, ema) if ema else None
-        self.parallel = self.network if settings.local else spread(self.network, world)
+        self.parallel = self.network if settings.local else data_parallel(self.network, world)
         self.meters, self.step = Meters(), 0
         # An update is some thousands of short kernels, which a graph starts at once. DDP has hooks of its own.
         alone = self.parallel is self.network

@@ -135,7 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
     parser.epilog = (
-        "example: acdc-fast train --config configs/w16/1-stage.yaml --data-root data --out runs/1; "
+        "example: acdc-fast train --config configs/history/w16/1-stage.yaml --data-root data --out runs/1; "
         "on 8 GPUs: torchrun --nproc-per-node 8 -m acdc_fast.training.loop.train --config configs/paper.yaml …"
     )
 

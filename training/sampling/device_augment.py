@@ -2,7 +2,7 @@
 
 The same geometry and the same kinds and strengths of change, drawn from a generator of the device. What differs: a
 batch shares the factor of its low resolution, JPEG is its quantisation alone, and a crop is sampled from the face's
-canvas (`shelf`), not from its picture.
+canvas (`resident`), not from its picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from acdc_fast.markups import MARKUPS
 
 from ..settings import Augmentation
-from .resident import NOMINAL, SIDE, Shelf
+from .resident import NOMINAL, SIDE, ResidentFaces
 from .targets import Targets
 
 
@@ -41,26 +41,28 @@ class Draws:
         return self.uniform() < probability
 
 
-def crop_batch(shelf: Shelf, index: Tensor, size: int, how: Augmentation, seed: int) -> tuple[Tensor, Targets]:
-    """Faces of a shelf as augmented crops (B, 1, S, S) uint8 and their labels in crop units."""
-    draws = Draws(len(index), shelf.images.device, seed)
-    squares = shelf.squares[index]
+def crop_batch(
+    resident: ResidentFaces, index: Tensor, size: int, how: Augmentation, seed: int
+) -> tuple[Tensor, Targets]:
+    """Resident faces as augmented crops (B, 1, S, S) uint8 and their labels in crop units."""
+    draws = Draws(len(index), resident.images.device, seed)
+    squares = resident.squares[index]
     turn, grow = draws.normal() * how.rotation, draws.normal() * how.scale
     centre = squares[:, :2] + squares[:, 2:] * draws.normal(2) * how.shift
     side, mirrored = squares[:, 2] * grow.exp(), draws.chance(how.mirror)
-    image = _sample(shelf, index, centre, side, turn, mirrored, size, how, draws)
+    image = _sample(resident, index, centre, side, turn, mirrored, size, how, draws)
     landmarks, weights = {}, {}
-    for markup, points in shelf.landmarks.items():
+    for markup, points in resident.landmarks.items():
         table = _mirror(markup, index.device)
         own = _units(points[index], centre, side, turn)
         flipped = torch.stack([1 - own[..., 0], own[..., 1]], 2)[:, table]
         own = torch.where(mirrored[:, None, None], flipped, own)
-        weight = shelf.weights[markup][index]
+        weight = resident.weights[markup][index]
         weight = torch.where(mirrored[:, None], weight[:, table], weight)
         landmarks[markup], weights[markup] = own, weight * ((own > 0) & (own < 1)).all(2)
     pose = None
-    if shelf.pose is not None:
-        pose = turned(shelf.pose[index], -turn)
+    if resident.pose is not None:
+        pose = turned(resident.pose[index], -turn)
         flipped = torch.stack([-pose[:, 0], pose[:, 1], -pose[:, 2]], 1)
         pose = torch.where(mirrored[:, None], flipped, pose)
     return photometry(image, how, draws), Targets(landmarks, weights, pose)
@@ -85,7 +87,7 @@ def _units(points: Tensor, centre: Tensor, side: Tensor, turn: Tensor) -> Tensor
 
 
 def _sample(
-    shelf: Shelf, index: Tensor, centre: Tensor, side: Tensor, turn: Tensor, mirrored: Tensor, size: int,
+    resident: ResidentFaces, index: Tensor, centre: Tensor, side: Tensor, turn: Tensor, mirrored: Tensor, size: int,
     how: Augmentation, draws: Draws,
 ) -> Tensor:  # fmt: skip
     """(B, 1, S, S) in [0, 1]: the square of each canvas; outside its picture the border goes on, or one grey."""
@@ -95,10 +97,10 @@ def _sample(
     y, x = torch.meshgrid(at, at, indexing="ij")
     x = torch.where(mirrored[:, None, None], -x, x)
     places = torch.stack([x, y.expand_as(x)], 3).flatten(1, 2) @ _axes(side, turn).mT + centre[:, None]
-    low, high = _picture(shelf.inside[index], centre, side, how, draws)
+    low, high = _picture(resident.inside[index], centre, side, how, draws)
     held = torch.minimum(torch.maximum(places, low[:, None]), high[:, None])
     grid = ((held + 0.5) * (2 / SIDE) - 1).view(-1, fine, fine, 2)
-    canvases = shelf.images[index, None].float()
+    canvases = resident.images[index, None].float()
     image = F.grid_sample(canvases, grid, mode="bilinear", padding_mode="border", align_corners=False)
     out = ((places - held).abs() > 0.5).any(2).view_as(image)
     fill, constant = draws.uniform(1, 1, 1) * 255, draws.chance(0.5)[:, None, None, None]

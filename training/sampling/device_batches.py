@@ -13,7 +13,7 @@ from ..schedule import phase_at
 from ..settings import Settings
 from .batches import Batch, Batches
 from .device_augment import crop_batch
-from .resident import fill_shelf
+from .resident import make_resident
 
 
 class DeviceBatches(Batches):
@@ -23,7 +23,7 @@ class DeviceBatches(Batches):
         super().__init__(settings, sources, world)
         self.device = world.device
         self.shelves = [
-            fill_shelf(database, source, settings.workers).to(world.device)
+            make_resident(database, source, settings.workers).to(world.device)
             for database, source in zip(sources, settings.databases, strict=True)
         ]
 
@@ -32,14 +32,14 @@ class DeviceBatches(Batches):
         share = self.shares[phase.batch]
         faces = self.faces(step)[share]
         which = faces[0][0]
-        shelf = self.shelves[which]
+        resident = self.shelves[which]
         index = torch.tensor([face for _, face in faces])
         if self.device.type == "cuda":  # pinned, so that nobody waits (`device_augment`)
             index = index.pin_memory()
         index = index.to(self.device, non_blocking=True)
         seed = int(np.random.SeedSequence((settings.seed, step, share.start)).generate_state(1, np.uint64)[0] >> 1)
-        image, targets = crop_batch(shelf, index, phase.resolution, settings.augmentation(which), seed)
-        return Batch(shelf.name, image, targets)
+        image, targets = crop_batch(resident, index, phase.resolution, settings.augmentation(which), seed)
+        return Batch(resident.name, image, targets)
 
     def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of the updates from ``start`` to ``end`` (None: the last)."""

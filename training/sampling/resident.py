@@ -25,7 +25,7 @@ SIDE, NOMINAL = 192, 116
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ResidentFaces:
     """N faces of one database. Pixels are those of the canvases, centres at integers."""
 
     name: str
@@ -39,8 +39,8 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.images)
 
-    def to(self, device: torch.device) -> Shelf:
-        return Shelf(
+    def to(self, device: torch.device) -> ResidentFaces:
+        return ResidentFaces(
             self.name, self.images.to(device), self.inside.to(device), self.squares.to(device),
             {m: v.to(device) for m, v in self.landmarks.items()}, {m: v.to(device) for m, v in self.weights.items()},
             None if self.pose is None else self.pose.to(device),
@@ -82,7 +82,7 @@ class _Canvases(Dataset[dict[str, Any]]):
         return face
 
 
-def fill_shelf(database: Database, source: Source, workers: int = 0) -> Shelf:
+def make_resident(database: Database, source: Source, workers: int = 0) -> ResidentFaces:
     """All faces of a database, decoded by ``workers`` processes. About 37 KB a face.
 
     Raises `InputError` for pictures that cannot be read.
@@ -91,7 +91,7 @@ def fill_shelf(database: Database, source: Source, workers: int = 0) -> Shelf:
     parts: Sequence[dict[str, Tensor]] = list(loader)
     whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     known = torch.isfinite(whole["pose"]).all(1).any()
-    return Shelf(
+    return ResidentFaces(
         database.name, whole["image"], whole["inside"], whole["square"],
         {m: whole[f"points {m}"] for m in database.markups}, {m: whole[f"weights {m}"] for m in database.markups},
         whole["pose"] if known else None,

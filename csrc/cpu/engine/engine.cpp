@@ -74,9 +74,9 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
     if (arena.clock) arena.clock->step("extremes");
     float* covariance = out.covariance + at * maps * 3;
     const bool may_end = !last && out.enough > 0;
-    const Moments wanted = last && !out.mask                   ? Moments::alone
-                           : last || may_end || out.all_stages ? Moments::all
-                                                               : Moments::none;
+    const WantedMoments wanted = last && !out.mask                   ? WantedMoments::alone
+                                 : last || may_end || out.all_stages ? WantedMoments::all
+                                                                     : WantedMoments::none;
     landmarks(arena, threads, wanted, mean, covariance);
     last = last || (may_end && mean_spread(covariance, maps) <= out.enough);
     const bool keep_mask = out.mask && (last || out.all_stages);

@@ -101,7 +101,7 @@ class Engine {
   void first_layer(Arena& arena, const float* crop, int threads) const;
   void unet(Arena& arena, int stage, int threads) const;
   void convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const;
-  void landmarks(Arena& arena, int threads, Moments wanted, float* mean, float* covariance) const;
+  void landmarks(Arena& arena, int threads, WantedMoments wanted, float* mean, float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
   void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
   ArenaHandle take_arena(int side, int threads);

@@ -24,8 +24,8 @@ int spread_step(int n) {
 }  // namespace
 
 // A stage of which no moments are wanted is followed by another and told to nobody: it gives what the pose needs.
-void Engine::landmarks(Arena& arena, int threads, Moments wanted, float* mean, float* covariance) const {
-  const bool whole = wanted != Moments::none;
+void Engine::landmarks(Arena& arena, int threads, WantedMoments wanted, float* mean, float* covariance) const {
+  const bool whole = wanted != WantedMoments::none;
   const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;
   Landmarks net = landmarks_;
   net.embedding = arena[Arena::kEmbedding];
@@ -57,7 +57,7 @@ void Engine::landmarks(Arena& arena, int threads, Moments wanted, float* mean, f
   Levels levels = {high, scale, shift, {}, {}};
   for (int s = 0, map = 0; s < net.streams; ++s) {
     const bool solid = spec_.solid_maps && s + 1 == net.streams;
-    levels.wanted[s] = whole ? wanted : solid && spec_.pose ? Moments::mean : Moments::none;
+    levels.wanted[s] = whole ? wanted : solid && spec_.pose ? WantedMoments::mean : WantedMoments::none;
     const int end = map + net.blocks[s] * kernels_.lanes, all = end - map;
     int steep = 0;
     for (; map < end; ++map) steep += high[map] - low[map] >= kSteep;

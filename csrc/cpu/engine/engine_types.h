@@ -53,13 +53,13 @@ struct Landmarks {
 };
 
 // What a stage must know of a stream's maps beside their levels in the mask; `alone`: all, where nobody wants the mask.
-enum class Moments { none, mean, all, alone };
+enum class WantedMoments { none, mean, all, alone };
 
 // What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high);
 // and what it has to give of each stream.
 struct Levels {
   const float *high, *scale, *shift;  // [maps]
-  Moments wanted[2];
+  WantedMoments wanted[2];
   bool steep[2];  // most of the stream's maps fall far below their greatest value: tiles are worth bounding
 };
 

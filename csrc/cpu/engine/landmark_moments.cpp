@@ -10,9 +10,11 @@ namespace {
 // Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
 constexpr int kSums = 6;
 
-constexpr int kept_sums(Moments wanted) { return wanted == Moments::none ? 0 : wanted == Moments::mean ? 3 : kSums; }
+constexpr int kept_sums(WantedMoments wanted) {
+  return wanted == WantedMoments::none ? 0 : wanted == WantedMoments::mean ? 3 : kSums;
+}
 
-constexpr bool masked(Moments wanted) { return wanted != Moments::alone; }
+constexpr bool masked(WantedMoments wanted) { return wanted != WantedMoments::alone; }
 
 // Columns of a strip, in pixels from its middle.
 struct Columns {
@@ -23,7 +25,7 @@ struct Columns {
 };
 constexpr Columns kColumns;
 
-template <int C, Moments wanted>
+template <int C, WantedMoments wanted>
 void moments_panel(const Landmarks& net, const float* d, int count, const float* right, const Levels& levels, int map,
                    float y, float* sums, int maps, float* level) {
   float logits[kStrip * C * kLanes];
@@ -49,7 +51,7 @@ void moments_panel(const Landmarks& net, const float* d, int count, const float*
 #pragma GCC unroll 3
     for (int j = 0; j < C; ++j) {
       const Vec e = exp2_of_negative(Vec::load(logits + (p * C + j) * kLanes) - high[j]);
-      if constexpr (wanted != Moments::none) s[j] = s[j] + e, sx[j] = fma(x, e, sx[j]);
+      if constexpr (wanted != WantedMoments::none) s[j] = s[j] + e, sx[j] = fma(x, e, sx[j]);
       if constexpr (kept_sums(wanted) == kSums) sxx[j] = fma(xx, e, sxx[j]);
       if constexpr (masked(wanted)) top = max(top, fma(e, scale[j], shift[j]));
     }
@@ -65,17 +67,17 @@ void moments_panel(const Landmarks& net, const float* d, int count, const float*
 }
 
 template <int C>
-void moments_panel(Moments wanted, const Landmarks& net, const float* d, int count, const float* right,
+void moments_panel(WantedMoments wanted, const Landmarks& net, const float* d, int count, const float* right,
                    const Levels& levels, int map, float y, float* sums, int maps, float* level) {
   switch (wanted) {
-    case Moments::none:
-      return moments_panel<C, Moments::none>(net, d, count, right, levels, map, y, sums, maps, level);
-    case Moments::mean:
-      return moments_panel<C, Moments::mean>(net, d, count, right, levels, map, y, sums, maps, level);
-    case Moments::all:
-      return moments_panel<C, Moments::all>(net, d, count, right, levels, map, y, sums, maps, level);
-    case Moments::alone:
-      return moments_panel<C, Moments::alone>(net, d, count, right, levels, map, y, sums, maps, level);
+    case WantedMoments::none:
+      return moments_panel<C, WantedMoments::none>(net, d, count, right, levels, map, y, sums, maps, level);
+    case WantedMoments::mean:
+      return moments_panel<C, WantedMoments::mean>(net, d, count, right, levels, map, y, sums, maps, level);
+    case WantedMoments::all:
+      return moments_panel<C, WantedMoments::all>(net, d, count, right, levels, map, y, sums, maps, level);
+    case WantedMoments::alone:
+      return moments_panel<C, WantedMoments::alone>(net, d, count, right, levels, map, y, sums, maps, level);
   }
 }
 
@@ -122,9 +124,9 @@ void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, c
 }
 
 // Moves a strip's sums of maps [first, last) to the map's origin, pixel (0, 0), in double precision.
-void merge_strip(Moments wanted, const float* sums, int maps, int first, int last, double y0, double x0,
+void merge_strip(WantedMoments wanted, const float* sums, int maps, int first, int last, double y0, double x0,
                  double* total) {
-  if (wanted == Moments::none) return;
+  if (wanted == WantedMoments::none) return;
   const float *s = sums, *sx = s + maps, *sy = sx + maps, *sxx = sy + maps, *sxy = sxx + maps, *syy = sxy + maps;
   for (int l = first; l < last; ++l) {
     const double e = s[l], ex = sx[l], ey = sy[l];
@@ -132,7 +134,7 @@ void merge_strip(Moments wanted, const float* sums, int maps, int first, int las
     total[maps + l] += ex + x0 * e;
     total[2 * maps + l] += ey + y0 * e;
   }
-  if (wanted == Moments::mean) return;
+  if (wanted == WantedMoments::mean) return;
   for (int l = first; l < last; ++l) {
     const double e = s[l], ex = sx[l], ey = sy[l];
     total[3 * maps + l] += sxx[l] + 2 * x0 * ex + x0 * x0 * e;
@@ -159,8 +161,8 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
       // more the higher the levels that others have reached.
       for (int stream = net.streams - 1; stream >= 0; --stream) {
         const int map = stream ? net.blocks[0] * static_cast<int>(kLanes) : 0;
-        const Moments wanted = levels.wanted[stream];
-        if (wanted == Moments::none && levels.steep[stream]) {
+        const WantedMoments wanted = levels.wanted[stream];
+        if (wanted == WantedMoments::none && levels.steep[stream]) {
           const TiledStrip strip = tiled_strip(net, stream, top, x, count, true, scratch);
           each_panel(net, stream, [&](auto panel, int n, const float* right) {
             const int at = map + n * static_cast<int>(kLanes);

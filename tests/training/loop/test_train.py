@@ -24,7 +24,8 @@ from acdc_fast.training.loop.stopping import StopRequests
 from acdc_fast.training.loop.train import train
 from acdc_fast.training.sampling.batches import Batches, open_source
 from acdc_fast.training.sampling.device_batches import DeviceBatches
-from acdc_fast.training.settings import Augmentation, Settings, Source, build, read_settings
+from acdc_fast.training.settings import Augmentation, Settings, Source, read_settings
+from acdc_fast.training.strict_yaml import build
 from acdc_fast.weights import load_weights
 
 REPOSITORY = Path(__file__).parents[2]

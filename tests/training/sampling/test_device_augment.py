@@ -29,7 +29,7 @@ from acdc_fast.training.sampling.device_augment import (
     photometry,
     turned,
 )
-from acdc_fast.training.sampling.resident import SIDE, Shelf, fill_shelf
+from acdc_fast.training.sampling.resident import SIDE, ResidentFaces, make_resident
 from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.settings import Augmentation, Settings, Source, read_settings
 from acdc_fast.weights import load_weights
@@ -65,12 +65,12 @@ def smooth(height: int, width: int, seed: int, cell: float = 8) -> np.ndarray:
     return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
-def shelf_of(*samples: Sample, source: Source | None = None) -> Shelf:
-    return fill_shelf(Faces(samples), source or Source("made"))
+def resident_of(*samples: Sample, source: Source | None = None) -> ResidentFaces:
+    return make_resident(Faces(samples), source or Source("made"))
 
 
-def batch(shelf: Shelf, size: int, how: Augmentation, seed: int = 0) -> tuple[np.ndarray, Targets]:
-    image, targets = crop_batch(shelf, torch.arange(len(shelf)), size, how, seed)
+def batch(resident: ResidentFaces, size: int, how: Augmentation, seed: int = 0) -> tuple[np.ndarray, Targets]:
+    image, targets = crop_batch(resident, torch.arange(len(resident)), size, how, seed)
     assert image.dtype == torch.uint8
     return image[:, 0].numpy().astype(np.float32), targets
 
@@ -88,10 +88,10 @@ def test_still_crops_are_those_made_one_by_one(grow: float, mirror: float) -> No
         weights = {"2d5": np.array([1, 0, 1, 0.5, 1], np.float32)}
         samples.append(Sample(source="", name="", image=image, landmarks={"2d5": points}, pose=pose, weights=weights))
     still = replace(STILL, mirror=mirror)
-    shelf = shelf_of(*samples, source=Source("made", markups={"2d5": 0.5}))
+    resident = resident_of(*samples, source=Source("made", markups={"2d5": 0.5}))
     with pytest.MonkeyPatch.context() as patch:  # of the two kinds of border the one that goes on
         patch.setattr(Draws, "chance", lambda self, p: torch.full((self.count,), p == 1.0))
-        images, targets = batch(shelf, 96, still)
+        images, targets = batch(resident, 96, still)
     for k, sample in enumerate(samples):
         crop = crop_face(sample, 96, None)
         image, points, weights, pose = crop.image[0], crop.landmarks["2d5"], crop.weights["2d5"], sample.pose
@@ -116,7 +116,7 @@ def test_pixels_move_as_the_labels_say(size: int) -> None:
         samples.append(Sample(source="", name="", image=spot.astype(np.uint8), landmarks={"2d5": points}))
     checked, (y, x) = 0, np.mgrid[:size, :size] + 0.5
     for seed in range(4):
-        images, targets = batch(shelf_of(*samples), size, TURNED, seed)
+        images, targets = batch(resident_of(*samples), size, TURNED, seed)
         for index, image in enumerate(images):
             labels = targets.landmarks["2d5"][index].numpy() * size
             mirrored = labels[MARKUPS["2d5"].mirror[index]]
@@ -135,7 +135,7 @@ def test_pixels_move_as_the_labels_say(size: int) -> None:
 def test_mirrored_labels_change_sides() -> None:
     sample = Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE})
     plain, mirrored = (
-        batch(shelf_of(sample), 64, replace(STILL, mirror=m))[1].landmarks["2d5"][0].numpy() for m in (0.0, 1.0)
+        batch(resident_of(sample), 64, replace(STILL, mirror=m))[1].landmarks["2d5"][0].numpy() for m in (0.0, 1.0)
     )
     assert np.allclose(mirrored[0], [1 - plain[1, 0], plain[1, 1]], atol=1e-6)
 
@@ -150,9 +150,9 @@ def test_pose_turns_as_the_packages_own() -> None:
 
 def test_pose_that_is_unknown_stays_so() -> None:
     known = Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE}, pose=np.float32([1, 2, 3]))
-    _, targets = batch(shelf_of(known, replace(known, pose=None)), 64, TURNED)
+    _, targets = batch(resident_of(known, replace(known, pose=None)), 64, TURNED)
     assert targets.pose is not None and torch.isfinite(targets.pose[0]).all() and targets.pose[1].isnan().all()
-    assert batch(shelf_of(replace(known, pose=None)), 64, TURNED)[1].pose is None
+    assert batch(resident_of(replace(known, pose=None)), 64, TURNED)[1].pose is None
 
 
 def test_blur_is_a_gaussian() -> None:
@@ -201,8 +201,8 @@ def test_photometry_changes_faces_apart_and_stays_in_range() -> None:
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:
-    shelf = shelf_of(Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE}))
-    first, again, other = (batch(shelf, 64, Augmentation(), seed)[0] for seed in (7, 7, 8))
+    resident = resident_of(Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE}))
+    first, again, other = (batch(resident, 64, Augmentation(), seed)[0] for seed in (7, 7, 8))
     assert (first == again).all() and (first != other).any()
 
 
@@ -210,7 +210,7 @@ def test_points_stay_where_the_source_moves_them() -> None:
     box = np.float32([70, 80, 130, 150])
     sample = Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE}, box=box)
     by = Source("made", shift=(-2.0, 1.0))
-    plain, moved = (shelf_of(sample, source=s) for s in (Source("made"), by))
+    plain, moved = (resident_of(sample, source=s) for s in (Source("made"), by))
     scale = (plain.landmarks["2d5"][0, 1] - plain.landmarks["2d5"][0, 0]).norm() / np.hypot(30, 1)
     assert torch.allclose(moved.landmarks["2d5"] - plain.landmarks["2d5"], torch.tensor([-2.0, 1.0]) * scale, atol=1e-4)
     assert plain.images.shape == (1, SIDE, SIDE)
