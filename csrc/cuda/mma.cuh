@@ -14,16 +14,14 @@ __device__ __forceinline__ u32 pair(u16 low, u16 high) { return u32(low) | (u32(
 #ifdef ACDC_EMULATOR
 template <class T>
 void multiply_registers(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-  struct {
-    u32 a[4], b[2];
-  } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, other[4 + 8];
-  emulator::exchange(&mine, sizeof(mine), kAllLanes, __FILE__, __LINE__);
+  emulator::Message other[4 + 8];  // a, then b
+  emulator::exchange({{a[0], a[1], a[2], a[3], b[0], b[1]}}, kAllLanes, __FILE__, __LINE__);
   int g = emulator::lane() / 4, t = emulator::lane() % 4;
-  for (int i = 0; i < 4; ++i) emulator::peek(4 * g + i, &other[i], sizeof(mine));
-  for (int i = 0; i < 8; ++i) emulator::peek(4 * (2 * t + i / 4) + i % 4, &other[4 + i], sizeof(mine));
+  for (int i = 0; i < 4; ++i) other[i] = emulator::peek(4 * g + i);
+  for (int i = 0; i < 8; ++i) other[4 + i] = emulator::peek(4 * (2 * t + i / 4) + i % 4);
   for (int k = 0; k < 16; ++k)
     for (int i = 0; i < 4; ++i) {
-      u32 x = other[k % 8 / 2].a[2 * (k / 8) + i / 2], y = other[4 + 4 * (i % 2) + k % 8 / 2].b[k / 8];
+      u32 x = other[k % 8 / 2].words[2 * (k / 8) + i / 2], y = other[4 + 4 * (i % 2) + k % 8 / 2].words[4 + k / 8];
       c[i] += to_float(T{u16(x >> 16 * (k % 2))}) * to_float(T{u16(y >> 16 * (k % 2))});
     }
 }

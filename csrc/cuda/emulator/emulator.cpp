@@ -1,6 +1,5 @@
 // Fibers, barriers and exchanges between lanes. See emulator.h.
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <memory>
@@ -8,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "fiber.h"
 #include "machine.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -20,6 +20,16 @@
 namespace emulator {
 Place place;
 bool last_slice_alone = false;
+const float* const half_values = [] {
+  static float values[1 << 16];
+  for (int i = 0; i < 1 << 16; ++i) {
+    const u16 bits = u16(i);
+    _Float16 x;
+    std::memcpy(&x, &bits, 2);
+    values[i] = float(x);
+  }
+  return values;
+}();
 
 namespace {
 enum class State { ready, barrier, exchange, done };
@@ -28,13 +38,13 @@ struct Copy {
   const void* from;
 };
 struct Fiber {
-  ucontext_t context;
+  Context context;
   State state;
   Dim3 thread;
   const char* file;
   int line;
   std::uint32_t mask;
-  unsigned char sent[64], seen[64];  // this lane's part of an exchange; `seen` outlives it until the next one
+  Message sent, seen;  // this lane's part of an exchange; `seen` outlives it until the next one
   std::vector<Copy> copies;
   void *stack, *tsan = nullptr, *fake = nullptr;
 };
@@ -43,7 +53,7 @@ constexpr std::size_t kGap = 64;  // between two parts of shared memory: poisone
 constexpr std::size_t kParts = 32;
 
 std::vector<std::unique_ptr<Fiber>> fibers;
-ucontext_t scheduler;
+Context scheduler;
 Fiber* self;
 const std::function<void()>* entry;
 unsigned char* shared_base;
@@ -68,7 +78,7 @@ void enter_fiber(Fiber* f) {
 #elif defined(EMULATOR_TSAN)
   __tsan_switch_to_fiber(f->tsan, __tsan_switch_to_fiber_no_sync);
 #endif
-  swapcontext(&scheduler, &f->context);
+  switch_context(scheduler, f->context);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
 #endif
@@ -82,7 +92,7 @@ void leave_fiber(bool last) {
   __tsan_switch_to_fiber(scheduler_tsan, __tsan_switch_to_fiber_no_sync);
 #endif
   (void)last;
-  swapcontext(&f->context, &scheduler);
+  switch_context(f->context, scheduler);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(f->fake, nullptr, nullptr);
 #endif
@@ -125,7 +135,7 @@ bool release_warp(std::size_t first, std::size_t count) {
     std::uint32_t mask = f.mask;
     for (std::size_t j = 0; j < count; ++j)
       if (mask >> j & 1) {
-        std::copy(fibers[first + j]->sent, fibers[first + j]->sent + 64, fibers[first + j]->seen);
+        fibers[first + j]->seen = fibers[first + j]->sent;
         fibers[first + j]->state = State::ready;
       }
     any = true;
@@ -162,14 +172,9 @@ void run_block(std::size_t count) {
     f.copies.clear();
     f.thread = {unsigned(i % place.block_size.x), unsigned(i / place.block_size.x % place.block_size.y),
                 unsigned(i / place.block_size.x / place.block_size.y)};
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack;
-    f.context.uc_stack.ss_size = kStack;
-    f.context.uc_link = &scheduler;
-    makecontext(&f.context, trampoline, 0);
+    begin_context(f.context, f.stack, kStack, trampoline);
 #if defined(EMULATOR_TSAN)
-    if (f.tsan) __tsan_destroy_fiber(f.tsan);
-    f.tsan = __tsan_create_fiber(0);
+    if (!f.tsan) f.tsan = __tsan_create_fiber(0);  // kept from block to block: a new one takes the kernel's help
 #endif
   }
   std::size_t done = 0;
@@ -246,20 +251,19 @@ void barrier(const char* file, int line) {
 
 int lane() { return int(place.thread.x % 32); }
 
-void exchange(const void* mine, std::size_t bytes, std::uint32_t mask, const char* file, int line) {
-  for (std::size_t i = 0; i < bytes; ++i) self->sent[i] = static_cast<const unsigned char*>(mine)[i];
+void exchange(const Message& mine, std::uint32_t mask, const char* file, int line) {
+  self->sent = mine;
   self->mask = mask;
   if (!(mask >> lane() & 1))
     problem = where(file, line) + ": lane " + std::to_string(lane()) + " is not in its own mask";
   wait(State::exchange, file, line);
 }
 
-void peek(int source, void* out, std::size_t bytes) {
+Message peek(int source) {
   std::size_t index =
       place.thread.x + place.block_size.x * (place.thread.y + std::size_t(place.block_size.y) * place.thread.z);
-  const Fiber& f = *fibers[index / 32 * 32 + std::size_t(source)];
   if (!(self->mask >> source & 1)) problem = where(self->file, self->line) + ": reads a lane that its mask leaves out";
-  for (std::size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(out)[i] = f.seen[i];
+  return fibers[index / 32 * 32 + std::size_t(source)]->seen;
 }
 
 void fail(const std::string& what) {

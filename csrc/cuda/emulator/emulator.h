@@ -17,7 +17,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __syncthreads() emulator::barrier(__FILE__, __LINE__)
-#define __syncwarp() emulator::exchange(nullptr, 0, 0xffffffffu, __FILE__, __LINE__)
+#define __syncwarp() emulator::exchange({}, 0xffffffffu, __FILE__, __LINE__)
 #define __shfl_xor_sync(mask, value, step) emulator::shuffle(mask, value, emulator::lane() ^ (step), __FILE__, __LINE__)
 #define __shfl_sync(mask, value, source) emulator::shuffle(mask, value, (source) & 31, __FILE__, __LINE__)
 
@@ -30,6 +30,12 @@ struct Place {
   Dim3 thread, block, block_size, grid;
 };
 extern Place place;  // of the fiber that runs
+
+// What a lane brings to an exchange: at most its operands of a matrix product. Copied whole, without a call of memcpy,
+// which ThreadSanitizer would take for the kernel's own access.
+struct Message {
+  std::uint32_t words[6];
+};
 
 struct Counts {
   std::int64_t loaded, stored;
@@ -45,8 +51,8 @@ void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::ui
             const std::function<void()>& body);
 
 void barrier(const char* file, int line);
-void exchange(const void* mine, std::size_t bytes, std::uint32_t mask, const char* file, int line);
-void peek(int lane, void* out, std::size_t bytes);  // what `lane` brought to the exchange that just ended
+void exchange(const Message& mine, std::uint32_t mask, const char* file, int line);
+Message peek(int lane);  // what `lane` brought to the exchange that just ended
 int lane();
 void loaded(const void* p, std::size_t bytes);
 void stored(const void* p, std::size_t bytes);
@@ -56,8 +62,12 @@ bool next_copy(void** shared, const void** global);  // the caller copies, so th
 
 template <class T>
 T shuffle(std::uint32_t mask, T value, int source, const char* file, int line) {
-  exchange(&value, sizeof(T), mask, file, line);
-  peek(source, &value, sizeof(T));
+  Message message{};
+  static_assert(sizeof(T) <= sizeof(message), "a shuffle takes no more than this");
+  std::memcpy(&message, &value, sizeof(T));
+  exchange(message, mask, file, line);
+  message = peek(source);
+  std::memcpy(&value, &message, sizeof(T));
   return value;
 }
 }  // namespace emulator
@@ -121,11 +131,10 @@ inline void copies_done() {
   while (emulator::next_copy(&to, &from)) std::memcpy(to, from, 16);
 }
 
-inline float to_float(half_t x) {
-  _Float16 y;
-  std::memcpy(&y, &x, 2);
-  return float(y);
+namespace emulator {
+extern const float* const half_values;  // of each half's 16 bits: compilers convert by a call where the CPU cannot
 }
+inline float to_float(half_t x) { return emulator::half_values[x.bits]; }
 inline half_t to_half(float x) {
   _Float16 y = _Float16(x);
   half_t out;
