@@ -4,17 +4,17 @@ be caught."""
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import struct
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.emulator_build import OWN, SOURCES, compile_objects
+from helpers.emulator_build import OWN, SOURCES, built, compile_objects
 from torch import Tensor
 
 from acdc_fast.ops import cuda
@@ -22,7 +22,7 @@ from acdc_fast.ops.cuda import launch as cuda_launch
 from acdc_fast.ops.cuda import strips as cuda_strips
 from acdc_fast.ops.cuda.launch import Compiled
 
-NAMES = [*OWN, "emulator/replay.cpp", "bindings.cpp"]
+NAMES, KERNELS = [*OWN, "emulator/replay.cpp", "bindings.cpp"], "emulator/launch.cpp"
 ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 THREAD = ["-fsanitize=thread"]
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0", "TSAN_OPTIONS": "halt_on_error=1"}
@@ -101,85 +101,95 @@ def recording(emulator_library: Compiled, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
-_common: dict[str, list[str]] = {}
-
-
-def replay(folder: Path, sources: Path, flags: list[str], recording: Path) -> subprocess.CompletedProcess[str]:
-    """What the recorded launches do in a build of ``sources`` with ``flags``."""
-    (folder / "common").mkdir(parents=True, exist_ok=True)
+def clean_build(flags: list[str]) -> Path:
+    """The folder of the program `replay` built with ``flags``, and of its objects."""
     instrumented = ["-O1", "-g", "-DEMULATOR_HALF_ALONE", *flags]
-    if flags[0] not in _common:  # all but the kernels; the emulator itself is not instrumented for threads
-        plain = ["-O1", "-g", "-DEMULATOR_TSAN"] if flags == THREAD else instrumented
-        _common[flags[0]] = compile_objects(folder / "common", SOURCES, instrumented, plain, NAMES)
-    objects = [*_common[flags[0]], *compile_objects(folder, sources, instrumented, [], ["emulator/launch.cpp"])]
-    program = folder / "replay"
-    subprocess.run(["g++", *flags, *objects, "-o", str(program)], check=True)
+    plain = ["-O1", "-g", "-DEMULATOR_TSAN"] if flags == THREAD else instrumented
+    name = "replay-thread" if flags == THREAD else "replay-address"
+    return built(name, instrumented, plain, [*NAMES, KERNELS], flags, "replay")
+
+
+def replay(program: Path, recording: Path, kernel: str = "") -> subprocess.CompletedProcess[str]:
+    """What the recorded launches do, or those of ``kernel`` alone."""
     fixed = ["setarch", "-R"] if shutil.which("setarch") else []  # ThreadSanitizer wants fixed addresses
-    return subprocess.run(
-        [*fixed, str(program), str(recording)], capture_output=True, text=True, env=ENVIRONMENT, timeout=900
-    )
+    command = [*fixed, str(program), str(recording), kernel]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, check=False)
 
 
 @pytest.mark.parametrize("flags", [ADDRESS, THREAD], ids=["address_undefined", "thread"])
-def test_all_kernels_are_clean(recording: Path, tmp_path: Path, flags: list[str]) -> None:
-    result = replay(tmp_path / "clean", SOURCES, flags, recording)
+def test_all_kernels_are_clean(recording: Path, flags: list[str]) -> None:
+    result = replay(clean_build(flags) / "replay", recording)
     assert result.returncode == 0 and "all launches ran" in result.stdout, result.stderr[:4000]
 
 
-#: name: file, text there, what takes its place, build, what the report must say, and where
+#: name: kernel that meets the fault, file, text there, what takes its place, build, what the report must say, and where
 FAULTS = {
     "missing_barrier": (
+        "spatial_softmax_forward",
         "spatial_softmax.cuh", "  __syncthreads();\n  if (threadIdx.x == 0) {", "  if (threadIdx.x == 0) {",
         THREAD, ["data race", "spatial_softmax.cuh"],
     ),
     "missing_barrier_between_rows": (
+        "geometry_transfer_statistics",
         "geometry_strip.cuh", "    convolve(y);\n    __syncthreads();\n", "    convolve(y);\n",
         THREAD, ["data race", "geometry_strip.cuh"],
     ),
     "global_overrun_by_one": (
+        "attention_mask_backward",
         "attention_mask.cuh", "for (int p = threadIdx.x; p < pixels; p += blockDim.x) {\n    float g",
         "for (int p = threadIdx.x; p <= pixels; p += blockDim.x) {\n    float g",
         ADDRESS, ["heap-buffer-overflow", "attention_mask.cuh"],
     ),
     "shared_overrun_by_one": (
+        "dual_fusion_backward",
         "dual_fusion.cuh", "for (int w = 0; w < 8; ++w) sum += sums", "for (int w = 0; w <= 8; ++w) sum += sums",
         ADDRESS, ["use-after-poison", "dual_fusion.cuh"],
     ),
     "divergent_barrier": (
+        "attention_mask_forward",
         "attention_mask.cuh", "  __syncthreads();\n  for (int i = warp;",
         "  if (warp) __syncthreads();\n  for (int i = warp;",
         ADDRESS, ["attention_mask.cuh", "divergent barrier"],
     ),
     "wrong_shuffle_mask": (
+        "spatial_softmax_forward",
         "device.cuh", "kAllLanes = 0xffffffffu", "kAllLanes = 0x0000ffffu",
         ADDRESS, ["is not in its own mask"],
     ),
     "shuffle_in_a_branch": (
+        "dual_fusion_backward",
         "dual_fusion.cuh", "    sum = warp_sum(sum);", "    if (lane < 16) sum = warp_sum(sum);",
         ADDRESS, ["lanes that the mask names never arrive"],
     ),
     "blocks_store_to_one_address": (
+        "attention_mask_forward",
         "attention_mask.cuh", "store(winner + (face * pixels + p + i), b.map);", "store(winner + (p + i), b.map);",
         ADDRESS, ["store to one address"],
     ),
 }  # fmt: skip
 
 
-def test_planted_faults_are_caught(recording: Path, tmp_path: Path) -> None:
-    def caught(name: str) -> str | None:
-        file, text, instead, flags, words = FAULTS[name]
-        sources = tmp_path / name / "cuda"
-        shutil.copytree(SOURCES, sources)
-        whole = (sources / file).read_text(encoding="utf-8")
-        if whole.count(text) < 1:
-            return f"{name}: {file} has no {text!r} any more: plant the fault elsewhere"
-        (sources / file).write_text(whole.replace(text, instead, 1), encoding="utf-8")
-        result = replay(tmp_path / name / "build", sources, flags, recording)
-        if result.returncode == 0:
-            return f"{name}: not caught"
-        missing = [w for w in words if w not in result.stderr]
-        return f"{name}: the report does not say {missing}: {result.stderr[:1500]}" if missing else None
+def build_of(kernel: str, sources: Path, flags: list[str], folder: Path) -> Path:
+    """`replay` with this kernel alone, of ``sources``, and with everything else from the clean build."""
+    table = sources / "table.h"
+    others = rf"X\((?!{kernel}\))\w+\)"
+    table.write_text(re.sub(others, "", table.read_text(encoding="utf-8")), encoding="utf-8")
+    folder.mkdir()
+    own = compile_objects(folder, sources, ["-O1", "-g", "-DEMULATOR_HALF_ALONE", *flags], [], [KERNELS])
+    rest = [str(o) for o in clean_build(flags).glob("*.o") if o.name != Path(own[0]).name]
+    subprocess.run(["g++", *flags, *own, *rest, "-o", str(folder / "replay")], check=True)
+    return folder / "replay"
 
-    with ThreadPoolExecutor(2) as pool:
-        problems = [p for p in pool.map(caught, FAULTS) if p]
-    assert not problems, "\n".join(problems)
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_faults_are_caught(recording: Path, tmp_path: Path, name: str) -> None:
+    kernel, file, text, instead, flags, words = FAULTS[name]
+    sources = tmp_path / "cuda"
+    shutil.copytree(SOURCES, sources)
+    whole = (sources / file).read_text(encoding="utf-8")
+    assert whole.count(text) >= 1, f"{file} has no {text!r} any more: plant the fault elsewhere"
+    (sources / file).write_text(whole.replace(text, instead, 1), encoding="utf-8")
+    result = replay(build_of(kernel, sources, flags, tmp_path / "build"), recording, kernel)
+    assert result.returncode != 0, "not caught"
+    missing = [w for w in words if w not in result.stderr]
+    assert not missing, f"the report does not say {missing}: {result.stderr[:1500]}"

@@ -1,4 +1,5 @@
 // Runs launches that were recorded in a file, each on buffers of exactly the recorded size: what the sanitizers watch.
+// A second argument names the kernel whose launches are run; those of others are passed over.
 //
 // File: launches of {name\0, u32 grid[3], block, shared, arguments}; an argument is {u32 pointers, u32 size} and then,
 // where pointers = 0, `size` bytes, else for each pointer {u64 size} and its bytes.
@@ -26,7 +27,9 @@ static void* read_block(std::size_t size) {  // from malloc, so that both ends a
 }
 
 int main(int count, char** paths) {
-  if (count != 2 || !(file = std::fopen(paths[1], "rb"))) return 2;
+  const std::string wanted = count > 2 ? paths[2] : "";
+  std::size_t ran = 0;
+  if (count < 2 || !(file = std::fopen(paths[1], "rb"))) return 2;
   for (int c; (c = std::fgetc(file)) != EOF;) {
     std::string name;
     for (; c; c = std::fgetc(file)) name.push_back(char(c));
@@ -47,8 +50,10 @@ int main(int count, char** paths) {
       values.push_back(list);
     }
     char error[1024] = "";
-    int failed = acdc_launch(name.c_str(), grid, block, shared, 0, nullptr, values.data(), sizes.data(), int(arguments),
-                             error, sizeof error);
+    const bool runs = wanted.empty() || name.compare(0, name.find('<'), wanted) == 0;
+    ran += runs;
+    int failed = runs && acdc_launch(name.c_str(), grid, block, shared, 0, nullptr, values.data(), sizes.data(),
+                                     int(arguments), error, sizeof error);
     if (failed) {
       std::fprintf(stderr, "%s\n", error);
       return 1;
@@ -56,6 +61,6 @@ int main(int count, char** paths) {
     for (void* p : values) std::free(p);
     for (void* p : blocks) std::free(p);
   }
-  std::puts("all launches ran");
-  return 0;
+  std::puts(ran ? "all launches ran" : "there was no launch to run");
+  return !ran;
 }
