@@ -16,15 +16,15 @@ FOLDER = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(FOLDER.parent))
 
-from helpers.paths import PHOTO
+from helpers.paths import PHOTO  # noqa: E402
 
-from acdc_fast import Model
-from acdc_fast.weights import bundled
+from acdc_fast import Model  # noqa: E402
+from acdc_fast.weights import bundled  # noqa: E402
 
 #: The face of the photograph, as a detector finds it and as nobody does: looser, and to one side.
 BOXES = [[178.0, 63.0, 267.0, 174.0], [160.0, 50.0, 290.0, 190.0]]
-#: Instruction sets add in different orders: the contract's tolerance in crop units, and in degrees. Scalar and AVX2 code
-#: were within 3e-6 crop units and 1e-4 degrees of AVX-512's.
+#: Instruction sets add in different orders: the contract's tolerance in crop units, and in degrees. Scalar and AVX2
+#: code were within 3e-6 crop units and 1e-4 degrees of AVX-512's.
 CROP_UNITS, DEGREES = 2e-5, 0.01
 #: A crop's side in pixels of the photograph is at most this.
 SIDE = 200.0
