@@ -14,22 +14,29 @@ FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint types docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	@$(BIN)/acdc-fast align $(PHOTO) -o $(PICTURE)
 	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest -q
 
+# The documentation as a site in build/site; a broken link or a name that is not there ends it.
+docs: $(VENV)/installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lint: $(VENV)/installed-for-tests
-	$(BIN)/ruff check acdc_fast kernels training bench tests setup.py
+	$(BIN)/ruff check acdc_fast kernels training bench tests docs setup.py
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
+	$(MAKE) --no-print-directory types
+
+types: $(VENV)/installed-for-tests
 	rm -rf $(TYPED) && mkdir -p $(TYPED)/acdc_fast
 	ln -s $(addprefix $(CURDIR)/,$(wildcard acdc_fast/*) kernels training) $(TYPED)/acdc_fast
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
-	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -44,7 +51,7 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 # A torch that is there already stays: a build for a GPU, say.
 $(VENV)/installed-for-tests: $(VENV)/made $(SOURCES)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,gpu-test,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,gpu-test,dev,docs]'
 	@touch $(VENV)/installed $@
 
 clean:
