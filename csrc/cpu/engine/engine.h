@@ -38,7 +38,7 @@ struct EngineSpec {
   bool pose, excitation;
 };
 
-// Where results go, all of them per stage and crop: [stage][crop][...]; stages and the mask may be left out.
+// Where results go, for each stage and crop: [stage][crop][...]. Stages and the mask may be left out.
 struct EngineOutput {
   float* mean;        // [maps][2] crop units
   float* covariance;  // [maps][3]

@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kSteep = 8;  // powers of two between the least and the greatest value of a map: see Levels
 
-// A step that visits all of n tasks, near ones far apart in time: prime to n, about 0.38 n.
+// A step through n tasks that visits each once and puts neighbours far apart in time: prime to n, about 0.38 n.
 int spread_step(int n) {
   int step = std::max(1, n * 3 / 8);
   while (std::gcd(step, n) != 1) ++step;
@@ -23,7 +23,8 @@ int spread_step(int n) {
 
 }  // namespace
 
-// A stage of which no moments are wanted is followed by another and told to nobody: it gives what the pose needs.
+// A stage whose moments are not wanted is never the last one. It computes the moments of the 3D points only, because
+// the pose needs them.
 void Engine::landmarks(Arena& arena, int threads, WantedMoments wanted, float* mean, float* covariance) const {
   const bool whole = wanted != WantedMoments::none;
   const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;

@@ -33,9 +33,9 @@ struct Conv {
   int value_bytes;      // of weights and V: 4, or 2 for bfloat16
 };
 
-// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. A point's share
-// is one vector longer than its content, lest all points of a tile fall into the same cache set. V is of the kernels'
-// values, float32 or bfloat16, M of float32.
+// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. Each point has
+// room for one vector more than it needs; otherwise all points of a tile would share one cache set. V has the type of
+// the kernels, float32 or bfloat16. M is float32.
 struct TileBlock {
   int first, count;  // tiles, row by row over the output
   float *v, *m;
@@ -52,7 +52,8 @@ struct Landmarks {
   const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
 };
 
-// What a stage must know of a stream's maps beside their levels in the mask; `alone`: all, where nobody wants the mask.
+// What a stage needs of a stream's maps: their sums beside their levels in the mask, or (`alone`) their sums only,
+// where the mask is not wanted.
 enum class WantedMoments { none, mean, all, alone };
 
 // What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high);
@@ -69,8 +70,8 @@ inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, 
   return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * (32 * 4 + 2 * 8);
 }
 
-// The first stage's stem and encode1 as one convolution of the crop: encode1 pads the stem's output with zeros, so the
-// stem's bias comes through those taps alone that lie on the picture, and the bias is another in the border's pixels.
+// The first stage's stem and encode1 as one convolution of the crop. encode1 pads the stem's output with zeros. So the
+// stem's bias comes only through taps that lie on the picture, and border pixels have a bias of their own.
 struct FirstLayer {
   const float* image;  // pixel (0, 0) of the crop in a frame of zeros
   int64_t pitch;

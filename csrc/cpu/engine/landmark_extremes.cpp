@@ -11,8 +11,8 @@ struct Range {
   Vec low[C], high[C], peak[C];
 };
 
-// The range of vectors [first, first + D) widened by all of R pixels' logits, pairwise, lest each wait for the one
-// before; `here` is kept as the peak where one of them is the greatest so far.
+// Widens the range of vectors [first, first + D) by the logits of R pixels. It goes pairwise, so that no step waits for
+// the one before. Where one of them is the greatest so far, `here` becomes the peak.
 template <int R, int D, int C>
 ACDC_INLINE void widen(Range<C>& range, int first, const Tile<R, D>& t, Vec here) {
 #pragma GCC unroll 3
@@ -46,8 +46,8 @@ struct Bounded {
   bool pays() const { return 6 * spared >= tried; }
 };
 
-// Where `bounded` is given, a tile whose logits must lie within what has been seen already is left out. `pixel`: the
-// number of the first tile's middle.
+// With `bounded`, a tile is skipped if its logits must lie within the extremes found so far. `pixel` is the number of
+// the first tile's middle.
 template <int C>
 void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* right, Bounded* bounded, int pixel,
                     float* low, float* high, float* peak) {

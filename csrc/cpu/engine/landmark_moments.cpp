@@ -91,7 +91,7 @@ ACDC_INLINE Vec reached(const float* level) {
   return Vec::broadcast(reduce_max(least));
 }
 
-// The mask alone, of a panel of which no sums are wanted: a tile that no map can raise is left out.
+// The mask only, for a panel whose sums are not wanted. A tile that no map can raise is skipped.
 template <int C>
 void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, const Levels& levels, int map,
                 float* level) {

@@ -1,5 +1,5 @@
-// What the two passes over H share: strips of depthwise outputs, panels of maps, and bounds on a tile's logits, by
-// which a pass leaves out tiles that cannot change its result.
+// What the two passes over H share: strips of depthwise outputs, panels of maps, and bounds on a tile's logits. A pass
+// skips the tiles whose bounds show that they cannot change its result.
 #pragma once
 
 #include "engine_types.h"
@@ -17,8 +17,8 @@ constexpr int kBoundRows = 4, kColumnRows = 16;
 constexpr int kBoundRows = 1, kColumnRows = 8;
 #endif
 
-// Whether a map's least value is that far below its greatest one that it could as well be 0: 1 − 2⁻²⁵ is 1. The first
-// pass need not know how far below, and the second takes it for 0.
+// Whether a map's least value is so far below its greatest one that it counts as 0: 1 − 2⁻²⁵ is 1 in float32. The first
+// pass need not find how far below; the second pass takes it for 0.
 ACDC_INLINE Mask deep(Vec low, Vec high) { return less(low, high - Vec::broadcast(25)); }
 
 // Depthwise 3×3 at `count` pixels of a row, every group of four `jump` pixels behind the one before:
@@ -78,7 +78,7 @@ inline TiledStrip tiled_strip(const Landmarks& net, int stream, int y, int x, in
   return s;
 }
 
-// Of kBoundRows tiles and C vectors of maps: the least and greatest that logits can be, by Σ w·middle ± Σ |w|·reach.
+// For kBoundRows tiles and C vectors of maps: the least and the greatest that logits can be, Σ w·middle ± Σ |w|·reach.
 template <int C>
 struct Bounds {
   Vec low[kBoundRows][C], high[kBoundRows][C];

@@ -1,4 +1,4 @@
-// Takes the times of a profile: steps of a run, and the parts of its convolutions.
+// Takes the times of a profile: the steps of a run and the parts of its convolutions.
 #pragma once
 
 #include <array>

@@ -1,12 +1,15 @@
-// The one-dimensional transforms of the three convolutions, all on output tiles of 4; two-dimensional ones nest them.
+// The one-dimensional transforms of the three convolutions. All work on output tiles of 4. The two-dimensional ones are
+// nested from them.
 //
-// same: F(4, 3), points 0, ±2/3, ±3/2, ∞: with ab = 1 these cost as many operations as 0, ±1, ±2, ∞ and round half as
-// badly. up:   the same after bilinear ×2 with half-pixel centres: Bᵀ·U maps 4 low-resolution pixels to the 6 points. U
-// is taken
-//       times 4; the packed weights hold the 1/16.
-// down: stride 2 by polyphase. Taps 0 and 2 meet the odd phase (pixels 2o−1, 2o+1): F(4, 2) with points ±1/2, ±5/4, ∞.
-// Tap 1
-//       meets the even phase, four plain products with the same weight. 9 points where 12 products would be direct.
+// Same: F(4, 3) on the points 0, ±2/3, ±3/2, ∞. These cost as many operations as the usual 0, ±1, ±2, ∞, because the
+// product of 2/3 and 3/2 is 1. Their rounding error is half as large.
+//
+// Up: the same after bilinear ×2 with half-pixel centres. Bᵀ·U maps 4 low-resolution pixels to the 6 points. U is taken
+// times 4; the packed weights hold the 1/16.
+//
+// Down: stride 2, with even and odd pixels apart. Taps 0 and 2 meet the odd pixels 2o − 1 and 2o + 1: F(4, 2) on the
+// points ±1/2, ±5/4, ∞. Tap 1 meets the even pixels: four plain products with one weight. That makes 9 points, where
+// direct convolution takes 12 products.
 #pragma once
 
 #include "vec.h"

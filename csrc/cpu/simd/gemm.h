@@ -1,5 +1,5 @@
-// The register-tiled product that every layer rests on: R rows × C vectors of outputs stay in registers while the inner
-// dimension runs; one broadcast of the left operand serves C products, one load of the right one R.
+// The register-tiled product that every layer uses. R rows × C vectors of outputs stay in registers while the inner
+// dimension runs. One broadcast of the left operand serves C products; one load of the right operand serves R.
 //
 // Left:  [k block][row][lanes] with `left_block` values between k blocks, as the input transforms store it.
 // Right: [k][C·lanes], packed at load; of bfloat16 [k/2][C·lanes][2], and the inner dimension is even.
@@ -53,7 +53,7 @@ ACDC_INLINE void multiply_step(Tile<R, C>& t, const bf16* left, const bf16* righ
 }
 #endif
 
-// Asks for memory that comes to be needed after this product, a little at every step; or for none.
+// Prefetches memory that the next product needs, a little at each step; or nothing.
 struct Ahead {
   const char* at;
   int64_t step;
