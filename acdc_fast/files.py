@@ -13,7 +13,8 @@ from pathlib import Path
 def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path in the same folder; it takes the place of ``path`` when the block ends without an error.
 
-    The folder is made where it is missing. On an error the temporary file goes and ``path`` stays as it was.
+    The folder is made where it is missing. On an error the temporary file goes and ``path`` stays as it was. An
+    `OSError` names ``path``, which the caller knows, and not the temporary file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -21,15 +22,34 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
     except OSError as error:
-        error.filename = str(target)  # which the caller knows, unlike the temporary one
+        error.filename = str(target)
         raise
     os.close(handle)
     beside = Path(name)
     try:
-        yield beside
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)  # mkstemp makes private files
-        os.replace(beside, target)
+        with naming(target, beside):
+            yield beside
+            mask = os.umask(0)
+            os.umask(mask)
+            beside.chmod(0o666 & ~mask)  # mkstemp makes private files
+            put(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def put(beside: Path, target: Path) -> None:
+    """Gives a finished file its name. Its bytes are on the disk first, so that a power cut leaves the old or the new."""
+    with open(beside, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(beside, target)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Iterator[None]:
+    """An `OSError` of the block that names no file, or one of the ``others``, names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename in map(os.fspath, others):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise

@@ -111,6 +111,14 @@ class Model:
         return self.engine.name
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What results depend on beside the weights and the machine."""
+        return {
+            "backend": self.backend, "device": str(getattr(self.engine, "device", "cpu")), "dtype": self.dtype,
+            "stages": self.stages, "enough": self.enough, "resolution": self.resolution,
+        }  # fmt: skip
+
+    @property
     def markups(self) -> tuple[str, ...]:
         """Markups that the model hands out."""
         return tuple(m for m in self.config.order if m in self.weights.exposed)

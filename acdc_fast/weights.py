@@ -10,6 +10,7 @@ those of `acdc_fast.readout.refinement.Refinement`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -109,7 +110,19 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
 
     Raises `InputError` where the arrays do not fit the config, or half precision cannot hold them.
     """
-    from safetensors.numpy import save_file
+    data = serialised(weights, half, str(path))
+    with written_beside(path) as beside:
+        beside.write_bytes(data)
+
+
+def fingerprint(weights: Weights) -> str:
+    """SHA-256 of everything that a weights file holds."""
+    return hashlib.sha256(serialised(weights)).hexdigest()
+
+
+def serialised(weights: Weights, half: bool = False, where: str = "weights") -> bytes:
+    """The bytes of the file: the same for the same weights."""
+    from safetensors.numpy import save
 
     metadata = {
         "format": FORMAT,
@@ -118,19 +131,24 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = Fa
         "calibration": json.dumps(weights.calibration),
         "card": json.dumps(weights.card),
     }
-    arrays = check_arrays(weights.config, weights.arrays, str(path))
+    arrays = check_arrays(weights.config, weights.arrays, where)
     if refinement := weights.refinement:
         fitted = {"refinement.mean": refinement.mean, "refinement.basis": refinement.basis}
         fitted |= {f"{NUMBERS}{markup}": numbers for markup, numbers in refinement.numbers.items()}
         arrays |= {name: value.astype(np.float32) for name, value in fitted.items()}
     if half:
-        arrays = _halved(arrays, str(path))
+        arrays = _halved(arrays, where)
     if weights.pose:
         arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
     # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
-    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    with written_beside(path) as beside:
-        save_file(arrays, beside, metadata)
+    data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, metadata)
+    # Its header lists the metadata in a random order; here they are sorted.
+    body = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:body])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + data[body:]
 
 
 def _halved(arrays: Arrays, where: str) -> Arrays:

@@ -7,13 +7,14 @@ import argparse
 from .arguments import model_arguments, model_of, note
 
 #: One line of help, and an example.
-HELP = "align a folder or a parquet file of images; takes up a run that was cut off"
+HELP = "align a folder or a parquet file of images; goes on where a run was cut off"
 EXAMPLE = "acdc-fast batch photos/ -o faces.parquet"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", metavar="IN_DIR|PARQUET")
-    sub.add_argument("-o", "--out", required=True, metavar="OUT.parquet")
+    sub.add_argument("-o", "--out", required=True, metavar="OUT.parquet|.jsonl|.csv")
+    sub.add_argument("--overwrite", action="store_true", help="make an output anew that is there, or replace another's")
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
     model_arguments(sub)
 
@@ -21,7 +22,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
-    tally = run_batch(model_of(options), options.input, options.out, options.column, note=note)
-    resumed = f", {tally.resumed} of them from the run before" if tally.resumed else ""
-    print(f"{options.out}: {tally.rows} images{resumed}; {tally.faces} faces found now, {tally.broken} images not read")
+    out = options.out
+    tally = run_batch(model_of(options), options.input, out, options.column, overwrite=options.overwrite)
+    counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
+    if tally.stopped is not None:
+        told = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
+        note(f"{told}; the same command goes on from there")
+        return 128 + tally.stopped
+    if tally.resumed == tally.total:
+        print(f"{out}: done already; {tally.rows} images, {counts}; --overwrite does it again")
+    else:
+        resumed = f", {tally.resumed} of them from the run before" if tally.resumed else ""
+        print(f"{out}: {tally.rows} images{resumed}; {counts}")
     return 2 if tally.broken else 0

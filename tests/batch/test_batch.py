@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +25,11 @@ from helpers.small import small_weights  # noqa: E402
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
-from acdc_fast.weights import save_weights  # noqa: E402
+from acdc_fast.readout import head_pose  # noqa: E402
+from acdc_fast.readout.head_pose import Readout  # noqa: E402
+from acdc_fast.readout.refinement import COMPONENTS, Refinement, terms_of  # noqa: E402
+from acdc_fast.readout.results import as_dict  # noqa: E402
+from acdc_fast.weights import Weights, save_weights  # noqa: E402
 
 COUNT = 120
 
@@ -92,7 +98,7 @@ def test_interrupted_run_is_taken_up(
     out = tmp_path / "out.parquet"
     whole = batch.run_batch(model, str(folder), str(tmp_path / "whole.parquet"), note=quiet)
     seen: list[str] = []
-    row = batch._row
+    row = batch.row_of
 
     def counted(model: Model, name: str, *rest: object) -> dict:
         if len(seen) == 2:
@@ -100,13 +106,13 @@ def test_interrupted_run_is_taken_up(
         seen.append(name)
         return row(model, name, *rest)
 
-    monkeypatch.setattr(batch, "_row", counted)
+    monkeypatch.setattr(batch, "row_of", counted)
     with pytest.raises(KeyboardInterrupt):
         batch.run_batch(model, str(folder), str(out), part=1, note=quiet)
     assert not out.exists() and seen == ["a.jpg", "b.png"]
-    monkeypatch.setattr(batch, "_row", row)
+    monkeypatch.setattr(batch, "row_of", row)
     tally = batch.run_batch(model, str(folder), str(out), note=quiet)
-    assert (tally.rows, tally.resumed, tally.faces, tally.broken) == (whole.rows, 2, 1, 1)
+    assert (tally.rows, tally.resumed, tally.faces, tally.broken) == (whole.rows, 2, 2, 1)
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole.parquet"))
 
 
@@ -114,7 +120,7 @@ def test_parts_of_another_run_are_not_mixed_in(
     tmp_path: Path, folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.parquet"
-    monkeypatch.setattr(batch, "_row", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(batch, "row_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         batch.run_batch(model, str(folder), str(out))
     monkeypatch.undo()
@@ -163,3 +169,213 @@ def test_bad_sources(tmp_path: Path, model: Model) -> None:
         with pytest.raises(InputError, match=word):
             batch.run_batch(model, str(tmp_path / source), str(tmp_path / out))
     assert not list(tmp_path.glob("*.parts"))
+
+
+def test_finished_output_is_left_or_refused(tmp_path: Path, folder: Path, model: Model) -> None:
+    """The same job is done already, another one is refused, and only --overwrite replaces."""
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        out = tmp_path / f"o{suffix}"
+        first = batch.run_batch(model, str(folder), str(out), note=quiet)
+        before, when = out.read_bytes(), out.stat().st_mtime_ns
+        again = batch.run_batch(model, str(folder), str(out), note=quiet)
+        assert (again.rows, again.faces, again.broken, again.resumed) == (4, 2, 1, 4) and first.resumed == 0
+        assert out.stat().st_mtime_ns == when
+        other = Model(small_weights(seed=1, stages=1), resolution=32)
+        with pytest.raises(InputError, match=r"is there already.*weights differ.*--overwrite"):
+            batch.run_batch(other, str(folder), str(out), note=quiet)
+        assert out.read_bytes() == before
+        batch.run_batch(other, str(folder), str(out), overwrite=True, note=quiet)
+        assert out.read_bytes() != before
+        batch.run_batch(model, str(folder), str(out), overwrite=True, note=quiet)
+        assert out.read_bytes() == before
+        out.write_bytes(before + b"\n")
+        with pytest.raises(InputError, match="is there already"):
+            batch.run_batch(other, str(folder), str(out), note=quiet)
+
+
+def test_everything_that_changes_results_makes_another_job(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are never mixed: of other weights (any part of them), options, images, versions."""
+    from dataclasses import replace
+
+    weights = small_weights(stages=2)
+    refinement, pose = fitted(weights)
+    whole = replace(weights, refinement=refinement, pose=pose, card={"narrowest_spread": "0.01"})
+    out = tmp_path / "o.parquet"
+    batch.run_batch(Model(whole, resolution=32), str(folder), str(out), note=quiet)
+    numbers = {m: v * 1.5 for m, v in refinement.numbers.items()}
+    changed = {
+        "refinement": replace(whole, refinement=replace(refinement, numbers=numbers)),
+        "no refinement": replace(whole, refinement=None),
+        "pose": replace(whole, pose=replace(pose, numbers=pose.numbers * 2)), "no pose": replace(whole, pose=None),
+        "spread": replace(whole, card={"narrowest_spread": "0.02"}),
+        "calibration": replace(whole, calibration={"2d68": (1.0, 0.0, 2.0)}),
+        "array": replace(whole, arrays={**whole.arrays, "gtn.pose.bias": whole.arrays["gtn.pose.bias"] + 1}),
+        "markups": replace(whole, markups=("2d68",)),
+    }  # fmt: skip
+    for name, other in changed.items():
+        with pytest.raises(InputError, match="weights differ"):
+            batch.run_batch(Model(other, resolution=32), str(folder), str(out), note=quiet)
+            pytest.fail(f"another {name} is taken for the same job")
+    for options, word in (
+        ({"stages": 1}, "stages"), ({"resolution": 40}, "resolution"), ({"backend": "eager"}, "backend"),
+        ({"backend": "eager", "dtype": "float64"}, "dtype"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            batch.run_batch(Model(whole, **{"resolution": 32, **options}), str(folder), str(out), note=quiet)
+    model = Model(whole, resolution=32)
+    monkeypatch.setattr(batch, "__version__", "9")
+    with pytest.raises(InputError, match="version differ"):
+        batch.run_batch(model, str(folder), str(out), note=quiet)
+    monkeypatch.undo()
+    for change in (
+        lambda: Image.new("RGB", (9, 9)).save(folder / "aa.png"), lambda: (folder / "aa.png").rename(folder / "ab.png"),
+        lambda: Image.new("RGB", (9, 10)).save(folder / "b.png"), (folder / "a.jpg").unlink,
+    ):  # fmt: skip
+        change()
+        with pytest.raises(InputError, match="images differ"):
+            batch.run_batch(model, str(folder), str(out), note=quiet)
+        batch.run_batch(model, str(folder), str(out), overwrite=True, note=quiet)
+
+
+def fitted(weights: Weights) -> tuple[Refinement, Readout]:
+    """Small numbers in the right shapes."""
+    points = weights.config.points
+    width = 2 * sum(points.values())
+    rng = np.random.default_rng(0)
+
+    def some(*shape: int) -> np.ndarray:
+        return rng.normal(0, 1e-3, shape).astype(np.float32)
+
+    numbers = {m: some(terms_of(COMPONENTS), 2 * n) for m, n in points.items()}
+    refinement = Refinement(some(width), some(COMPONENTS, width), numbers)
+    solid = 2 * points["3d68"]
+    return refinement, Readout(some(solid), some(head_pose.COMPONENTS, solid), some(head_pose.TERMS, 3))
+
+
+def test_the_folder_changes_between_kill_and_resume(tmp_path: Path, folder: Path, model: Model) -> None:
+    """No photo twice, none absent: the run says what changed, and nothing is lost."""
+    out = tmp_path / "o.parquet"
+    stop_after(model, folder, out, 2)
+    parts = sorted(p.name for p in (tmp_path / "o.parquet.parts").iterdir())
+    Image.new("RGB", (9, 9)).save(folder / "aa.png")  # which would move the names behind it by one
+    with pytest.raises(InputError, match=r"unfinished work.*images differ.*--overwrite"):
+        batch.run_batch(model, str(folder), str(out), note=quiet)
+    assert sorted(p.name for p in (tmp_path / "o.parquet.parts").iterdir()) == parts and not out.exists()
+    assert batch.run_batch(model, str(folder), str(out), overwrite=True, note=quiet).rows == 5
+    names = pq.read_table(out).column("image").to_pylist()
+    assert names == ["a.jpg", "aa.png", "b.png", "c.jpg", "sub/d.JPG"]
+
+
+def stop_after(model: Model, folder: Path, out: Path, count: int) -> None:
+    """Leaves the rows of so many images, one a part."""
+    real, seen = batch.row_of, []
+
+    def counted(*arguments: object) -> dict:
+        if len(seen) == count:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return real(*arguments)
+
+    batch.row_of = counted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            batch.run_batch(model, str(folder), str(out), part=1, note=quiet)
+    finally:
+        batch.row_of = real
+
+
+def test_foreign_and_damaged_parts_are_done_anew(tmp_path: Path, folder: Path, model: Model) -> None:
+    out, whole = tmp_path / "o.parquet", tmp_path / "w.parquet"
+    batch.run_batch(model, str(folder), str(whole), note=quiet)
+    for spoil in (
+        lambda a, b: a.write_bytes(b"PAR1half"), lambda a, b: a.unlink(), lambda a, b: b.replace(a),
+        lambda a, b: (a.parent / "new.x.parquet").write_bytes(b"PAR1half"),
+    ):  # fmt: skip
+        stop_after(model, folder, out, 3)
+        first, second, _ = sorted((tmp_path / "o.parquet.parts").glob("0*.parquet"))
+        spoil(first, second)
+        batch.run_batch(model, str(folder), str(out), note=quiet)
+        assert pq.read_table(out).equals(pq.read_table(whole)) and not (tmp_path / "o.parquet.parts").exists()
+        out.unlink()
+
+
+def test_two_runs_at_once(tmp_path: Path, folder: Path, model: Model) -> None:
+    out = tmp_path / "o.parquet"
+    stop_after(model, folder, out, 1)
+    with open(tmp_path / "o.parquet.parts" / "lock", "ab") as lock:
+        fcntl = pytest.importorskip("fcntl", reason="files are not locked on this platform")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(AcdcError, match="another run is at work"):
+            batch.run_batch(model, str(folder), str(out), note=quiet)
+    assert batch.run_batch(model, str(folder), str(out), note=quiet).resumed == 1
+
+
+def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model) -> None:
+    """CSV a line a face, JSON lines an image as `align --json`; all of the numbers those of the parquet rows."""
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        batch.run_batch(model, str(folder), str(tmp_path / f"o{suffix}"), note=quiet)
+    table = pq.read_table(tmp_path / "o.parquet")
+    told = json.loads(table.schema.metadata[b"acdc_fast"])
+    assert told["faces"] == 2 and told["job"]["backend"] == "native" and told["job"]["version"]
+    rows = table.to_pylist()
+    entries = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [e["image"] for e in entries] == [r["image"] for r in rows]
+    for name, entry in zip(("a.jpg", "sub/d.JPG"), (entries[0], entries[3]), strict=True):
+        assert entry["faces"] == as_dict(model.align(folder / name))
+    assert entries[2]["error"] == rows[2]["error"] and entries[1]["faces"] == []
+    with open(tmp_path / "o.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["image"] for line in lines] == ["a.jpg", "b.png", "c.jpg", "sub/d.JPG"]
+    face = entries[3]["faces"][0]
+    assert float(lines[3]["2d68_5_y"]) == face["landmarks"]["2d68"][5][1] and lines[1]["face"] == ""
+    assert float(lines[3]["3d68_67_confidence"]) == face["confidence"]["3d68"][67] and "empty" in lines[2]["error"]
+    assert (float(lines[3]["x1"]), float(lines[3]["roll"])) == (face["box"][2], face["pose"]["roll"])
+
+
+@pytest.mark.parametrize("name", ["o.txt", "o", "o.json", "folder.parquet"])
+def test_outputs_that_cannot_be(name: str, tmp_path: Path, folder: Path, model: Model) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(InputError, match="is a folder" if name.startswith("folder") else "let its name end in"):
+        batch.run_batch(model, str(folder), str(tmp_path / name), note=quiet)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_names_that_are_no_text(tmp_path: Path, model: Model) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    try:
+        (root / os.fsdecode(b"\xff\n.jpg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    batch.run_batch(model, str(root), str(tmp_path / "o.parquet"), note=quiet)
+    (row,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    assert row["image"] == "\\xff\n.jpg" and "is empty" in row["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+    """One line: what is kept, and that the same command goes on; which it does."""
+    images = tmp_path / "in"
+    images.mkdir()
+    for i in range(80):
+        Image.new("RGB", (64, 64), (i, 0, 0)).save(images / f"{i:03d}.bmp")
+    save_weights(tmp_path / "w.safetensors", small_weights(stages=1))
+    out = tmp_path / "o.parquet"
+    command = [sys.executable, "-m", "acdc_fast.cli", "batch", str(images), "-o", str(out), "--resolution", "32"]
+    command += ["--weights", str(tmp_path / "w.safetensors"), "--threads", "1"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "o.parquet.parts" / "job.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + number, said
+    assert said.count("\n") == 1 and "of 80 images, which are kept" in said and "the same command goes on" in said
+    kept = sum(pq.ParquetFile(p).metadata.num_rows for p in (tmp_path / "o.parquet.parts").glob("0*.parquet"))
+    assert f"stopped after {kept} of 80" in said and 0 < kept < 80
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and f"80 images, {kept} of them from the run before" in done.stdout, done.stderr
+    assert pq.read_table(out).column("image").to_pylist() == [f"{i:03d}.bmp" for i in range(80)]

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from acdc_fast.errors import InputError
+from acdc_fast.stopping import StopRequests
 
 from ..commands import in_one_line
 from ..distributed import World, join
@@ -27,7 +28,6 @@ from ..settings import Settings, read_settings
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
 from .progress import Journal, contact_sheet
 from .run import Run, write_weights
-from .stopping import StopRequests
 from .validation import validate
 
 

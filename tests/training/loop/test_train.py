@@ -17,10 +17,10 @@ import torch
 from helpers.faces import SETTINGS, write_faces
 
 from acdc_fast.errors import InputError
+from acdc_fast.stopping import StopRequests
 from acdc_fast.training.distributed import World
 from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint, save_checkpoint
 from acdc_fast.training.loop.progress import read_history
-from acdc_fast.training.loop.stopping import StopRequests
 from acdc_fast.training.loop.train import train
 from acdc_fast.training.sampling.batches import Batches, open_source
 from acdc_fast.training.sampling.device_batches import DeviceBatches

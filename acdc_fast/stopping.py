@@ -1,27 +1,34 @@
-"""Requests to stop, which let a run save first."""
+"""Requests to stop, which let a run keep what is done first."""
 
 from __future__ import annotations
 
 import signal
+import threading
+from typing import Any
 
 
 class StopRequests:
-    """SIGINT and SIGTERM received within the block, so that the loop can finish its update, save and end."""
+    """SIGINT and SIGTERM received within the block, so that the loop can finish its step, save and end.
+
+    Only the main thread can listen; in others the block does nothing.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.received: list[int] = []
+        self.before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequests:
-        self.before = {number: signal.getsignal(number) for number in self.SIGNALS}
-        self.listen()
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.getsignal(number) for number in self.SIGNALS}
+            self.listen()
         return self
 
     def listen(self) -> None:
         """To be called now and then: a compiler that runs in this process (Triton's LLVM, seen) puts handlers of its
         own in the place of ours."""
-        for number in self.SIGNALS:
+        for number in self.before:
             signal.signal(number, lambda received, _: self.received.append(received))
 
     def __exit__(self, *_: object) -> None:

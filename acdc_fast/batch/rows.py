@@ -1,0 +1,80 @@
+"""One row an image: what aligning it gave, or why it could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..markups import MARKUPS
+from ..model import Model
+from ..photo import coordinates
+from ..photo.images import ImageLike, load_picture
+from ..types import Faces, HeadPose
+from .sources import printable
+
+ANGLES = ("yaw", "pitch", "roll")
+
+
+def row_of(model: Model, name: str, image: ImageLike, note: Callable[[str], None]) -> dict[str, Any]:
+    """A row of `schema_of`; an image that cannot be read gives one with its error, and a note."""
+    try:
+        picture = load_picture(image, name if isinstance(image, bytes) else None)
+        return {"image": name, "width": picture.width, "height": picture.height, "error": None,
+                **_columns(model.align(picture))}  # fmt: skip
+    except InputError as error:
+        told = printable(str(error))
+        note(told)
+        empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model))}
+        return {"image": name, "width": None, "height": None, "error": told, **empty}
+
+
+def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:
+    """The faces that a row was made of."""
+
+    def array(name: str, *shape: int) -> np.ndarray:
+        return np.asarray(row[name], np.float32).reshape(-1, *shape)
+
+    yaw, pitch, roll = (array(angle) for angle in ANGLES)
+    matrix = coordinates.euler_to_matrix(yaw, pitch, roll).astype(np.float32)
+    pose = HeadPose(yaw, pitch, roll, matrix) if len(yaw) or not row["boxes"] else None
+    return Faces(
+        array("boxes", 4), array("scores"),
+        {m: array(f"landmarks_{m}", MARKUPS[m].points, 2) for m in markups},
+        {m: array(f"spread_{m}", MARKUPS[m].points) for m in markups},
+        {m: array(f"confidence_{m}", MARKUPS[m].points) for m in markups}, pose,
+    )  # fmt: skip
+
+
+def schema_of(pa: Any, markups: tuple[str, ...]) -> Any:
+    """Columns of the parquet files."""
+
+    def each(count: int) -> Any:
+        return pa.list_(pa.list_(pa.float32(), count))
+
+    fields = [("image", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("error", pa.string())]
+    fields += [("boxes", each(4)), *((name, pa.list_(pa.float32())) for name in ("scores", *ANGLES))]
+    for markup in markups:
+        count = MARKUPS[markup].points
+        fields += [(f"landmarks_{markup}", each(2 * count)), (f"spread_{markup}", each(count))]
+        fields += [(f"confidence_{markup}", each(count))]
+    return pa.schema(fields)
+
+
+def _columns(faces: Faces) -> dict[str, Any]:
+    row: dict[str, Any] = {"boxes": faces.boxes.tolist(), "scores": faces.scores.tolist()}
+    for angle in ANGLES:
+        row[angle] = [] if faces.pose is None else getattr(faces.pose, angle).tolist()
+    for markup, points in faces.landmarks.items():
+        row[f"landmarks_{markup}"] = points.reshape(len(faces), points.shape[1] * 2).tolist()
+        row[f"spread_{markup}"] = faces.spread[markup].tolist()
+        row[f"confidence_{markup}"] = faces.confidence[markup].tolist()
+    return row
+
+
+def _nothing(model: Model) -> Faces:
+    none = {m: np.zeros((0, MARKUPS[m].points, 2)) for m in model.markups}
+    flat = {m: np.zeros((0, MARKUPS[m].points)) for m in model.markups}
+    return Faces(np.zeros((0, 4)), np.zeros(0), none, flat, flat, None)
