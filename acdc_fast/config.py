@@ -10,9 +10,13 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from .errors import shown
 from .markups import MARKUPS
 
 Variant = Literal["ac", "ac+pose", "ac-dc"]
+
+#: Bounds on what a file may ask for: sixteen and eight times the paper's network.
+MOST_WIDTH, MOST_STAGES = 1024, 32
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,27 @@ class ACDCConfig:
     mask_markups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "markups", tuple(self.markups))
-        if self.mask_markups is not None:
-            object.__setattr__(self, "mask_markups", tuple(self.mask_markups))
-        if self.width < 4 or self.width % 4:
+        for name in ("markups", "mask_markups"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        for name, most in (("width", MOST_WIDTH), ("stages", MOST_STAGES)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name} must be a whole number from 1 to {most}, not {shown(value)}")
+        if self.width % 4:
             raise ValueError(f"width must be a positive multiple of 4, not {self.width}")
-        if self.stages < 1:
-            raise ValueError(f"stages must be at least 1, not {self.stages}")
         if self.variant not in get_args(Variant):
-            raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {self.variant!r}")
-        unknown = [m for m in self.markups if m not in MARKUPS]
+            raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {shown(self.variant)}")
+        if not isinstance(self.markups, tuple):
+            raise ValueError(f"markups must be a list of names, not {shown(self.markups)}")
+        if self.mask_markups is not None and not isinstance(self.mask_markups, tuple):
+            raise ValueError(f"mask_markups must be a list of names, not {shown(self.mask_markups)}")
+        unknown = [m for m in self.markups if not isinstance(m, str) or m not in MARKUPS]
         if unknown:
-            raise ValueError(f"unknown markup {unknown[0]!r}; known: {', '.join(MARKUPS)}")
+            raise ValueError(f"unknown markup {shown(unknown[0])}; known: {', '.join(MARKUPS)}")
         if not self.markups or len(set(self.markups)) != len(self.markups):
-            raise ValueError(f"markups must name at least one markup and each only once, not {self.markups}")
+            raise ValueError(f"markups must name at least one markup and each only once, not {shown(self.markups)}")
         counts = [MARKUPS[m].points for m in self.chain]
         if counts != sorted(counts, reverse=True):
             raise ValueError(f"2D markups must be listed finest first (eq. 1), not {self.chain}")
@@ -60,11 +71,12 @@ class ACDCConfig:
             raise ValueError(f"at most one 3D markup, not {self.solid}")
         if self.has_pose and not self.solid:
             raise ValueError(f"variant {self.variant!r} reads pose off the 3D stream: add '3d68' to markups")
-        if not 0.0 < self.stream_fraction <= 1.0:
-            raise ValueError(f"stream_fraction must lie in (0, 1], not {self.stream_fraction}")
+        fraction = self.stream_fraction
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0.0 < fraction <= 1.0:
+            raise ValueError(f"stream_fraction must lie in (0, 1], not {shown(fraction)}")
         stray = [m for m in self.mask_markups or () if m not in self.markups]
         if stray or self.mask_markups == ():
-            raise ValueError(f"mask_markups must be a non-empty part of markups, not {self.mask_markups}")
+            raise ValueError(f"mask_markups must be a non-empty part of markups, not {shown(self.mask_markups)}")
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -130,8 +142,14 @@ class ACDCConfig:
     @classmethod
     def from_json(cls, text: str) -> ACDCConfig:
         """Read what `to_json` wrote. Raises ``ValueError`` naming fields that this version does not know."""
-        values: dict[str, Any] = json.loads(text)
+        return cls.from_values(json.loads(text))
+
+    @classmethod
+    def from_values(cls, values: Any) -> ACDCConfig:
+        """The same of what the JSON holds. ``TypeError`` where it is no mapping."""
+        if not isinstance(values, dict):
+            raise TypeError(f"fields by name are needed, not {shown(values)}")
         stray = set(values) - {f.name for f in fields(cls)}
         if stray:
-            raise ValueError(f"unknown config field {sorted(stray)[0]!r}: written by a newer acdc_fast?")
+            raise ValueError(f"unknown config field {shown(sorted(stray)[0])}: written by a newer acdc_fast?")
         return cls(**values)

@@ -38,7 +38,7 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def put(beside: Path, target: Path) -> None:
-    """Gives a finished file its name. Its bytes are on the disk first, so that a power cut leaves the old or the new."""
+    """Gives a finished file its name. Its bytes are on the disk first: a power cut leaves the old file or the new."""
     with open(beside, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(beside, target)

@@ -15,6 +15,7 @@ from .checks import check_crops, check_stages
 from .config import ACDCConfig
 from .engines import make_engine
 from .errors import InputError
+from .metadata import number_of, resolution_of
 from .photo import coordinates as geometry
 from .photo.crops import crop_faces
 from .photo.detection import detect
@@ -70,7 +71,7 @@ class Model:
         self._bundled = False
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
-        self.usual_spread = _number_of(self.weights, "narrowest_spread") or np.inf
+        self.usual_spread = number_of(self.weights.card, "narrowest_spread", "weights") or np.inf
         #: (3, L) of all maps.
         self.calibration = np.concatenate(
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
@@ -79,7 +80,7 @@ class Model:
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be a positive number, not {threads!r}")
         if resolution is None:
-            resolution = int(self.weights.card.get("resolution", 128))
+            resolution = resolution_of(self.weights.card, "weights")
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
             raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
         self.resolution, self.dtype = resolution, dtype
@@ -282,23 +283,13 @@ def _weights(source: Any) -> Weights:
 
 def _enough(weights: Weights) -> float:
     """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
-    value = _number_of(weights, "enough")
+    value = number_of(weights.card, "enough", "weights")
     if not value:
-        told = weights.card.get("enough")
         raise InputError(
-            f"stages='auto' needs weights whose card says which spread is enough (theirs: {told!r}): "
+            "stages='auto' needs weights whose card says which spread is enough: "
             "'acdc-fast evaluate WEIGHTS --enough OUT' finds and writes it; or give a number of stages"
         )
     return value
-
-
-def _number_of(weights: Weights, name: str) -> float:
-    """A positive number on the weights' card, or 0 where there is none."""
-    try:
-        value = float(weights.card.get(name) or "nan")
-    except ValueError:
-        return 0.0
-    return value if value > 0 and np.isfinite(value) else 0.0
 
 
 def _torch_of(value: Any) -> Any:

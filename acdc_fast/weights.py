@@ -1,8 +1,9 @@
 """Weights as safetensors: the arrays of `ACDC.state_dict()`, everything else in the file's metadata. Needs no torch.
 
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
-to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts:
-data, licence, command, commit, results, ``resolution`` of the crops trained on). The arrays ``pose.mean``,
+to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts,
+all of them texts: data, licence, command, commit, results, ``resolution`` of the crops trained on), ``digest`` (SHA-256
+of the arrays; older files have none). The arrays ``pose.mean``,
 ``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`;
 ``refinement.mean``, ``refinement.basis`` and ``refinement.numbers.MARKUP``
 those of `acdc_fast.readout.refinement.Refinement`.
@@ -16,16 +17,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .config import ACDCConfig
-from .errors import InputError
+from .errors import InputError, shown
 from .files import written_beside
+from .metadata import check_card, read_calibration, read_card, read_config, read_markups
 from .readout.head_pose import Readout
 from .readout.refinement import Refinement
 
 FORMAT = "acdc-fast 1"
+#: Larger files are refused before they are read; the paper's network has 40 MB.
+MAX_BYTES = 2 << 30
 FOLDER = Path(__file__).parent / "pretrained"
 
 Arrays = dict[str, np.ndarray]
@@ -99,9 +104,11 @@ def check_arrays(config: ACDCConfig, arrays: Mapping[str, np.ndarray], where: st
         checked[name] = np.ascontiguousarray(array, np.float32)
         if not np.isfinite(checked[name]).all():
             raise InputError(f"{where}: tensor {name!r} holds NaN or infinity")
+        if name.endswith("running_var") and (checked[name] < 0).any():
+            raise InputError(f"{where}: tensor {name!r} holds a variance below 0")
     stray = [name for name in arrays if name not in checked and not name.endswith("num_batches_tracked")]
     if stray:
-        raise InputError(f"{where}: tensor {stray[0]!r} has no place in this architecture")
+        raise InputError(f"{where}: tensor {shown(stray[0])} has no place in this architecture")
     return checked
 
 
@@ -131,6 +138,7 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
         "calibration": json.dumps(weights.calibration),
         "card": json.dumps(weights.card),
     }
+    check_card(weights.card, where)
     arrays = check_arrays(weights.config, weights.arrays, where)
     if refinement := weights.refinement:
         fitted = {"refinement.mean": refinement.mean, "refinement.basis": refinement.basis}
@@ -141,7 +149,8 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
     if weights.pose:
         arrays |= {f"pose.{name}": getattr(weights.pose, name).astype(np.float32) for name in READOUT}
     # safetensors writes memory as it lies, whatever the strides say: everything is made contiguous first.
-    data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, metadata)
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    data = save(arrays, {**metadata, "digest": digest_of(arrays)})
     # Its header lists the metadata in a random order; here they are sorted.
     body = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:body])
@@ -162,7 +171,8 @@ def _halved(arrays: Arrays, where: str) -> Arrays:
 
 
 def load_weights(path: str | os.PathLike[str]) -> Weights:
-    """Raises `InputError`, naming the file, where it is missing, truncated, of another kind or another architecture."""
+    """Raises `InputError`, naming the file, where it is missing, truncated, of another kind or another architecture, or
+    holds what cannot be: nothing in it is believed before it is checked."""
     from safetensors import SafetensorError, safe_open
 
     where = os.fspath(path)
@@ -170,37 +180,47 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         hint = f"; the package's own of this name: Model.from_pretrained({where!r})" if where in bundled() else ""
         raise InputError(f"{where}: there is no such weights file{hint}")
     try:
+        if os.path.getsize(where) > MAX_BYTES:
+            raise InputError(f"{where}: is larger than the limit of {MAX_BYTES >> 20} MiB")
         with safe_open(where, "np") as file:
             metadata = file.metadata() or {}
-            names = list(file.keys())
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+            if "config" not in metadata:
+                raise InputError(f"{where}: safetensors, but not of acdc_fast: its metadata names no network config")
+            layout = metadata.get("format")
+            if layout != FORMAT:
+                raise InputError(f"{where}: layout {shown(layout)}, this version reads {FORMAT!r}; update acdc_fast?")
+            config = read_config(metadata, where)
+            arrays = {name: _array(file, name, where) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except (SafetensorError, OSError, TypeError) as error:
         raise InputError(f"{where}: not a whole safetensors file ({error})") from error
-    if "config" not in metadata:
-        raise InputError(f"{where}: safetensors, but not of acdc_fast: its metadata names no network config")
-    layout = metadata.get("format")
-    if layout != FORMAT:
-        raise InputError(f"{where}: layout {layout!r}, this version reads {FORMAT!r}; update acdc_fast?")
-    try:
-        config = ACDCConfig.from_json(metadata["config"])
-        markups = tuple(json.loads(metadata.get("markups", "[]")))
-        calibration = {m: tuple(map(float, v)) for m, v in json.loads(metadata.get("calibration", "{}")).items()}
-        card = dict(json.loads(metadata.get("card", "{}")))
-        old_pose = json.loads(metadata.get("pose", "[]"))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{where}: its metadata cannot be read: {error}") from error
-    calibration = {m: (v[0], 0.0, v[1]) if len(v) == 2 else v for m, v in calibration.items()}  # of older files
-    for markup, numbers in calibration.items():
-        if len(numbers) not in (3, 2 + config.points.get(markup, 1)):
-            raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
-    if old_pose:
+    markups, card = read_markups(metadata, config, where), read_card(metadata, where)
+    calibration = read_calibration(metadata, config, where)
+    if metadata.get("pose", "[]") != "[]":
         told = "its head pose is fitted as an older version did"
         raise InputError(f"{where}: {told}; 'acdc-fast evaluate --pose' fits it anew")
+    if "digest" in metadata and metadata["digest"] != digest_of(arrays):
+        raise InputError(f"{where}: its tensors are not those that were saved in it: is it damaged, or edited by hand?")
     refinement, readout = _refinement(arrays, config, where), _readout(arrays, config, where)
-    stray = [m for m in markups if m not in config.markups]
-    if stray:
-        raise InputError(f"{where}: hands out markup {stray[0]!r}, which its network does not have")
     return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, refinement, readout)
+
+
+def _array(file: Any, name: str, where: str) -> np.ndarray:
+    """A tensor of the file, which must be of a type that this package writes."""
+    kind = file.get_slice(name).get_dtype()
+    if kind not in ("F32", "F16"):
+        raise InputError(f"{where}: tensor {shown(name)} holds {kind}, not floating point numbers of 32 or 16 bits")
+    array: np.ndarray = file.get_tensor(name)
+    return array
+
+
+def digest_of(arrays: Arrays) -> str:
+    """SHA-256 of names, shapes, types and numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _refinement(arrays: Arrays, config: ACDCConfig, where: str) -> Refinement | None:

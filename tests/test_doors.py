@@ -15,7 +15,7 @@ FLOORS: list[set[str]] = [
     {"errors", "files", "forks", "by_value", "markups", "stopping", "_native"},
     {"types"},
     {"config", "checks"},
-    {"photo", "readout"},
+    {"photo", "readout", "metadata"},
     {"weights", "kernels"},
     {"ops"},
     {"network"},

@@ -132,7 +132,7 @@ def test_each_crop_ends_where_its_maps_are_narrow_enough(backend: str) -> None:
     with pytest.raises(InputError, match="stages=None"):
         auto(crops, all_stages=True)
     for card in ({}, {"enough": "much"}, {"enough": "-1"}):
-        with pytest.raises(InputError, match="--enough"):
+        with pytest.raises(InputError, match="enough"):
             Model(replace(weights, card=card), backend=backend, stages="auto")
 
 

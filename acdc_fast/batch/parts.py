@@ -154,7 +154,7 @@ def _empty(folder: Path) -> None:
 
 def _locked(path: Path) -> IO[bytes]:
     """The file, locked while it is open; the system lets go of it when a process dies."""
-    file = open(path, "ab")
+    file = open(path, "ab")  # noqa: SIM115  it stays open as long as the run
     if sys.platform != "win32":
         import fcntl
 

@@ -11,12 +11,20 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+#: Largest number that a fitted polynomial may hold: fits give 30 at most. Directions are over deviations, and those of
+#: a component without any count as 3e-5.
+LARGEST, LONGEST_DIRECTION = 1e3, 1e5
+
 
 def misfit(kind: str, wanted: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> str | None:
-    """What is wrong with the first of these arrays that has not the shape beside it, or holds NaN or infinity."""
+    """What is wrong with the first of these arrays that has not the shape beside it, or holds NaN, infinity or numbers
+    that no fit gives."""
     for name, (value, shape) in wanted.items():
-        if value.shape != shape or not np.isfinite(value).all():
+        if value.shape != shape:
             return f"{kind}.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
+        limit = LONGEST_DIRECTION if name == "basis" else LARGEST
+        if not (np.abs(value) <= limit).all():  # NaN is not
+            return f"{kind}.{name} holds numbers that are not finite or beyond {limit:g}"
     return None
 
 

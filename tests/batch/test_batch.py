@@ -20,16 +20,13 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [par
 
 import pyarrow.parquet as pq  # noqa: E402
 from helpers.paths import PHOTO  # noqa: E402
-from helpers.small import small_weights  # noqa: E402
+from helpers.small import fitted, small_weights  # noqa: E402
 
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
-from acdc_fast.readout import head_pose  # noqa: E402
-from acdc_fast.readout.head_pose import Readout  # noqa: E402
-from acdc_fast.readout.refinement import COMPONENTS, Refinement, terms_of  # noqa: E402
 from acdc_fast.readout.results import as_dict  # noqa: E402
-from acdc_fast.weights import Weights, save_weights  # noqa: E402
+from acdc_fast.weights import save_weights  # noqa: E402
 
 COUNT = 120
 
@@ -237,21 +234,6 @@ def test_everything_that_changes_results_makes_another_job(
         with pytest.raises(InputError, match="images differ"):
             batch.run_batch(model, str(folder), str(out), note=quiet)
         batch.run_batch(model, str(folder), str(out), overwrite=True, note=quiet)
-
-
-def fitted(weights: Weights) -> tuple[Refinement, Readout]:
-    """Small numbers in the right shapes."""
-    points = weights.config.points
-    width = 2 * sum(points.values())
-    rng = np.random.default_rng(0)
-
-    def some(*shape: int) -> np.ndarray:
-        return rng.normal(0, 1e-3, shape).astype(np.float32)
-
-    numbers = {m: some(terms_of(COMPONENTS), 2 * n) for m, n in points.items()}
-    refinement = Refinement(some(width), some(COMPONENTS, width), numbers)
-    solid = 2 * points["3d68"]
-    return refinement, Readout(some(solid), some(head_pose.COMPONENTS, solid), some(head_pose.TERMS, 3))
 
 
 def test_the_folder_changes_between_kill_and_resume(tmp_path: Path, folder: Path, model: Model) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 
 from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.readout import head_pose
+from acdc_fast.readout.head_pose import Readout
+from acdc_fast.readout.refinement import COMPONENTS, Refinement, terms_of
 from acdc_fast.weights import Weights
 
 
@@ -32,3 +35,19 @@ def arrays_of(network: ACDC) -> dict[str, np.ndarray]:
 def small_weights(seed: int = 0, **fields: Any) -> Weights:
     network = small_network(seed, **fields)
     return Weights(network.config, arrays_of(network))
+
+
+def fitted(weights: Weights) -> tuple[Refinement, Readout]:
+    """A refinement and a readout of small numbers in the right shapes."""
+    points = weights.config.points
+    width = 2 * sum(points.values())
+    count = min(COMPONENTS, width)
+    rng = np.random.default_rng(0)
+
+    def some(*shape: int) -> np.ndarray:
+        return rng.normal(0, 1e-3, shape).astype(np.float32)
+
+    numbers = {m: some(terms_of(count), 2 * n) for m, n in points.items()}
+    refinement = Refinement(some(width), some(count, width), numbers)
+    solid = 2 * points["3d68"]
+    return refinement, Readout(some(solid), some(head_pose.COMPONENTS, solid), some(head_pose.TERMS, 3))
