@@ -50,6 +50,6 @@ def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Ite
     try:
         yield
     except OSError as error:
-        if error.filename is None or error.filename in map(os.fspath, others):
+        if error.filename is None or error.filename in [os.fspath(other) for other in others]:
             error.filename, error.filename2 = os.fspath(path), None
         raise
