@@ -336,6 +336,16 @@ def test_names_that_are_no_text(tmp_path: Path, model: Model) -> None:
     assert row["image"] == "\\xff\n.jpg" and "is empty" in row["error"]
 
 
+SLOW = """
+import sys, time
+from acdc_fast.batch import job
+from acdc_fast.commands import cli
+real = job.row_of
+job.row_of = lambda *arguments: time.sleep(0.05) or real(*arguments)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
     """One line: what is kept, and that the same command goes on; which it does."""
@@ -345,7 +355,7 @@ def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
         Image.new("RGB", (64, 64), (i, 0, 0)).save(images / f"{i:03d}.bmp")
     save_weights(tmp_path / "w.safetensors", small_weights(stages=1))
     out = tmp_path / "o.parquet"
-    command = [sys.executable, "-m", "acdc_fast.cli", "batch", str(images), "-o", str(out), "--resolution", "32"]
+    command = [sys.executable, "-c", SLOW, "batch", str(images), "-o", str(out), "--resolution", "32"]
     command += ["--weights", str(tmp_path / "w.safetensors"), "--threads", "1"]
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

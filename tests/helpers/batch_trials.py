@@ -15,10 +15,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet  # noqa: F401
 import tqdm  # noqa: F401
+from helpers.faults import Faults
 
 from acdc_fast import Model
 from acdc_fast.batch.job import run_batch
-from helpers.faults import Faults
 
 PART = 3
 
