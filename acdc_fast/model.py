@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -18,7 +18,7 @@ from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo import coordinates as geometry
 from .photo.crops import crop_faces
-from .photo.detection import detect
+from .photo.detection import Search, detect
 from .photo.images import ImageLike, Picture, load_picture
 from .readout import orientation
 from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
@@ -83,7 +83,7 @@ class Model:
             resolution = resolution_of(self.weights.card, "weights")
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
             raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
-        self.resolution, self.dtype = resolution, dtype
+        self.resolution, self.dtype, self._threads = resolution, dtype, threads
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
 
     @classmethod
@@ -156,30 +156,54 @@ class Model:
         return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough)
 
     @overload
-    def align(self, image: list[ImageLike], boxes: Any = None) -> list[Faces]: ...
+    def detect(self, image: list[ImageLike], **search: Any) -> list[tuple[np.ndarray, np.ndarray]]: ...
     @overload
-    def align(self, image: ImageLike, boxes: Any = None) -> Faces: ...
-    def align(self, image: Any, boxes: Any = None) -> Faces | list[Faces]:
+    def detect(self, image: ImageLike, **search: Any) -> tuple[np.ndarray, np.ndarray]: ...
+    def detect(self, image: Any, **search: Any) -> Any:
+        """Boxes (N, 4) float32 xyxy pixels and scores (N,) float32 of one image, largest face first, or a list of such
+        pairs for a list of images; images as for `align`.
+
+        ``search``: ``detector``, "library" or a function (H, W, 3) uint8 RGB → boxes (N, 4), scores (N,) in [0, 1];
+        ``min_score``, boxes below it are dropped (None: below 0.4 of the library's, none of a function's);
+        ``max_faces``, of more than these the smaller ones are dropped; ``min_size``, side √(w·h) in pixels of the
+        smallest face wanted (None: what one look at the picture shrunk to 800 pixels finds, about a thirtieth of the
+        longest side; a small one costs time, see `photo.detection`); ``overlap``, intersection over union above which
+        two boxes are one face, 0.5.
+        Raises `InputError` for an image or a setting that cannot be used.
+        """
+        wanted = _search(search)
+        found = [self._detect(load_picture(each), wanted) for each in _listed(image)]
+        return found if isinstance(image, (list, tuple)) else found[0]
+
+    def _detect(self, picture: Picture, search: Search) -> tuple[np.ndarray, np.ndarray]:
+        return detect(picture.rgb, search, self._threads)
+
+    @overload
+    def align(self, image: list[ImageLike], boxes: Any = None, **search: Any) -> list[Faces]: ...
+    @overload
+    def align(self, image: ImageLike, boxes: Any = None, **search: Any) -> Faces: ...
+    def align(self, image: Any, boxes: Any = None, **search: Any) -> Faces | list[Faces]:
         """Faces of one image, largest first, or a list of `Faces` for a list of images.
 
         ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image; EXIF rotation is applied first, and the
         results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for a list of images: one such array,
-        or None, for each) keeps the detector out.
+        or None, for each) keeps the detector out. ``search``: what the detector looks for, as in `detect`.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
+        wanted = _search(search)
         if not isinstance(image, (list, tuple)):
-            return next(self._align([image], [boxes]))
+            return next(self._align([image], [boxes], wanted))
         if boxes is not None and len(boxes) != len(image):
             raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
-        return list(self._align(image, boxes if boxes is not None else [None] * len(image)))
+        return list(self._align(image, boxes if boxes is not None else [None] * len(image), wanted))
 
-    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any]) -> Iterator[Faces]:
+    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any], search: Search) -> Iterator[Faces]:
         for start in range(0, len(images), PICTURES):
             pictures, found = [], []
             for image, given in zip(images[start : start + PICTURES], boxes[start : start + PICTURES], strict=True):
                 picture = load_picture(image)
                 pictures.append(picture)
-                found.append(detect(picture.rgb) if given is None else _given_boxes(given, picture))
+                found.append(self._detect(picture, search) if given is None else _given_boxes(given, picture))
             squares = [geometry.square_from_box(each) for each, _ in found]
             squares, predictions = self._settled(pictures, squares, self._crops(pictures, squares))
             for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
@@ -263,6 +287,18 @@ def _unpickled(name: str, weights: Weights | None, options: dict[str, Any]) -> M
     model = Model(weights, **options)
     model.name = name
     return model
+
+
+def _search(settings: dict[str, Any]) -> Search:
+    known = [field.name for field in fields(Search)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name[:40]!r} of the search for faces; known: {', '.join(known)}")
+    return Search(**settings)
+
+
+def _listed(image: Any) -> Sequence[Any]:
+    return image if isinstance(image, (list, tuple)) else [image]
 
 
 def _weights(source: Any) -> Weights:

