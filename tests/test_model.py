@@ -226,6 +226,37 @@ def test_lists_keep_their_order_and_empty_is_empty(name: str) -> None:
     assert model.align([]) == [] and len(model.align(blank)) == len(model.align(PHOTO, boxes=[])) == 0
 
 
+def test_what_is_looked_for() -> None:
+    """`detect` and `align` take the same settings and hand out the same boxes, those of each picture with it."""
+    model = Model(small_network())
+    with Image.open(PHOTO) as picture:
+        half = picture.resize((256, 256))
+    both = Image.new("RGB", (768, 512))
+    both.paste(half, (0, 0))
+    with Image.open(PHOTO) as picture:
+        both.paste(picture, (256, 0))
+    pictures = [both, half, np.zeros((60, 80), np.uint8), str(PHOTO)]
+    for settings in ({}, {"max_faces": 1}, {"min_size": 70}, {"min_score": 0.99}, {"min_size": 30, "overlap": 0.2}):
+        found = model.detect(pictures, **settings)
+        aligned = model.align(pictures, **settings)
+        for (boxes, scores), faces, picture in zip(found, aligned, pictures, strict=True):
+            assert np.array_equal(boxes, faces.boxes) and np.array_equal(scores, faces.scores)
+            alone = model.detect(picture, **settings)
+            assert np.array_equal(boxes, alone[0]) and np.array_equal(scores, alone[1])
+    assert [len(boxes) for boxes, _ in model.detect(pictures)] == [2, 1, 0, 1]
+    assert [len(faces) for faces in model.align(pictures, max_faces=1)] == [1, 1, 0, 1]
+    assert [len(faces) for faces in model.align(pictures, min_size=70)] == [1, 0, 0, 1]
+    assert [len(faces) for faces in model.align(pictures, min_score=0.99)] == [0, 0, 0, 0]
+    faces = model.align(half, detector=lambda rgb: ([[80, 30, 140, 90], [0, 0, 30, 30]], [0.3, 0.2]))
+    assert faces.boxes.tolist() == [[80, 30, 140, 90], [0, 0, 30, 30]]
+    assert faces.scores.tolist() == pytest.approx([0.3, 0.2])
+    assert model.detect([]) == []
+    with pytest.raises(InputError, match="unknown setting 'minsize'.*min_size"):
+        model.align(half, minsize=3)
+    with pytest.raises(InputError, match="max_faces"):
+        model.detect(half, max_faces=0)
+
+
 def test_own_boxes() -> None:
     model = Model(small_network())
     blank = np.full((60, 80), 9, np.uint8)

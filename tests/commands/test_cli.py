@@ -125,6 +125,23 @@ def test_a_place_that_takes_no_file_is_named(capsys: pytest.CaptureFixture[str],
     assert code == 1 and err.startswith("acdc-fast: /proc/a.png: ") and err.count("\n") == 1
 
 
+def test_what_is_looked_for(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    """Two faces, of 88 × 112 and 44 × 56 pixels."""
+    with Image.open(PHOTO) as photo:
+        both = Image.new("RGB", (768, 512))
+        both.paste(photo.resize((256, 256)), (0, 0))
+        both.paste(photo, (256, 0))
+    both.save(tmp_path / "both.png")
+    for arguments, count in (([], 2), (["--max-faces", "1"], 1), (["--min-size", "70"], 1), (["--min-score", "1"], 0)):
+        code, out, _ = run(capsys, "align", tmp_path / "both.png", "--weights", weights, "--json", *arguments)
+        assert code == 0 and len(json.loads(out)["images"][0]["faces"]) == count
+    for name, value in (("--min-score", "1.5"), ("--min-size", "0")):
+        code, out, err = run(capsys, "align", tmp_path / "both.png", "--weights", weights, name, value)
+        assert code == 2 and not out and name[2:].replace("-", "_") in err and err.count("\n") == 1
+    with pytest.raises(SystemExit, match="2"):
+        run(capsys, "align", tmp_path / "both.png", "--max-faces", "0")
+
+
 def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(Path(weights).read_bytes()[:500])
     for arguments, code, word in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_scales() -> None:
 def test_parts_cover_and_share(length: int) -> None:
     parts = looks._parts(length)
     assert parts[0][0] == 0 and parts[-1][1] == length and all(b - a <= looks.LONGEST for a, b in parts)
-    assert all(end - start >= looks.SHARED for (_, end), (start, _) in zip(parts, parts[1:], strict=False))
+    assert all(end - start >= looks.SHARED for (_, end), (start, _) in itertools.pairwise(parts))
 
 
 def test_a_part_of_a_face_is_none(painted: PaintedDetector) -> None:
