@@ -59,12 +59,13 @@ def transition_kernel(
             if WINNER:
                 tl.store(winner + o_p, b_winner, mask=m_x)
             if STEM:
-                b_image = tl.load(image + i_b * i_sb + i_y * i_sh + o_x.to(tl.int64) * i_sw, mask=m_x, other=0)  # [BW]
-                p_h = p_face + i_y * s_h + o_x[:, None] * s_w + o_c.to(tl.int64)[None, :] * s_c
+                row = tl.cast(i_y, tl.int64)  # as in `streams`
+                b_image = tl.load(image + i_b * i_sb + row * i_sh + o_x.to(tl.int64) * i_sw, mask=m_x, other=0)  # [BW]
+                p_h = p_face + row * s_h + o_x[:, None] * s_w + o_c.to(tl.int64)[None, :] * s_c
                 b_h = tl.load(p_h, mask=m_x[:, None] & m_c[None, :], other=0).to(DOT)  # [BW, BC]
                 b_image = b_image.to(tl.float32)
                 b_y = stem(b_h, b_image, b_mask, b_w, b_wm, b_wi, b_wim, b_bias, PRECISION)  # [BW, BO]
-                p_out = out + i_b * t_b + i_y * t_h + o_x[:, None] * t_w + o_o.to(tl.int64)[None, :] * t_c
+                p_out = out + i_b * t_b + row * t_h + o_x[:, None] * t_w + o_o.to(tl.int64)[None, :] * t_c
                 tl.store(p_out, b_y.to(out.dtype.element_ty), mask=m_x[:, None] & m_o[None, :])
 
 

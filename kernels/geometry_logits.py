@@ -39,7 +39,8 @@ def streams(
     m_u, m_v = o_c < K, (o_c >= C - K) & (o_c < C)
     for i_r in tl.range(3, disable_licm=True):  # a loop, for nine taps' loads at once take too many registers
         for i_k in tl.static_range(3):
-            y, o_s = i_y + i_r - 1, o_x + i_k - 1
+            # 64-bit already where it is compiled; the interpreter's loops count in Python's integers
+            y, o_s = tl.cast(i_y + i_r - 1, tl.int64), o_x + i_k - 1
             # out of range in rows that are: Triton 3.9's interpreter takes no scalar's comparison for a mask
             o_in = o_s + tl.where((y >= 0) & (y < H), 0, -(2**30))
             m_s = (o_in >= 0) & (o_in < W)

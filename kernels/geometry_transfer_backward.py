@@ -112,8 +112,9 @@ def depthwise_gradient_kernel(
         for i_x in range(0, W, BW):
             o_x = i_x + tl.arange(0, BW)
             m_cx = (o_x < W)[:, None] & m_c[None, :]
-            p_h = embedding + i_b * s_b + i_y * s_h + o_x[:, None] * s_w + o_c64 * s_c
-            p_dh = grad_embedding + i_b * t_b + i_y * t_h + o_x[:, None] * t_w + o_c64 * t_c
+            row = tl.cast(i_y, tl.int64)  # as in `geometry_logits.streams`
+            p_h = embedding + i_b * s_b + row * s_h + o_x[:, None] * s_w + o_c64 * s_c
+            p_dh = grad_embedding + i_b * t_b + row * t_h + o_x[:, None] * t_w + o_c64 * t_c
             b_h = tl.load(p_h, mask=m_cx, other=0).to(tl.float32)  # [BW, BC], as below
             b_dh = tl.zeros_like(b_h)
             if ADD:
