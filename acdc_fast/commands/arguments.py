@@ -21,12 +21,12 @@ def note(text: object) -> None:
 def model_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("model")
     group.add_argument("--weights", help="name of weights in the package, or a .safetensors file")
-    group.add_argument("--backend", default="auto", choices=("auto", "native", "eager", "gpu"))
+    group.add_argument("--backend", default="auto", choices=("auto", "native", "eager", "gpu"), help="who computes")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    group.add_argument("--dtype", default="float32")
-    group.add_argument("--threads", type=positive)
+    group.add_argument("--dtype", default="float32", help="float32, bfloat16 or, on a GPU, float16 (%(default)s)")
+    group.add_argument("--threads", type=positive, help="CPU threads (as many as the process may use)")
     group.add_argument("--stages", type=stages_or_auto, help="run only the first stages; auto: as many as a face needs")
-    group.add_argument("--resolution", type=positive, help="side of the crops, unless told otherwise the weights' own")
+    group.add_argument("--resolution", type=positive, help="side of the crops, a multiple of 8 (that of the weights)")
 
 
 def search_arguments(sub: argparse.ArgumentParser) -> None:
