@@ -7,6 +7,11 @@ import numpy as np
 from .coordinates import crop_pixels_to_image_matrix
 from .images import luma
 
+#: Pixels of the picture, and samples of a turned crop, that are worked on at a time: memory does not grow with the box.
+PIXELS, SAMPLES = 1 << 22, 1 << 18
+#: Samples to a crop pixel and axis at most; only boxes far larger than any picture would have more.
+MOST_SAMPLES = 512
+
 
 def crop_faces(image: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
     """(H, W) grey or (H, W, 3) RGB, uint8, and (N, 4) squares of `geometry` → (N, 1, S, S) float32 in [0, 1].
@@ -16,8 +21,14 @@ def crop_faces(image: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
     """
     crops = np.empty((len(squares), 1, size, size), np.float32)
     for crop, square in zip(crops, np.asarray(squares, np.float64), strict=True):
-        samples = max(1, round(float(square[2]) / size))
-        crop[0] = _turned(image, square, size, samples) if square[3] else _upright(image, square, size, samples)
+        samples = min(max(1, round(float(square[2]) / size)), MOST_SAMPLES)
+        quarters, rest = divmod(float(square[3]), 90.0)
+        if rest:
+            _turned(image, square, samples, crop[0])
+        else:  # the same samples as upright, in another order
+            upright = np.empty((size, size), np.float32)
+            _upright(image, square * (1, 1, 1, 0), samples, upright)
+            crop[0] = np.rot90(upright, int(quarters))
     crops /= np.float32(255)
     return crops
 
@@ -28,14 +39,18 @@ def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np
     return (luma(part) if part.ndim == 3 else part).astype(np.float32)
 
 
-def _upright(image: np.ndarray, square: np.ndarray, size: int, samples: int) -> np.ndarray:
-    """Without rotation rows and columns are sampled apart: two products with small matrices."""
-    matrix = crop_pixels_to_image_matrix(square[None], size * samples)[0]
-    fine = np.arange(size * samples)
+def _upright(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
+    """Without rotation rows and columns are sampled apart: two products with small matrices, over as many rows of the
+    picture at a time as `PIXELS` allow."""
+    matrix = crop_pixels_to_image_matrix(square[None], len(crop) * samples)[0]
+    fine = np.arange(len(crop) * samples)
     rows, top = _weights(matrix[1, 1] * fine + matrix[1, 2], image.shape[0], samples)
     columns, left = _weights(matrix[0, 0] * fine + matrix[0, 2], image.shape[1], samples)
-    part = _grey(image, top, top + rows.shape[1], left, left + columns.shape[1])
-    return np.asarray(rows @ part @ columns.T)
+    right, step = left + columns.shape[1], max(1, PIXELS // columns.shape[1])
+    crop[:] = rows[:, :step] @ _grey(image, top, min(top + step, top + rows.shape[1]), left, right) @ columns.T
+    for start in range(step, rows.shape[1], step):
+        part = rows[:, start : start + step]
+        crop += part @ (_grey(image, top + start, top + start + part.shape[1], left, right) @ columns.T)
 
 
 def _weights(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray, int]:
@@ -50,20 +65,34 @@ def _weights(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarr
     return np.bincount(places, shares, rows * count).reshape(rows, count).astype(np.float32), first
 
 
-def _turned(image: np.ndarray, square: np.ndarray, size: int, samples: int) -> np.ndarray:
-    """With rotation every sample is gathered from its four pixels."""
+def _turned(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
+    """With rotation every sample is gathered from its four pixels, `SAMPLES` at a time."""
+    size = len(crop)
     matrix = crop_pixels_to_image_matrix(square[None], size * samples)[0]
-    fine = np.arange(size * samples)
+    wide = max(1, min(size, SAMPLES // samples**2))
+    tall = max(1, min(size, SAMPLES // (samples**2 * wide)))
+    for top in range(0, size, tall):
+        for left in range(0, size, wide):
+            block = crop[top : top + tall, left : left + wide]
+            rows = np.arange(top * samples, (top + block.shape[0]) * samples)[:, None]
+            columns = np.arange(left * samples, (left + block.shape[1]) * samples)
+            x, y = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
+            values = _gathered(image, x, y).reshape(block.shape[0], samples, block.shape[1], samples)
+            block[:] = values.mean((1, 3))
+
+
+def _gathered(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear samples at these places, grey."""
     height, width = image.shape[:2]
-    x = np.clip(matrix[0, 0] * fine + matrix[0, 1] * fine[:, None] + matrix[0, 2], 0, width - 1)
-    y = np.clip(matrix[1, 0] * fine + matrix[1, 1] * fine[:, None] + matrix[1, 2], 0, height - 1)
-    left, top = x.astype(np.int64), y.astype(np.int64)
+    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    left, top = x.astype(np.intp), y.astype(np.intp)
     right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     dx, dy = (x - left).astype(np.float32), (y - top).astype(np.float32)
-    y0, x0 = int(top.min()), int(left.min())
-    grey = _grey(image, y0, int(below.max()) + 1, x0, int(right.max()) + 1)
-    left, right, top, below = left - x0, right - x0, top - y0, below - y0
-    above = grey[top, left] * (1 - dx) + grey[top, right] * dx
-    under = grey[below, left] * (1 - dx) + grey[below, right] * dx
-    values = above * (1 - dy) + under * dy
-    return np.asarray(values.reshape(size, samples, size, samples).mean((1, 3)))
+
+    def grey(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        found = image[rows, columns]
+        return (luma(found) if found.ndim == 3 else found).astype(np.float32)
+
+    above = grey(top, left) * (1 - dx) + grey(top, right) * dx
+    under = grey(below, left) * (1 - dx) + grey(below, right) * dx
+    return np.asarray(above * (1 - dy) + under * dy)

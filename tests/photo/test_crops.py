@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from acdc_fast.photo import coordinates as geometry
+from acdc_fast.photo import crops
 from acdc_fast.photo.crops import crop_faces
 
 RNG = np.random.default_rng(3)
@@ -76,3 +80,53 @@ def test_same_as_training(side: float) -> None:
         # All inside the picture: beyond its border training continues the block averages of big faces, we the pixels.
         # OpenCV rounds positions to 1/32 pixel and values to whole levels, up to three times.
         assert np.abs(mine - theirs).max() < 3 and np.abs(mine - theirs).mean() < 0.6
+
+
+@pytest.mark.parametrize("shape", [(90, 120), (90, 120, 3)])
+@pytest.mark.parametrize("quarters", [1, 2, 3, -1, 4])
+def test_quarters_are_the_upright_crop_turned(shape: tuple[int, ...], quarters: int) -> None:
+    """Bit for bit, and where the general way of sampling finds them (to the rounding of its places)."""
+    image = RNG.integers(0, 256, shape).astype(np.uint8)
+    for square in ([60.3, 45.2, 50, 0], [10, 80, 300, 0], [100, 20, 31.7, 0]):
+        turned = np.array([square], float) + [0, 0, 0, 90.0 * quarters]
+        got = crop_faces(image, turned, 32)[0, 0]
+        assert np.array_equal(got, np.rot90(crop_faces(image, np.array([square], float), 32)[0, 0], quarters))
+        near = crop_faces(image, turned + [0, 0, 0, 1e-9], 32)[0, 0]
+        assert np.abs(got - near).max() < 1e-5
+
+
+@pytest.mark.parametrize("angle", [0.0, 33.0, 90.0])
+def test_in_pieces_or_at_once(angle: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the memory changes no value beyond the rounding of sums of at most 17 float32 numbers."""
+    image = RNG.integers(0, 256, (200, 260, 3)).astype(np.uint8)
+    squares = np.array([[130.0, 90.0, 270.0, angle], [40.0, 60.0, 33.0, angle]])
+    whole = crop_faces(image, squares, 32)
+    monkeypatch.setattr(crops, "PIXELS", 3000)
+    monkeypatch.setattr(crops, "SAMPLES", 500)
+    assert np.abs(crop_faces(image, squares, 32) - whole).max() < 17 * 2**-23
+
+
+MEMORY = """
+import resource, sys
+import subprocess
+import sys
+
+import numpy as np
+from acdc_fast import Model
+model = Model.from_pretrained("acdc-w16-fast", stages=1, threads=1)
+small = np.zeros((64, 64, 3), np.uint8)
+model.align(small, boxes=[[0, 0, 64, 64]])
+picture = np.full((10_000, 10_000, 3), 200, np.uint8)
+model.usual_spread = float(sys.argv[1])  # 1e-9: every face is looked at in three more turns
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model.align(picture, boxes=[[0, 0, 10_000, 10_000], [-30_000, -30_000, 40_000, 40_000]])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("usual", [1.0, 1e-9])
+def test_memory_of_a_picture_of_100_megapixels(usual: float) -> None:
+    pytest.importorskip("resource", reason="this platform does not tell the memory of a process")
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(usual)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 200, f"{done.stdout.strip()} MiB beside the picture"
