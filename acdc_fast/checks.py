@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .errors import InputError
 
 
@@ -24,3 +26,26 @@ def check_stages(stages: int | None, available: int) -> int:
     if isinstance(stages, bool) or not isinstance(stages, int) or not 1 <= stages <= available:
         raise InputError(f"stages must be a whole number from 1 to {available}, not {stages!r}")
     return stages
+
+
+#: Values of a crop lie in [0, 1]; interpolation and augmentation may overshoot, 8-bit values are refused.
+LOWEST, HIGHEST = -1.0, 2.0
+
+
+def check_values(low: np.ndarray, high: np.ndarray) -> None:
+    """(B,) least and greatest value of each crop; raises `InputError` naming the first that is no crop in [0, 1]."""
+    bad = ~((low >= LOWEST) & (high <= HIGHEST))  # NaN is neither
+    if not bad.any():
+        return
+    i = int(bad.argmax())
+    if not np.isfinite(low[i]) or not np.isfinite(high[i]):
+        raise InputError(f"crop {i} of the batch contains a NaN or an infinity")
+    told = f"values from {low[i]:.4g} to {high[i]:.4g}"
+    raise InputError(f"crop {i} of the batch has {told}; crops are grey in [0, 1]: divide 8-bit values by 255")
+
+
+def check_finite(finite: np.ndarray, what: str = "crop") -> None:
+    """(B,) whether all results of a crop are finite; raises `InputError` naming the first of which they are not."""
+    if not finite.all():
+        told = "the network's results are not finite: its weights hold numbers out of all measure"
+        raise InputError(f"{what} {int(finite.argmin())}: {told}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from . import forks
-from .checks import check_crops, check_stages
+from .checks import check_crops, check_finite, check_stages, check_values
 from .config import ACDCConfig
 from .engines import make_engine
 from .errors import InputError
@@ -23,7 +24,7 @@ from .photo.images import ImageLike, Picture, load_picture
 from .readout import orientation
 from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
 from .readout.head_pose import corrected
-from .readout.predictions import joined, mapped, only
+from .readout.predictions import finite, joined, mapped, only
 from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
@@ -39,6 +40,10 @@ PICTURES, FACES = 16, 32
 
 #: Longest side of an own box, in longest sides of its picture: beyond it nothing but a mistake.
 LARGEST = 8
+
+
+#: Seconds of a turn of a long batch.
+TURN = 0.25
 
 
 class Model:
@@ -134,6 +139,10 @@ class Model:
             raise InputError(f"crops are a numpy array or a torch tensor, not {type(crops).__name__}")
         floating = crops.is_floating_point() if torch else crops.dtype.kind == "f"
         check_crops(crops.shape, floating)
+        if torch and (crops.is_meta or crops.layout != torch.strided):
+            raise InputError("crops are a dense tensor with values, not a meta or a sparse one")
+        if len(crops):
+            check_values(*_extremes(crops))
         if torch is None:
             prediction = self._run(crops, all_stages)
         elif self.engine.takes_tensors:
@@ -141,6 +150,7 @@ class Model:
         else:
             prediction = self._run(crops.detach().cpu().float().numpy(), all_stages)
             prediction = mapped(prediction, lambda array: torch.from_numpy(array).to(crops.device))
+        check_finite(finite(prediction))
         return only(prediction, self.markups)
 
     def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
@@ -153,7 +163,24 @@ class Model:
             return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
-        return self.engine(crops, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough)
+        with np.errstate(all="ignore"):  # what is not finite is told of afterwards
+            return self._in_turns(crops, all_stages, mask)
+
+    def _in_turns(self, crops: Any, all_stages: bool, mask: bool) -> Prediction:
+        """A long batch on a CPU goes in turns of about `TURN` seconds, between which Python answers Ctrl-C. Results do
+        not depend on it."""
+        threads = getattr(self.engine, "threads", None) or os.cpu_count() or 1
+        on_gpu = str(getattr(self.engine, "device", "cpu")) != "cpu"
+        size = len(crops) if on_gpu else max(1, 2 * threads * 128**2 // crops.shape[2] ** 2)
+        parts: list[Prediction] = []
+        start = 0
+        while start < len(crops):
+            began = time.perf_counter()
+            turn = crops[start : start + size]
+            parts.append(self.engine(turn, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough))
+            start, took = start + size, time.perf_counter() - began
+            size = size * 2 if took < TURN / 2 else max(1, size // 2) if took > TURN * 2 else size
+        return joined(parts)
 
     @overload
     def detect(self, image: list[ImageLike], **search: Any) -> list[tuple[np.ndarray, np.ndarray]]: ...
@@ -193,6 +220,8 @@ class Model:
         wanted = _search(search)
         if not isinstance(image, (list, tuple)):
             return next(self._align([image], [boxes], wanted))
+        if boxes is not None and not hasattr(boxes, "__len__"):
+            raise InputError(f"boxes for a list of images are a list too, not {type(boxes).__name__}")
         if boxes is not None and len(boxes) != len(image):
             raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
         return list(self._align(image, boxes if boxes is not None else [None] * len(image), wanted))
@@ -217,7 +246,7 @@ class Model:
             cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
-        with forks.held_off():
+        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
             whole = self._refined(joined(parts))
         parted, start = [], 0
         for each in squares:
@@ -254,6 +283,7 @@ class Model:
         self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
     ) -> Faces:
         """Crop units → image pixels."""
+        check_finite(finite(prediction), f"{picture.name or 'image'}: face")
         slices = self.config.slices  # all points at once: numpy's calls cost more than its sums here
         points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
         points = geometry.crop_to_image(points, squares).astype(np.float32)
@@ -328,6 +358,14 @@ def _enough(weights: Weights) -> float:
     return value
 
 
+def _extremes(crops: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) least and greatest value of each crop."""
+    if isinstance(crops, np.ndarray):
+        return crops.min((1, 2, 3)), crops.max((1, 2, 3))
+    low, high = crops.detach().flatten(1).aminmax(dim=1)
+    return low.float().cpu().numpy(), high.float().cpu().numpy()
+
+
 def _torch_of(value: Any) -> Any:
     """The torch module where ``value`` is a tensor, else None; never imports torch."""
     torch = sys.modules.get("torch")
@@ -338,8 +376,12 @@ def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
     """The caller's boxes, checked, with score 1."""
     where = picture.name or "image"
     try:
-        array = np.asarray(boxes, np.float32)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(boxes)
+        if array.dtype.kind not in "fiub" and array.size:
+            raise TypeError(f"they are {array.dtype}")
+        with np.errstate(all="ignore"):  # what is too large is told of below
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # tensors with gradients or without values
         raise InputError(f"{where}: boxes must be numbers of shape (N, 4), xyxy pixels ({error})") from error
     if array.size == 0:
         array = array.reshape(0, 4)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="torch is not installed: the network is the yardstick")
 
 from helpers.paths import PHOTO  # noqa: E402
-from helpers.small import small_network, small_weights  # noqa: E402
+from helpers.small import fitted, small_network, small_weights  # noqa: E402
 
 from acdc_fast import BackendUnavailable, Faces, Model, Prediction  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
@@ -342,3 +346,106 @@ def test_repr_and_pickle(tmp_path: Path) -> None:
         assert "\n" not in repr(model) and len(repr(model)) < 200
         assert (again.resolution, again.stages, again.enough) == (model.resolution, model.stages, model.enough)
     assert len(data) < 1000, "weights of the package are pickled by name"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_crops_out_of_range_are_named(backend: str) -> None:
+    model = Model(small_network(stages=1), backend=backend)
+    crops = RNG.random((5, 1, 32, 32), np.float32)
+    for value, word in ((255.0, "to 255.*divide"), (-7.0, "from -7"), (np.nan, "NaN"), (np.inf, "NaN or")):
+        bad = crops.copy()
+        bad[3, 0, 31, 31] = value
+        for each in (bad, torch.from_numpy(bad)):
+            with pytest.raises(InputError, match=f"crop 3 of the batch .*{word}"):
+                model(each)
+    model(crops * 1.5 - 0.2)  # what interpolation overshoots is taken
+    model(torch.from_numpy(crops).bfloat16())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_results_that_are_not_finite_are_told_of(backend: str, recwarn: pytest.WarningsRecorder) -> None:
+    weights = small_weights(stages=1)
+    weights.arrays["gtn.pose.weight"][:] = 3e38
+    model = Model(weights, backend=backend)
+    crops = RNG.random((2, 1, 32, 32), np.float32)
+    for each in (crops, torch.from_numpy(crops)):
+        with pytest.raises(InputError, match="crop 0: the network's results are not finite"):
+            model(each)
+    with pytest.raises(InputError, match="astronaut.jpg: face 0: the network's results are not finite"):
+        model.align(PHOTO)
+    _, pose = fitted(small_weights(stages=1))
+    pose = replace(pose, numbers=np.full(pose.numbers.shape, 1e300))
+    with pytest.raises(InputError, match="image: face 0: the network's results are not finite"):
+        Model(replace(small_weights(stages=1), pose=pose)).align(np.asarray(Image.open(PHOTO)))
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_tensors_that_hold_no_numbers() -> None:
+    model = Model(small_network(stages=1))
+    blank = np.zeros((60, 80), np.uint8)
+    for boxes in (
+        torch.tensor([[0.0, 0, 20, 20]], requires_grad=True), torch.zeros(1, 4, device="meta"),
+        [torch.tensor([0.0, 0, 20, 20], requires_grad=True)], [[10**400, 0, 1, 1]], [[0j, 0, 20, 20]], object(), {1: 2},
+        [[0, 0, 1e300, 20]], "abcd", [["0", "0", "9", "9"]], torch.zeros(1, 4).to_sparse(),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="box"):
+            model.align(blank, boxes=boxes)
+    assert len(model.align(blank, boxes=torch.tensor([[0.0, 0, 20, 20]]))) == 1
+    for crops in (torch.zeros(1, 1, 32, 32, device="meta"), torch.zeros(1, 1, 32, 32).to_sparse()):
+        with pytest.raises(InputError, match="dense tensor"):
+            model(crops)
+    for boxes in (5, iter([None])):
+        with pytest.raises(InputError, match="boxes"):
+            model.align([blank], boxes=boxes)
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "gpu"])
+def test_a_long_batch_in_turns_is_the_same(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = small_weights()
+    crops = torch.rand(23, 1, 64, 64)
+    model = Model(weights, backend=backend, threads=1)
+    calls: list[int] = []
+    engine = model.engine
+
+    class Counting:
+        device, threads, name, takes_tensors = "cpu", 1, engine.name, engine.takes_tensors
+
+        def __call__(self, crops: object, **options: object) -> Prediction:
+            calls.append(len(crops))
+            return engine(crops, **options)
+
+    whole = engine(crops if engine.takes_tensors else crops.numpy(), all_stages=True)
+    model.engine = Counting()
+    monkeypatch.setattr("acdc_fast.model.TURN", 1e-9)  # so that no turn grows
+    for each in (crops, crops.numpy()):
+        got = model(each, all_stages=True)
+        for mine, theirs in zip([got, *got.stages], [whole, *whole.stages], strict=True):
+            for name, points in theirs.landmarks.items():
+                assert np.abs(np.asarray(mine.landmarks[name]) - np.asarray(points)).max() < UNITS
+                assert np.abs(np.asarray(mine.covariance[name]) - np.asarray(theirs.covariance[name])).max() < UNITS
+            assert np.abs(np.asarray(mine.pose) - np.asarray(theirs.pose)).max() < DEGREES
+            assert np.abs(np.asarray(mine.mask) - np.asarray(theirs.mask)).max() < 2e-3
+    assert len(calls) > 4 and sum(calls) == 46
+
+
+LONG = """
+import numpy as np, sys
+from acdc_fast import Model
+model = Model.from_pretrained(threads=1)
+crops = np.zeros((2000, 1, 128, 128), np.float32)
+model(crops[:1])
+print("begun", flush=True)
+model(crops)
+"""
+
+
+def test_ctrl_c_in_a_long_call() -> None:
+    """Answered within a second of the processor's time, two by the clock of a busy machine."""
+    run = subprocess.Popen([sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None and run.stdout.readline() == "begun\n"
+    time.sleep(1)
+    began = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said and run.returncode != 0
+    assert time.monotonic() - began < 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,13 +37,32 @@ def only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Parts of one batch, of numpy arrays, as one: without masks, stages and depth, which nobody asks of it."""
+    """Parts of one batch as one."""
     first = parts[0]
     if len(parts) == 1:
-        return Prediction(first.landmarks, first.covariance, first.pose, None)
+        return first
+
+    def each(arrays: list[Any]) -> Any:
+        if isinstance(arrays[0], np.ndarray):
+            return np.concatenate(arrays)
+        return sys.modules["torch"].cat(arrays)  # they are tensors, so torch is there
+
     return Prediction(
-        {name: np.concatenate([p.landmarks[name] for p in parts]) for name in first.landmarks},
-        {name: np.concatenate([p.covariance[name] for p in parts]) for name in first.covariance},
-        None if first.pose is None else np.concatenate([np.asarray(p.pose) for p in parts]),
-        None,
+        {name: each([p.landmarks[name] for p in parts]) for name in first.landmarks},
+        {name: each([p.covariance[name] for p in parts]) for name in first.covariance},
+        None if first.pose is None else each([p.pose for p in parts]),
+        None if first.mask is None else each([p.mask for p in parts]),
+        None if first.stages is None else tuple(map(joined, zip(*(p.stages or () for p in parts), strict=True))),
+        None if first.depth is None else each([p.depth for p in parts]),
     )
+
+
+def finite(prediction: Prediction) -> np.ndarray:
+    """(B,) whether all landmarks, covariances and the pose of a crop are finite."""
+    arrays = [*prediction.landmarks.values(), *prediction.covariance.values()]
+    arrays += [] if prediction.pose is None else [prediction.pose]
+    if isinstance(arrays[0], np.ndarray):
+        whole = np.concatenate([a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays], 1)
+        return np.asarray(np.isfinite(whole).all(1))
+    torch = sys.modules["torch"]
+    return np.asarray(torch.isfinite(torch.cat([a.flatten(1) for a in arrays], 1)).all(1).cpu())
