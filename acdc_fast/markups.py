@@ -34,7 +34,9 @@ class Markup:
     ``contours``: lines for drawing, each a row of point numbers. ``mirror_pairs``: points that change places when the
     picture is mirrored; all others keep their number. ``eye_corners``: outer corners, left and right; their distance
     is the unit of errors (None: errors of this markup cannot be given in it). ``five``: the points whose mean is the
-    left eye, right eye, nose tip, left and right mouth corner (None: unknown).
+    left eye, right eye, nose tip, left and right mouth corner (None: unknown). ``means``: another markup, and the points
+    of it whose mean each point is (none: it is like none of them). A network without maps for this markup is then
+    trained by those means.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Markup:
     contours: tuple[tuple[int, ...], ...] = ()
     eye_corners: tuple[int, int] | None = None
     five: tuple[tuple[int, ...], ...] | None = None
+    means: tuple[str, tuple[tuple[int, ...], ...]] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.startswith(("2d", "3d")):
@@ -56,6 +59,8 @@ class Markup:
             raise ValueError(f"markup {self.name!r}: each point may be in one mirror pair only")
         if self.five is not None and (len(self.five) != 5 or not all(self.five)):
             raise ValueError(f"markup {self.name!r}: five must have five groups of points, none empty")
+        if self.means is not None and len(self.means[1]) != self.points:
+            raise ValueError(f"markup {self.name!r}: means has {len(self.means[1])} groups for {self.points} points")
 
     @cached_property
     def mirror(self) -> NDArray[np.int_]:
@@ -127,6 +132,16 @@ register(
 )  # fmt: skip
 register(Markup("2d5", 5, ((0, 1), (3, 4)), eye_corners=(0, 1), five=((0,), (1,), (2,), (3,), (4,))))  # CelebA, MTFL
 register(Markup("3d68", **_IBUG))  # type: ignore[arg-type]
+register(
+    Markup(
+        "2d10",  # LFW's, Dantone et al.: eye and mouth corners, lips, wings of the nose
+        10,
+        mirror_pairs=((0, 7), (1, 6), (2, 3), (8, 9)),
+        contours=((0, 1), (6, 7), (8, 9), (2, 4, 3, 5, 2)),
+        eye_corners=(0, 7),
+        means=("2d68", ((36,), (39,), (48,), (54,), (57,), (51, 62), (42,), (45,), (), ())),
+    )
+)
 
 
 def of_count(points: int) -> Markup:

@@ -155,7 +155,7 @@ def observe_source(
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:
     """The face that the labels are of: its box holds the labels' centre; of several, the one whose centre is nearest
     in box sizes. None: missed."""
-    finest = max(annotation.landmarks.values(), key=len)
+    finest = annotation.finest
     centre = (finest.min(0) + finest.max(0)) / 2
     low, high = faces.boxes[:, :2], faces.boxes[:, 2:]
     inside = ((low <= centre) & (centre <= high)).all(1)

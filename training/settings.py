@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from acdc_fast.config import ACDCConfig
+from acdc_fast.markups import MARKUPS
 
 from .schedule import Phase
 from .strict_yaml import read_yaml
@@ -58,12 +59,18 @@ class Source:
     #: x, y in pixels of the picture by which its points are moved: labels that lie to one side of the features, as
     #: MTFL's and the frames' do (docs/notes/training-log.md, entry 10), contradict their own mirror images.
     shift: tuple[float, float] = (0.0, 0.0)
+    #: The same for these markups alone, in place of ``shift``: AFLW's five points lie to one side, its 68 do not.
+    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
     #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
     markups: dict[str, float] = field(default_factory=dict)
     #: Teacher whose labels it gets of the markups that it lacks (`teach`): the stem of a weights file's name.
     taught: str | None = None
     #: How its faces are augmented; None: as the run's. What is not named has `Augmentation`'s defaults, not the run's.
     augment: Augmentation | None = None
+
+    def shift_of(self, markup: str) -> tuple[float, float]:
+        """x, y in pixels by which the points of a markup are moved."""
+        return self.shifts.get(markup, self.shift)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class Settings:
         weights = {"loss.markups": self.loss.markups}
         weights |= {f"databases[{i}].markups": s.markups for i, s in enumerate(self.databases)}
         for name, given in weights.items():
-            stray = set(given) - set(self.network.markups)
+            stray = set(given) - set(self.network.markups) - trained_by_means(self.network.markups)
             if stray:
                 raise ValueError(f"{name} names {sorted(stray)[0]!r}, which network.markups lacks")
 
@@ -162,6 +169,11 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as YAML and checkpoints hold them."""
         return typing.cast("dict[str, Any]", _plain(asdict(self)))
+
+
+def trained_by_means(markups: Iterable[str]) -> set[str]:
+    """Markups without maps whose labels train the maps of ``markups`` (`acdc_fast.markups.Markup.means`)."""
+    return {m.name for m in MARKUPS.values() if m.means and m.means[0] in markups}
 
 
 def read_settings(path: Path) -> Settings:

@@ -98,10 +98,8 @@ def _detected(database: Database, index: int) -> np.ndarray:
         grey = database.picture(index)
     except InputError:
         return nothing  # whoever asks for this face is told
-    landmarks = database.annotation(index).landmarks
-    finest = max(landmarks.values(), key=len)
     boxes = detect(np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3))))[0].astype(np.float64)
-    return match(boxes, box_from_points(finest[None])[0])
+    return match(boxes, box_from_points(database.annotation(index).finest[None])[0])
 
 
 def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,6 +31,12 @@ class Annotation:
     box: np.ndarray | None = None  # (4,) float32 xyxy pixels, as a detector gives it; None: regress it from the points
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)  # markup -> (L,) float32; absent: all ones
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finest(self) -> np.ndarray:
+        """(L, 2) pixels: the finest markup of which every point is known and which tells eyes, nose and mouth."""
+        whole = [p for m, p in self.landmarks.items() if MARKUPS[m].five is not None and np.isfinite(p).all()]
+        return max(whole, key=len)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 
+from ..settings import Source
 from . import Database
 from .sample import Extended
 
@@ -22,10 +23,10 @@ def labels_path(root: Path, name: str, split: str, teacher: str) -> Path:
     return root / f"{name}-{split}-by-{teacher}.npz"
 
 
-def with_taught(database: Database, path: Path, shift: tuple[float, float]) -> Database:
+def with_taught(database: Database, path: Path, source: Source) -> Database:
     """Adds the teacher's labels of the markups that the database lacks, and its pose where the database has none.
 
-    They lie on the features, so the ``shift`` that the source's points are to get is taken off. Raises `InputError`
+    They lie on the features, so what the source's points are to be moved by is taken off. Raises `InputError`
     where the labels are missing, broken or of other faces.
     """
     try:
@@ -41,7 +42,7 @@ def with_taught(database: Database, path: Path, shift: tuple[float, float]) -> D
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not labels of a teacher: {error}") from error
     markups = [m for m in made if m in MARKUPS and m not in database.markups]
-    points = {m: made[m][rows] - np.asarray(shift, np.float32) for m in markups}
+    points = {m: made[m][rows] - np.asarray(source.shift_of(m), np.float32) for m in markups}
     weights = {m: np.repeat(good[:, None], p.shape[1], 1).astype(np.float32) for m, p in points.items()}
     posed = database.annotation(0).pose is not None
     poses = None if posed else np.where(good[:, None], made["pose"][rows], np.nan)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from acdc_fast.markups import MARKUPS
 from acdc_fast.network import POSE_SCALE
 from acdc_fast.types import Prediction
 
@@ -35,6 +36,23 @@ def landmark_loss(predicted: Tensor, target: Tensor, weights: Tensor | None = No
     known = weights > 0
     target = torch.where(known[..., None], target, predicted.detach())
     return ((predicted - target).abs().sum(2) * weights).mean()
+
+
+def points_for(markup: str, landmarks: Mapping[str, Tensor]) -> Tensor | None:
+    """(B, L, 2) points of a stage that labels of ``markup`` are compared with: its maps' own, else means of another's.
+
+    None where the stage has neither. A point that is no mean of others (`Markup.means`) is 0: its label weighs nothing.
+    """
+    if markup in landmarks:
+        return landmarks[markup].float()
+    of, groups = MARKUPS[markup].means or ("", ())
+    if of not in landmarks:
+        return None
+    points = landmarks[of].float()
+    table = points.new_zeros(len(groups), points.shape[1])
+    for row, group in enumerate(groups):
+        table[row, list(group)] = 1 / max(len(group), 1)
+    return table @ points
 
 
 def spread_loss(predicted: Tensor, covariance: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -81,14 +99,16 @@ def cascade_loss(
     total = torch.zeros((), device=next(iter(prediction.landmarks.values())).device)
     for i, (stage, scale) in enumerate(zip(prediction.stages, scales, strict=True)):
         for markup, target in targets.landmarks.items():
-            if markup not in stage.landmarks:
+            weights = targets.weights.get(markup)
+            predicted = points_for(markup, stage.landmarks)
+            if predicted is None:
                 continue
-            loss = landmark_loss(stage.landmarks[markup].float(), target, targets.weights.get(markup))
+            loss = landmark_loss(predicted, target, weights)
             parts[f"stage{i + 1}/{markup}"] = loss.detach()
             total = total + scale * markup_weights.get(markup, 1.0) * loss
-            if spread_weight:
+            if spread_weight and markup in stage.landmarks:
                 moments = stage.landmarks[markup].float(), stage.covariance[markup].float()
-                loss = spread_loss(*moments, target, targets.weights.get(markup))
+                loss = spread_loss(*moments, target, weights)
                 parts[f"stage{i + 1}/{markup}/spread"] = loss.detach()
                 total = total + scale * markup_weights.get(markup, 1.0) * spread_weight * loss
         if targets.pose is not None and stage.pose is not None:

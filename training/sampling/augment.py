@@ -42,8 +42,7 @@ def face_square(face: Annotation) -> np.ndarray:
     """(4,) upright crop square: from the detector's box where there is one, else where it would be by the points."""
     if face.box is not None:
         return np.asarray(square_from_box(face.box[None])[0])
-    finest = max(face.landmarks.values(), key=len)
-    return np.asarray(square_from_points(finest[None])[0])
+    return np.asarray(square_from_points(face.finest[None])[0])
 
 
 def warp(

@@ -72,7 +72,7 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
         raise InputError(f"{source.name}, split {source.split}: no faces")
     if source.taught:
         path = labels_path(root, source.name, match["split"], source.taught)
-        database = with_taught(database, path, source.shift)
+        database = with_taught(database, path, source)
     return database
 
 
@@ -138,11 +138,10 @@ class Batches(Dataset[Batch]):
 
 
 def moved(sample: Sample, source: Source) -> Sample:
-    """The sample with its points where the source's ``shift`` moves them."""
-    if not any(source.shift):
+    """The sample with its points where the source moves them."""
+    if not any(source.shift) and not source.shifts:
         return sample
-    by = np.array(source.shift)
-    return replace(sample, landmarks={m: p + by for m, p in sample.landmarks.items()})
+    return replace(sample, landmarks={m: p + np.array(source.shift_of(m)) for m, p in sample.landmarks.items()})
 
 
 _ORDER: dict[tuple[int, int, int, int], np.ndarray] = {}

@@ -1,0 +1,85 @@
+"""Ten points by people for the LFW faces of MTFL's training list (Dantone et al., CVPR 2012).
+
+They are nearly points of the 68, so they have no maps of their own: the loss compares them with means of the 68
+(`acdc_fast.markups.Markup.means`). The wings of the nose have no like among the 68: they weigh nothing.
+What is constant between the two definitions, `OFFSETS`, is taken off when the list is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
+
+from .packed import TABLE
+from .sample import Broken, Database, Extended, Table, TarPictures
+from .text import numbers
+
+MARKUP = "2d10"
+TAR, LIST = "mtfl-train.tar", "mtfl-train-lfw10.csv"
+POINTS = (
+    "left_eye_outer_ibug36", "left_eye_inner_ibug39", "mouth_left_ibug48", "mouth_right_ibug54",
+    "lower_lip_outer_bottom_ibug57", "upper_lip_outer_top_ibug51", "right_eye_inner_ibug42", "right_eye_outer_ibug45",
+    "nose_left_wing_near_ibug31", "nose_right_wing_near_ibug35",
+)  # fmt: skip
+MEANS = (MARKUPS[MARKUP].means or ("", ()))[1]
+COLUMNS = ("image", *(f"{point}_{axis}" for point in POINTS for axis in "xy"), "headpose", "pose", "residual")
+#: Mean place of a label beside that mean, along the eyes and across them (down), in distances of the outer eye corners.
+#: Medians of 955 of the faces beside what acdc-w32, brought to people's 68 points, says of them and of their mirror images.
+OFFSETS = np.array([
+    [-0.030, 0.009], [-0.009, -0.010], [0.005, 0.015], [-0.005, 0.015], [0.000, 0.013], [0.000, -0.020],
+    [0.009, -0.010], [0.030, 0.009], [0.000, 0.000], [0.000, 0.000],
+])  # fmt: skip
+
+
+def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """The faces of ``mtfl-train.tar`` in ``mtfl-train-lfw10.csv``, with MTFL's five points and the ten."""
+    tar, path = root / TAR, root / LIST
+    pictures, broken = TarPictures(tar), Broken(skip_broken)
+    five = _five(pictures, tar, broken)
+    try:
+        rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if next(rows, []) != list(COLUMNS):
+        raise InputError(f"{path}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
+    names: list[str] = []
+    values: list[list[float]] = []
+    for row in rows:
+        line = f"{path}:{rows.line_num}"
+        found = numbers(row[1:], len(COLUMNS) - 1, line, broken)
+        if found is None:
+            continue
+        if row[0] not in five:
+            broken.report(f"{line}: {row[0]} is not in {tar}")
+            continue
+        names.append(row[0])
+        values.append(found)
+    table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
+    ten = without_offsets(table[:, :20].reshape(-1, 10, 2))
+    points = {"2d5": np.array([five[n] for n in names]).reshape(-1, 5, 2), MARKUP: ten}
+    faces = Table("lfw10", split, pictures, names, names, points, None, {"pose": table[:, 21].astype(int)}, broken.messages)
+    kept = np.array([float(bool(of)) for of in MEANS])
+    return Extended(faces, weights={MARKUP: np.broadcast_to(kept, (len(names), 10))})
+
+
+def without_offsets(points: np.ndarray) -> np.ndarray:
+    """(N, 10, 2) pixels as they are listed → the same with `OFFSETS` taken off."""
+    along = points[:, 7] - points[:, 0]
+    axes = np.stack([along, along[:, ::-1] * (-1, 1)], 1)  # (N, 2, 2): along the eyes, and across them, downwards
+    return np.asarray(points - OFFSETS @ axes)
+
+
+def _five(pictures: TarPictures, tar: Path, broken: Broken) -> dict[str, np.ndarray]:
+    """MTFL's five points (5, 2) of every face of the tar, by picture."""
+    if not pictures.has(TABLE):
+        raise InputError(f"{tar}: holds no {TABLE}")
+    rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))
+    next(rows, None)
+    found = {row[0]: numbers(row[1:11], 10, f"{pictures.where(TABLE)}:{rows.line_num}", broken) for row in rows}
+    return {name: np.array(five).reshape(5, 2) for name, five in found.items() if five is not None}
