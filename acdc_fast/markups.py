@@ -34,9 +34,8 @@ class Markup:
     ``contours``: lines for drawing, each a row of point numbers. ``mirror_pairs``: points that change places when the
     picture is mirrored; all others keep their number. ``eye_corners``: outer corners, left and right; their distance
     is the unit of errors (None: errors of this markup cannot be given in it). ``five``: the points whose mean is the
-    left eye, right eye, nose tip, left and right mouth corner (None: unknown). ``means``: another markup, and the points
-    of it whose mean each point is (none: it is like none of them). A network without maps for this markup is then
-    trained by those means.
+    left eye, right eye, nose tip, left and right mouth corner (None: unknown). ``means``: another markup and the points
+    of it whose mean each point is (an empty group: it is like none). Labels then train a network without maps for them.
     """
 
     name: str

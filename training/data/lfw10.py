@@ -29,8 +29,8 @@ POINTS = (
 )  # fmt: skip
 MEANS = (MARKUPS[MARKUP].means or ("", ()))[1]
 COLUMNS = ("image", *(f"{point}_{axis}" for point in POINTS for axis in "xy"), "headpose", "pose", "residual")
-#: Mean place of a label beside that mean, along the eyes and across them (down), in distances of the outer eye corners.
-#: Medians of 955 of the faces beside what acdc-w32, brought to people's 68 points, says of them and of their mirror images.
+#: Mean place of a label beside that mean, along the eyes and across them (down), in distances of the outer eye corners:
+#: medians of 955 faces and their mirror images beside acdc-w32, brought to the points of people (`aflw68`).
 OFFSETS = np.array([
     [-0.030, 0.009], [-0.009, -0.010], [0.005, 0.015], [-0.005, 0.015], [0.000, 0.013], [0.000, -0.020],
     [0.009, -0.010], [0.030, 0.009], [0.000, 0.000], [0.000, 0.000],
@@ -63,7 +63,9 @@ def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> D
     table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
     ten = without_offsets(table[:, :20].reshape(-1, 10, 2))
     points = {"2d5": np.array([five[n] for n in names]).reshape(-1, 5, 2), MARKUP: ten}
-    faces = Table("lfw10", split, pictures, names, names, points, None, {"pose": table[:, 21].astype(int)}, broken.messages)
+    faces = Table(
+        "lfw10", split, pictures, names, names, points, None, {"pose": table[:, 21].astype(int)}, broken.messages
+    )
     kept = np.array([float(bool(of)) for of in MEANS])
     return Extended(faces, weights={MARKUP: np.broadcast_to(kept, (len(names), 10))})
 
