@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.packed import MTFL, jpeg, pack
 from scipy.io import savemat
 
 from acdc_fast.errors import InputError
@@ -18,25 +17,12 @@ from acdc_fast.training.data.frames68 import is_held_out, person
 from acdc_fast.training.data.sample import Chosen
 
 
-def jpeg(width: int = 20, height: int = 16, level: int = 100) -> bytes:
-    return cv2.imencode(".jpg", np.full((height, width), level, np.uint8))[1].tobytes()
-
-
 def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def pack(path: Path, rows: list[str], pictures: list[str]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in [*((p, jpeg()) for p in pictures), ("annotations.csv", "\n".join(rows).encode())]:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-
-
-MTFL = "image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4,gender,smile,glasses,pose"
 FRAMES = "image," + ",".join(f"x{k},y{k}" for k in range(68))
 
 
