@@ -133,5 +133,5 @@ def test_labels_move_by_markup(tmp_path: Path) -> None:
     pack(tmp_path / "aflw68-train.tar", [HEADER, row("a.jpg", [0] * 68)], ["a.jpg"])
     sample = open_database("aflw68", tmp_path, derived=False)[0]
     after = moved(sample, Source("aflw68", shift=(1.0, 0.0), shifts={"2d5": (-2.5, 0.5)}))
-    assert (after.landmarks["2d5"] - sample.landmarks["2d5"] == np.float32([-2.5, 0.5])).all()
-    assert (after.landmarks["2d68"] - sample.landmarks["2d68"] == np.float32([1, 0])).all()
+    assert (after.landmarks["2d5"] - sample.landmarks["2d5"] == np.array([-2.5, 0.5], np.float32)).all()
+    assert (after.landmarks["2d68"] - sample.landmarks["2d68"] == np.array([1, 0], np.float32)).all()
