@@ -1,4 +1,4 @@
-"""Files are written beside their place and renamed, so that nobody ever reads half of one."""
+"""Files are written beside their place and renamed, so that no reader sees half of one."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Head pose beyond a dense layer: what the 3D stream's landmarks say of it that is not linear in them.
+"""Correction of the head pose: a polynomial in the shape of the 3D points.
 
-The network's Ω is one dense layer on landmarks in crop units (paper eq. 8), and these go with the sine of an angle and
-with the size of the head: even exact points leave a dense layer 3° off on faces turned up to ±90°. `Model.align`
-therefore adds a polynomial of the second degree in Ω and in what of the points' shape varies most from face to face
-(its principal components), which is 1.4° off on exact points. `training/fits/pose_readout.py` fits it; weights
-without one give Ω as it is. The excitation (eq. 6) reads Ω itself.
+The network's pose Ω is one dense layer on landmarks in crop units (paper eq. 8). Landmarks go with the sine of an angle
+and with the size of the head, so a dense layer cannot be exact: on exact points of faces turned up to ±90° it is 3°
+off. `Model.align` adds a polynomial of degree two in Ω and in the principal components of the points' shape; on exact
+points it is 1.4° off. `training/fits/pose_readout.py` fits it. Weights without one give Ω as it is. The excitation
+(eq. 6) reads Ω itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPONENTS = 14
 INPUTS = 3 + COMPONENTS
 #: Terms of the polynomial: 1, each input, each product of two.
 TERMS = 1 + INPUTS + INPUTS * (INPUTS + 1) // 2
-#: Inputs beyond this count as this: nothing is known of faces outside of what the polynomial was fitted to.
+#: Inputs are clipped to this: farther out lie no faces that the polynomial was fitted to.
 REACH = 3.0
 
 

@@ -1,9 +1,9 @@
-"""Landmarks beyond a map for each: what all points of a face together say of every one.
+"""Refinement: each landmark is corrected by the shape of all points.
 
-A landmark is the first moment of its own attention map, which does not know where the other maps look: a jaw line
-behind a hand or beyond the cheek is off by more than the rest of the face allows. `Model.align` therefore adds to each
-point a polynomial of the second degree in the principal components of the shape of all points, of every markup.
-`training/fits/refinement_fit.py` fits it. Weights without one hand out the moments as they are; so does `Model(crops)`.
+A landmark is the mean of its own attention map. Each map is computed alone, so a jaw line behind a hand is farther off
+than the rest of the face allows. `Model.align` adds to each point a polynomial of degree two in the principal
+components of the shape of all points, of every markup. `training/fits/refinement_fit.py` fits it. Weights without one
+give the means as they are; so does `Model(crops)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .shape_model import misfit, polynomial, shape_and_size
 
 #: Principal components that enter at most, and the first of them that enter squared.
 COMPONENTS, SQUARED = 240, 12
-#: Inputs beyond this count as this: nothing is known of faces outside of what the polynomial was fitted to.
+#: Inputs are clipped to this: farther out lie no faces that the polynomial was fitted to.
 REACH = 4.0
 
 

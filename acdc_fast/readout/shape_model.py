@@ -1,6 +1,6 @@
 """The shape of a face's landmarks, without place and size, and polynomials in its principal components.
 
-What `head_pose` and `refinement` have in common.
+`head_pose` and `refinement` share it.
 """
 
 from __future__ import annotations
