@@ -281,7 +281,7 @@ def test_no_symbols_outside_the_namespace(isa: str, tmp_path: Path) -> None:
     defines = [f"-DACDC_ISA_{name.upper()}" for name in ("avx512", REAL, namespace)]
     flags = [*FLAGS["avx512"], *(["-mavx512bf16"] if isa == REAL else []), *dict.fromkeys(defines), *INCLUDES]
     for source in SOURCES:
-        output = tmp_path / f"{source}.o"
+        output = tmp_path / f"{Path(source).name}.o"
         command = [*compiler.split(), "-std=c++17", "-O1", "-fPIC", *flags, "-c", str(ROOT / source)]
         subprocess.run([*command, "-o", str(output)], check=True)
         listing = subprocess.run([nm, "--defined-only", str(output)], capture_output=True, text=True, check=True).stdout

@@ -109,7 +109,7 @@ def test_resume_is_exact_after_a_kill_while_writing(root: Path, small: Settings,
     script = f"""
 import io, os, signal, sys
 import torch
-from acdc_fast.training import checkpoint, train
+from acdc_fast.training.loop import checkpoint, train
 calls, save = [], torch.save
 def dying_save(state, file):
     calls.append(1)
