@@ -34,6 +34,7 @@ def one_line(text: str) -> str:
 
 
 _short = reprlib.Repr()
+_short.maxlevel = 2  # a list of lists of lists has many
 _short.maxstring = _short.maxother = _short.maxlong = 60
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from acdc_fast.config import ACDCConfig
+from acdc_fast.errors import shown
 from acdc_fast.markups import MARKUPS
 
 from .schedule import Phase
@@ -140,6 +141,8 @@ class Settings:
         for name, value in positive.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed must lie in 0 … 2⁶³ − 1, not {shown(self.seed)}")
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
         if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:

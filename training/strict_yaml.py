@@ -6,6 +6,7 @@ over it. A mapping is laid over a mapping key by key; everything else, lists too
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import InputError, shown
 
 T = TypeVar("T")
 
 #: Files that may stand one on another.
 DEPTH = 8
+#: Bytes of a file at most; the longest settings there are have 3 KiB.
+LARGEST = 1 << 20
 
 
 def read_yaml(cls: type[T], path: Path) -> T:
@@ -31,16 +34,22 @@ def read_yaml(cls: type[T], path: Path) -> T:
 def _whole(path: Path, above: tuple[Path, ...]) -> object:
     """A file's values laid over those of its base; ``above``: the files that stand on it."""
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read: it is no file")
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: is larger than the limit of {LARGEST >> 10} KiB")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise InputError(f"{path}: not YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date that is none, thousands of digits
         raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, Mapping) or "base" not in values:
         return values
     base = values["base"]
     if not isinstance(base, str):
-        raise InputError(f"{path}: base must be the name of a file, not {base!r}")
+        raise InputError(f"{path}: base must be the name of a file, not {shown(base)}")
     if path.resolve() in above or len(above) >= DEPTH:
         raise InputError(f"{path}: base: files stand on each other in a circle, or more than {DEPTH} deep")
     below = _whole(path.parent / base, (*above, path.resolve()))
@@ -57,15 +66,15 @@ def _laid_over(below: object, above: object) -> object:
 def build(cls: type[T], values: object, where: str) -> T:
     """A dataclass from plain values; every field must be known, have its type, and be there unless it has a default."""
     if not isinstance(values, Mapping):
-        raise InputError(f"{where}: fields expected ({', '.join(f.name for f in fields(cls))}), found {values!r}")  # type: ignore[arg-type]
+        raise InputError(f"{where}: fields expected ({', '.join(f.name for f in fields(cls))}), found {shown(values)}")  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
-            raise InputError(f"{where}: unknown field {name!r}; known: {', '.join(known)}")
+            raise InputError(f"{where}: unknown field {shown(name)}; known: {', '.join(known)}")
     for name, f in known.items():
         if name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise InputError(f"{where}: field {name!r} is missing")
+            raise InputError(f"{where}: field {shown(name)} is missing")
     found = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
     try:
         return cls(**found)
@@ -82,18 +91,18 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         return _convert(next(k for k in inner if k is not type(None)), value, where)
     if origin is typing.Literal:
         if value not in inner:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, inner))}, not {value!r}")
+            raise InputError(f"{where} must be one of {', '.join(map(repr, inner))}, not {shown(value)}")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise InputError(f"{where} must be a list, not {value!r}")
+            raise InputError(f"{where} must be a list, not {shown(value)}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
             raise InputError(f"{where} must have {len(inner)} entries, not {len(value)}")
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a mapping, not {value!r}")
+            raise InputError(f"{where} must be a mapping, not {shown(value)}")
         return {str(k): _convert(inner[1], v, f"{where}.{k}") for k, v in value.items()}
     if is_dataclass(kind):
         return build(typing.cast("type[Any]", kind), value, where)
@@ -103,9 +112,11 @@ def _convert(kind: Any, value: object, where: str) -> Any:
 def _scalar(kind: type, value: object, where: str) -> object:
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML 1.1 reads 5e-4 as text
-        except ValueError:
-            pass
+            number = float(value)  # YAML 1.1 reads 5e-4 as text
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise InputError(f"{where} must be of type {kind.__name__}, not {value!r}")
+    raise InputError(f"{where} must be of type {kind.__name__}, not {shown(value)}")

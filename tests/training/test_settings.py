@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from acdc_fast.commands import cli
 from acdc_fast.errors import InputError
 from acdc_fast.training.schedule import Phase, learning_rate, phase_at
 from acdc_fast.training.settings import Settings, read_settings
@@ -137,3 +141,51 @@ def test_bad_bases(files: dict[str, str], word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=word) as caught:
         read_settings(write(tmp_path, **files))
     assert "\n" not in str(caught.value)
+
+
+RUN = "databases: [{name: a}]\nphases: [{updates: 1}]\n"
+LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+LAUGHS += "".join(f"a{i + 1}: &a{i + 1} [{','.join([f'*a{i}'] * 10)}]\n" for i in range(9))
+LAUGHING = "&l [" + ",".join(f"&m{i} [{','.join([f'*m{i - 1}' if i else 'x'] * 9)}]" for i in range(9)) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[" * 20_000, "too deeply"), ("{a: " * 20_000, "too deeply"), ("- " * 20_000, "too deeply"),
+        (RUN + "seed: " + "1" * 5_000, "not YAML"), (RUN + "seed: 2020-13-45", "not YAML"),
+        (RUN + "seed: 2020-02-30 25:61:61", "not YAML"), (LAUGHS + "seed: *a9", "unknown field"),
+        (RUN + "seed: " + LAUGHING, "seed must"), (RUN + "databases: [{name: " + LAUGHING + "}]", "name must"),
+        (RUN + "databases: " + LAUGHING, "fields expected"), (RUN + "card: " + LAUGHING, "card must be"),
+        (RUN + "card: {a: " + "[" * 50 + "]" * 50 + "}", "card.a must"), (RUN + "seed: " + "9" * 100, "seed must lie"),
+        (RUN + "seed: -1", "seed must lie"), (RUN + "optimiser: {rate: .nan}", "rate must"),
+        (RUN + "optimiser: {rate: .inf}", "rate must"), (RUN + "optimiser: {rate: " + "9" * 400 + "}", "rate must"),
+        ("? [a, b]\n: 1", "not YAML|unknown"), ("&a [*a]", "not YAML|fields expected"),
+        (RUN + "seed: &a [*a]", "seed must|not YAML"), (RUN + "seed: !!python/object/apply:os.system [id]", "not YAML"),
+        ("!!binary x", "not YAML"), ("\x00", "not YAML"), ("\x1b[2J: 1", "not YAML"),
+        ("A" * 300_000 + ": 1", "unknown field|not YAML"), (RUN + "seed: " + "A" * 300_000, "seed must"),
+        ("#" * (2 << 20), "larger than"), ("a: b: c", "not YAML"), ("\tseed: 1", "not YAML"),
+        (RUN + "network: {markups: [[2d68]]}", "markups"), (RUN + "network: {stages: 1.5}", "stages"),
+        (RUN + "network: {width: " + "9" * 300 + "}", "width"), (RUN + "databases: [[[[[]]]]]", "fields expected"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_refused_in_one_bounded_line(
+    text: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(text.encode())
+    began = time.process_time()
+    command = ["train", "--config", str(path), "--data-root", str(tmp_path), "--out", str(tmp_path / "o")]
+    code = cli.main(command)
+    said = capsys.readouterr().err
+    assert code == 2 and said.startswith(f"acdc-fast: {path}: ") and said.count("\n") == 1, said[:2000]
+    assert re.search(word, said), said
+    assert len(said) < 1100 and said[:-1].isprintable() and not (tmp_path / "o").exists()
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.yaml")
+    with pytest.raises(InputError, match="it is no file"):
+        read_settings(tmp_path / "s.yaml")
