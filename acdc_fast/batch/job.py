@@ -91,7 +91,7 @@ def _align(
 
     # Shown on a terminal alone.
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
-        tell = note or (lambda text: bar.write(text, file=sys.stderr))
+        tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
         try:
             for name, image in zip(images.names[start:], images.after(start), strict=True):
                 if stops.received:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes.util
+import functools
 import io
 import os
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
@@ -71,7 +75,12 @@ def _from_file(name: str) -> np.ndarray:
             raise InputError(f"{name}: is not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
-        data = path.read_bytes()
+        if not path.stat().st_size:  # such as /proc/kmsg, which is a regular file by its name and would never end
+            raise InputError(f"{name}: is empty")
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
@@ -102,6 +111,8 @@ def _decoded(picture: Image.Image, name: str) -> np.ndarray:
         raise InputError(
             f"{name}: {width}×{height} is more than the limit of {MAX_PIXELS // 10**6} Mpixel; scale it down first"
         )
+    if picture.format == "TIFF":
+        _silence_libtiff()
     try:
         picture.load()
         upright = ImageOps.exif_transpose(picture)
@@ -110,6 +121,21 @@ def _decoded(picture: Image.Image, name: str) -> np.ndarray:
         raise
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise InputError(f"{name}: is truncated or damaged ({_line(error)})") from error
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """libtiff writes lines of its own to stderr about damaged files, beside the error that Pillow raises."""
+    inside = sorted((Path(PIL.__file__).parent.parent / "pillow.libs").glob("libtiff*"))
+    place = str(inside[0]) if inside else ctypes.util.find_library("tiff")
+    if place is None:
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another library, or one with other names: its lines stay
+        library = ctypes.CDLL(place)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
 
 
 def _rgb(picture: Image.Image, name: str) -> np.ndarray:

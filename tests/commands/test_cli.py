@@ -162,7 +162,7 @@ def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path:
 )
 def test_every_command_has_help_and_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     if command in ("train", "evaluate"):
-        pytest.importorskip(f"acdc_fast.training.{command}", reason="the training room needs its extra")
+        pytest.importorskip("acdc_fast.training.loop.train", reason="the training room needs its extra")
     with pytest.raises(SystemExit) as caught:
         cli.main([*([command] if command else []), "--help"])
     out = capsys.readouterr().out

@@ -126,3 +126,18 @@ def test_exponential(isa: str) -> None:
     assert (np.abs(native.vec_exp(x, isa) - truth) / ulp).max() <= 1.5
     special = native.vec_exp(np.float32([-np.inf, np.inf, np.nan, 0.0, 90.0, -200.0]), isa)
     np.testing.assert_array_equal(special, np.float32([0, np.inf, np.nan, 1, np.inf, 0]))
+
+
+def test_arenas_of_many_sides_are_bounded_in_bytes() -> None:
+    """Ever other crops hold no more than 256 MiB of idle memory, or what the last call itself needed."""
+    network = lively(width=64, stages=1)
+    engine = NativeEngine(network.config, arrays(network), threads=2)
+    alone = {}
+    for side in (96, 128, 160, 192, 224, 256):
+        one = NativeEngine(network.config, arrays(network), threads=2)
+        one(crops(1, side))
+        alone[side] = one.memory["arenas"]
+    assert sum(alone.values()) > 2 * (256 << 20), "the sides are too small to show anything"
+    for side in (96, 128, 160, 192, 224, 256, 96, 256, 128):
+        engine(crops(1, side))
+        assert alone[side] <= engine.memory["arenas"] <= max(256 << 20, alone[side]), side

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +143,40 @@ def test_file_larger_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     with pytest.raises(InputError, match=r"a\.png: is larger"):
         load_picture(path)
+
+
+TIFF = """
+import sys
+from acdc_fast.errors import InputError
+from acdc_fast.photo.images import load_picture
+for name in sys.argv[1:]:
+    try:
+        load_picture(name)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_libtiff_keeps_quiet(tmp_path: Path) -> None:
+    """One line from us, none from the library below Pillow."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(
+        tmp_path / "a.tif", compression="tiff_lzw"
+    )
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:3000] + b"\xff" * (len(data) - 3400) + data[-400:])
+    done = subprocess.run(
+        [sys.executable, "-c", TIFF, str(tmp_path / "a.tif")], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == "" and "a.tif: is truncated or damaged" in done.stdout and done.stdout.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_special_files_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    names = [tmp_path / "pipe.jpg", tmp_path / "link.jpg", "/dev/zero", "/dev/stdin", "/proc/kmsg", "/proc/self/mem"]
+    names = [str(name) for name in names if os.path.exists(name)]
+    done = subprocess.run(
+        [sys.executable, "-c", TIFF, *names], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == len(names), done.stderr + done.stdout

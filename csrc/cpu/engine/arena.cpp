@@ -13,8 +13,10 @@
 namespace acdc {
 namespace {
 
-constexpr int kIdleArenas =
-    8;  // kept beside two for each thread, so that calls at ever other resolutions hold no more and more
+// Idle arenas are kept for the next call: so many beside two for each thread, and together so many bytes unless they
+// are of the last call's side. Calls at ever other resolutions hold no more and more.
+constexpr int kIdleArenas = 8;
+constexpr int64_t kIdleBytes = 256ll << 20;
 
 // Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
 std::mutex& arena_lock() {
@@ -104,12 +106,22 @@ ArenaHandle Engine::take_arena(int side, int threads) {
 }
 
 void Engine::give_back(ArenaHandle arena) {
-  ArenaHandle oldest;  // freed after the lock is let go
+  std::vector<ArenaHandle> freed;  // after the lock is let go
   std::lock_guard<std::mutex> lock(arena_lock());
+  const int side = arena->side;
   arenas_.push_back(std::move(arena));
-  if (arenas_.size() > static_cast<size_t>(kIdleArenas + 2 * threads_)) {
-    oldest = std::move(arenas_.front());
-    arenas_.erase(arenas_.begin());
+  int64_t total = 0;
+  for (const auto& idle : arenas_) total += idle->bytes();
+  // The oldest go first. Those of this side stay while they are few: the next call most likely needs them.
+  const auto many = static_cast<size_t>(kIdleArenas + 2 * threads_);
+  for (auto it = arenas_.begin(); it != arenas_.end();) {
+    if (arenas_.size() <= many && (total <= kIdleBytes || (*it)->side == side)) {
+      ++it;
+      continue;
+    }
+    total -= (*it)->bytes();
+    freed.push_back(std::move(*it));
+    it = arenas_.erase(it);
   }
 }
 
