@@ -74,8 +74,8 @@ W = " --weights @w.safetensors --resolution 32"
         ("train --config @nothing.yaml --data-root @good --out @r", 2, 1),
         ("train --config @settings.yaml --data-root @nothing --out @r", 2, 1),
         ("train --config @settings.yaml --data-root @empty --out @r", 2, 1),
-        ("evaluate @bad.safetensors --data-root @empty --databases mtfl", 2, 1), ("nonesuch", 2, None), ("align", 2, None),
-        ("batch @good", 2, None), ("", 2, None),
+        ("evaluate @bad.safetensors --data-root @empty --databases mtfl", 2, 1),
+        ("nonesuch", 2, None), ("align", 2, None), ("batch @good", 2, None), ("", 2, None),
     ],
 )  # fmt: skip
 def test_exit_code(line: str, code: int, errors: int | None, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
