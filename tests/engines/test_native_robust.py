@@ -133,11 +133,11 @@ def test_arenas_of_many_sides_are_bounded_in_bytes() -> None:
     network = lively(width=64, stages=1)
     engine = NativeEngine(network.config, arrays(network), threads=2)
     alone = {}
-    for side in (96, 128, 160, 192, 224, 256):
+    for side in (128, 192, 256, 320, 384, 448):
         one = NativeEngine(network.config, arrays(network), threads=2)
         one(crops(1, side))
         alone[side] = one.memory["arenas"]
     assert sum(alone.values()) > 2 * (256 << 20), "the sides are too small to show anything"
-    for side in (96, 128, 160, 192, 224, 256, 96, 256, 128):
+    for side in (128, 192, 256, 320, 384, 448, 128, 384, 256):
         engine(crops(1, side))
         assert alone[side] <= engine.memory["arenas"] <= max(256 << 20, alone[side]), side
