@@ -102,15 +102,11 @@ def _json(metadata: Mapping[str, str], name: str, default: str, where: str) -> A
     if len(text) > LONGEST:
         raise InputError(f"{where}: its metadata cannot be read: {name} has {len(text)} characters")
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text)
     except RecursionError as error:
         raise InputError(f"{where}: its metadata cannot be read: {name} is nested too deeply") from error
     except ValueError as error:
         raise InputError(f"{where}: its metadata cannot be read: {name}: {error}") from error
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def _is_number(value: object) -> bool:
