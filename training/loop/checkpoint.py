@@ -29,7 +29,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise InputError(f"{path}: cannot be written ({error}); the one from before, if any, is whole") from error
+        # torch tells of its own trouble with the file; the disk's refusal, where it saw one, is what that came from.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise InputError(f"{path}: cannot be written ({reason}); the one from before, if any, is whole") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
