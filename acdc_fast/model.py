@@ -21,10 +21,10 @@ from .photo import coordinates as geometry
 from .photo.crops import crop_faces
 from .photo.detection import Search, detect
 from .photo.images import ImageLike, Picture, load_picture
-from .readout import orientation
+from .readout import orientation, second_look
 from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
 from .readout.head_pose import corrected
-from .readout.predictions import finite, joined, mapped, only
+from .readout.predictions import finite, joined, mapped, only, replaced
 from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
@@ -234,7 +234,9 @@ class Model:
                 pictures.append(picture)
                 found.append(self._detect(picture, search) if given is None else _given_boxes(given, picture))
             squares = [geometry.square_from_box(each) for each, _ in found]
-            squares, predictions = self._settled(pictures, squares, self._crops(pictures, squares))
+            given = squares
+            squares, predictions = self._fitted(pictures, squares, self._crops(pictures, squares))
+            squares, predictions = self._settled(pictures, squares, predictions, given)
             for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
                 with forks.held_off():
                     faces = self._faces(picture, each, scores, square, prediction)
@@ -263,15 +265,43 @@ class Model:
             whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
         return whole
 
-    def _settled(
+    def _fitted(
         self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
     ) -> tuple[list[np.ndarray], list[Prediction]]:
-        """The same with faces that are on their side or upside down seen upright; see `orientation`."""
+        """The same with crops cut again that do not fit their faces; see `second_look`."""
+        if not np.isfinite(self.usual_spread):
+            return squares, predictions
+        for cut in range(second_look.CUTS):
+            with forks.held_off():
+                fits = [second_look.Fit(p, self.usual_spread) for p in predictions]
+                new = [second_look.new_squares(s, f, cut == 0) for s, f in zip(squares, fits, strict=True)]
+            if not any(len(faces) for _, faces, _ in new):
+                break
+            again = self._crops(pictures, [each for each, _, _ in new])
+            squares, predictions = list(squares), list(predictions)
+            for i, (each, faces, limits) in enumerate(new):
+                with forks.held_off():
+                    fit = second_look.Fit(again[i], self.usual_spread)
+                to, source = second_look.chosen(fits[i], fit, faces, limits)
+                squares[i] = np.array(squares[i])
+                squares[i][to] = each[source]
+                predictions[i] = replaced(predictions[i], to, again[i], source)
+        return squares, predictions
+
+    def _settled(
+        self,
+        pictures: list[Picture],
+        squares: list[np.ndarray],
+        predictions: list[Prediction],
+        given: list[np.ndarray],
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The same with faces that are on their side or upside down seen upright; see `orientation`. The ``given``
+        squares are turned: a crop of such a face has no points to be cut again by."""
         limit = orientation.WIDE * self.usual_spread
         wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
         if not any(len(faces) for faces in wide):
             return squares, predictions
-        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(squares, wide, strict=True)]
+        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, wide, strict=True)]
         again = self._crops(pictures, turned)
         with forks.held_off():
             settled = [

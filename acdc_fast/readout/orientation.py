@@ -11,11 +11,14 @@ are not. The markup with the narrowest maps shows it best. Measured on the MTFL 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..photo import coordinates as geometry
 from ..types import Prediction
 from .confidence import narrowest_spread
+from .predictions import replaced
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)
@@ -45,15 +48,7 @@ def settle(
     better = spread[np.arange(count), best] < BETTER * narrowest_spread(prediction)[faces]
     to, source = faces[better], (np.arange(count) * len(TURNS) + best)[better]
 
-    def replaced(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        out = np.array(old)
-        out[to] = np.asarray(new)[source]
-        return out
-
+    upright = np.array(squares)
+    upright[to] = turned[source]
     pose = None if again.pose is None else geometry.turned_pose(again.pose, turned[:, 3])
-    return replaced(squares, turned), Prediction(
-        {m: replaced(np.asarray(p), np.asarray(again.landmarks[m])) for m, p in prediction.landmarks.items()},
-        {m: replaced(np.asarray(p), np.asarray(again.covariance[m])) for m, p in prediction.covariance.items()},
-        None if pose is None else replaced(np.asarray(prediction.pose), pose),
-        None,
-    )
+    return upright, replaced(prediction, to, replace(again, pose=pose), source)

@@ -1,0 +1,126 @@
+"""Boxes of other kinds than the detector's, through `Model.align`: the crop is cut again until it fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.paths import PHOTO
+from PIL import Image
+
+from acdc_fast import Model
+from acdc_fast.readout import second_look
+from acdc_fast.types import Prediction
+
+KINDS = {  # of the box: its width and height by these factors, its centre moved by these shares of them
+    "half": (0.5, 0.5, 0, 0), "smaller": (0.6, 0.6, 0, 0), "larger": (1.5, 1.5, 0, 0), "double": (2, 2, 0, 0),
+    "large": (2.5, 2.5, 0, 0), "right": (1, 1, 0.3, 0), "left": (1, 1, -0.3, 0), "above": (1, 1, 0, -0.3),
+    "head and shoulders": (2.2, 2.1, 0, 0.45),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.from_pretrained("acdc-w16-fast")
+
+
+def of_kind(box: np.ndarray, kind: str) -> np.ndarray:
+    across, down, right, below = KINDS[kind]
+    side = box[2:] - box[:2]
+    center = (box[:2] + box[2:]) / 2 + side * (right, below)
+    half = side * (across, down) / 2
+    return np.concatenate([center - half, center + half])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_box_of_another_kind_gives_the_same_points(kind: str, model: Model) -> None:
+    wanted = model.align(PHOTO)
+    box = of_kind(wanted.boxes[0], kind)
+    faces = model.align(PHOTO, boxes=box[None])
+    assert np.array_equal(faces.boxes, box[None].astype(np.float32))
+    side = float(np.sqrt(np.prod(wanted.boxes[0, 2:] - wanted.boxes[0, :2])))
+    for markup, points in wanted.landmarks.items():
+        gap = np.linalg.norm(faces.landmarks[markup] - points, axis=-1).mean() / side
+        assert gap < 0.03, (markup, gap)
+        assert 0.6 < np.median(faces.spread[markup] / wanted.spread[markup]) < 1.6
+    assert faces.pose is not None and wanted.pose is not None
+    assert abs(faces.pose.yaw - wanted.pose.yaw) < 5 and abs(faces.pose.roll - wanted.pose.roll) < 5
+
+
+def test_each_face_keeps_its_own(model: Model) -> None:
+    """Pictures with fitting and other boxes among one another give what each box gives alone."""
+    photo = Image.open(PHOTO).convert("RGB")
+    wide = Image.new("RGB", (900, 600))
+    wide.paste(photo, (0, 0))
+    wide.paste(photo.resize((400, 400)), (500, 150))
+    first = model.align(photo).boxes[0]
+    second = first * 400 / 512 + np.array([500, 150, 500, 150])
+    pictures = [wide, photo, photo, wide, photo]
+    boxes = [
+        [of_kind(first, "double"), second], [first], [of_kind(first, "half"), first], [],
+        [first, of_kind(first, "larger"), of_kind(first, "right")],
+    ]  # fmt: skip
+    together = model.align(pictures, boxes=boxes)
+    for picture, given, faces in zip(pictures, boxes, together, strict=True):
+        assert len(faces) == len(given)
+        for i, box in enumerate(given):
+            alone = model.align(picture, boxes=[box])
+            for markup in faces.landmarks:
+                for field in ("landmarks", "spread", "confidence"):
+                    one, other = getattr(faces, field)[markup][i], getattr(alone, field)[markup][0]
+                    np.testing.assert_allclose(one, other, atol=2e-3)
+            assert faces.pose is not None and alone.pose is not None
+            np.testing.assert_allclose(faces.pose.matrix[i], alone.pose.matrix[0], atol=1e-4)
+            assert np.array_equal(faces.boxes[i], alone.boxes[0])
+
+
+def test_a_fitting_box_costs_nothing_and_another_two_cuts_at_most(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = model.align(PHOTO).boxes[0]
+    seen: list[int] = []
+    run = model._run
+    monkeypatch.setattr(model, "_run", lambda crops, *a, **k: (seen.append(len(crops)), run(crops, *a, **k))[1])
+    model.align(PHOTO, boxes=box[None])
+    assert seen == [1]
+    seen.clear()
+    model.align(PHOTO, boxes=of_kind(box, "larger")[None])
+    assert seen[:2] == [1, 1] and len(seen) <= 3
+
+
+def prediction(side: float, x: float, spread: float) -> Prediction:
+    """Five points that ask for a crop of this side about x, in the middle of the height; all maps alike."""
+    five = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.4, 0.7], [0.6, 0.7]])
+    asked = second_look.geometry.square_from_points(five[None])[0]
+    points = (five - asked[:2]) / asked[2] * side + (x, 0.5)
+    covariance = np.zeros((1, 5, 3))
+    covariance[..., 0] = spread**2
+    return Prediction({"2d5": points[None]}, {"2d5": covariance}, None, None)
+
+
+@pytest.mark.parametrize(
+    "side, x, spread, count",
+    [(1, 0.5, 1, 0), (1.2, 0.5, 1, 0), (1.3, 0.5, 1, 1), (0.8, 0.5, 1, 1), (1, 0.7, 1, 1), (1, 0.5, 2, 5)],
+)
+def test_which_crops_are_cut_again(side: float, x: float, spread: float, count: int) -> None:
+    fit = second_look.Fit(prediction(side, x, spread), 1.0)
+    assert fit.measure[0] == pytest.approx(spread * max(side, 1 / side))
+    squares = np.array([[50.0, 40.0, 100.0, 0.0]])
+    again, faces, limits = second_look.new_squares(squares, fit, True)
+    assert len(again) == len(faces) == len(limits) == count
+    if count:
+        np.testing.assert_allclose(again[0], [100 * x, 40, 100 * side, 0], atol=1e-6)
+        assert limits[0] == second_look.BETTER and (limits[1:] == second_look.MUCH_BETTER).all()
+        assert len(second_look.new_squares(squares, fit, False)[0]) == 1
+
+
+def test_the_best_new_crop_is_chosen_and_a_worse_one_is_not() -> None:
+    def fits(measures: list[float]) -> second_look.Fit:
+        fit = second_look.Fit(prediction(1, 0.5, 1), 1.0)
+        fit.measure = np.array(measures)
+        return fit
+
+    faces, limits = np.array([0, 0, 2, 2, 2]), np.array([0.95, 0.7, 0.95, 0.7, 0.7])
+    to, source = second_look.chosen(fits([2, 1, 3]), fits([1.95, 1.5, 2.5, 1.4, 1.2]), faces, limits)
+    assert to.tolist() == [2] and source.tolist() == [4]
+    to, source = second_look.chosen(fits([2, 1, 3]), fits([1.8, 1.3, 2.99, 2.2, 2.2]), faces, limits)
+    assert to.tolist() == [0] and source.tolist() == [1]
