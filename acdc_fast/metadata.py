@@ -63,8 +63,11 @@ def read_calibration(metadata: Mapping[str, str], config: ACDCConfig, where: str
 def read_card(metadata: Mapping[str, str], where: str) -> dict[str, str]:
     """Facts for people, and three numbers that `Model` reads."""
     card = _json(metadata, "card", "{}", where)
-    if not isinstance(card, dict) or not all(isinstance(value, str) for value in card.values()):
-        raise InputError(f"{where}: the card must hold texts, not {shown(card)}")
+    if not isinstance(card, dict):
+        raise InputError(f"{where}: the card must hold texts by name, not {shown(card)}")
+    for name, value in card.items():
+        if not isinstance(value, str):
+            raise InputError(f"{where}: card: {shown(name)} must be a text, not {shown(value)}")
     check_card(card, where)
     return card
 
