@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
+# Tests run side by side, a file in one process; two need 4 GB of memory.
+WORKERS ?= 2
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.py pyproject.toml
 # CUDA kernels take minutes to build: here only where there is a GPU to run them. `pip install .` builds them wherever nvcc is.
 ACDC_CUDA ?= $(if $(wildcard /dev/nvidiactl),auto,0)
@@ -22,7 +24,7 @@ demo: $(VENV)/installed
 	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
 
 test: lint docs
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 # The documentation as a site in build/site; a broken link or a name that is not there ends it.
 docs: $(VENV)/installed-for-tests

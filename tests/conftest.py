@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side: torch's threads would fight for the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Without a GPU the Triton kernels are tested on CPU tensors, in Triton's interpreter; Triton reads this when it is
 # first imported, which importing acdc_fast.ops already does.
 if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.kept import digest, kept
+from helpers.paths import ROOT
 
 HERE = Path(__file__).parent
 TABLE = HERE / "registers.json"
@@ -32,10 +34,19 @@ NARROW = r"finish_kernel|mask_sums_kernel|attention_mask.gradient_kernel|(spatia
 
 def compiled() -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, str(HERE.parent / "helpers" / "compile_all.py")]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert run.returncode == 0, run.stderr[-1500:]
-    found: dict[str, Any] = json.loads(run.stdout)
+    program = HERE.parent / "helpers" / "compile_all.py"
+
+    def build(folder: Path) -> None:
+        command = [sys.executable, str(program)]
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert run.returncode == 0, run.stderr[-1500:]
+        (folder / "facts.json").write_text(run.stdout)
+
+    import triton
+
+    sources = [program, ROOT / "kernels", ROOT / "acdc_fast" / "ops"]
+    folder = kept("triton", digest(sources, triton.__version__, torch.__version__), build)
+    found: dict[str, Any] = json.loads((folder / "facts.json").read_text())
     return found
 
 

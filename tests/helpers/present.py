@@ -1,0 +1,84 @@
+"""What a machine must have for the tests to cover what they should; `.ci/run` names it in ACDC_EXPECT."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def cpu_flags() -> set[str]:
+    """Features of this CPU by Linux's names; empty where /proc does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":")[1].split()}
+
+
+#: Instruction sets, best first, with the features that each needs.
+NEEDS = {
+    "avx512": {"avx2", "fma", "avx512f", "avx512vl", "avx512dq", "avx512bw"},
+    "avx2": {"avx2", "fma"},
+    "neon": {"asimd"},
+    "scalar": set[str](),
+}
+
+
+def expected_isas() -> list[str]:
+    """Instruction sets that the native library must offer here, best first, in /proc/cpuinfo's opinion."""
+    return [isa for isa, needs in NEEDS.items() if needs <= cpu_flags()]
+
+
+def _module(name: str) -> Callable[[], str | None]:
+    def why_not() -> str | None:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            return str(error)
+        return None
+
+    return why_not
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(name) else f"{name} is not on PATH"
+
+
+def _nvrtc() -> str | None:
+    try:
+        from cupy_backends.cuda.libs import nvrtc
+
+        nvrtc.getVersion()
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def _folder() -> str | None:
+    folder = os.environ.get("ACDC_DATA_ROOT", "")
+    return None if Path(folder or "/nowhere").is_dir() else f"ACDC_DATA_ROOT={folder} is no folder"
+
+
+#: Name in ACDC_EXPECT: why it is missing, or None where it is there.
+CHECKS: dict[str, Callable[[], str | None]] = {
+    "native": _module("acdc_fast._native"),
+    "triton": _module("triton"),
+    "emulator": _program("g++"),
+    "nvrtc": _nvrtc,
+    "onnx": _module("onnxruntime"),
+    "parquet": _module("pyarrow.parquet"),
+    "video": _module("av"),
+    "opencv": _module("cv2"),
+    "pandas": _module("pandas"),
+    "data": _folder,
+}
+
+
+def missing(names: str) -> dict[str, str]:
+    """Of the names in a comma-separated list: those that are missing, and why."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    found = {name: CHECKS[name]() if name in CHECKS else f"known are {', '.join(CHECKS)}" for name in wanted}
+    return {name: why for name, why in found.items() if why is not None}
