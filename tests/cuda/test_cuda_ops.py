@@ -260,3 +260,22 @@ def test_through_the_public_ops(emulator: Compiled) -> None:
     assert abs(total.item() - exact.item()) <= FLOAT32 * abs(exact.item())
     for a, t in zip(ours, truth, strict=True):
         assert a.grad is not None and t.grad is not None and error(a.grad, t.grad) <= 4 * FLOAT32  # through five ops
+
+
+def test_ties_fall_as_on_the_cpu(emulator: Compiled) -> None:
+    """Logits of three values, so that maps have plateaus and several maps share a pixel's level: the same extremes, the
+    same winner everywhere as the reference, which takes the first of equals, and so the CPU's gradient."""
+    torch.manual_seed(4)
+    x = torch.randint(-1, 2, (2, 6, 9, 11)).float()
+    mask, high, low, argmax, argmin, winner = cuda.attention_mask.forward(x)
+    flat = x.flatten(2)
+    assert torch.equal(argmax.long(), (flat == high[..., None]).int().argmax(2))
+    assert torch.equal(argmin.long(), (flat == low[..., None]).int().argmax(2))
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    grad = torch.randn(mask.shape)
+    for leaf, backend in zip(leaves, ("cuda", "native"), strict=True):
+        ops.attention_mask(leaf, backend=backend).backward(grad)
+    ours, cpu = (leaf.grad for leaf in leaves)
+    assert ours is not None and cpu is not None and error(ours, cpu.double()) <= FLOAT32
+    levels = torch.cat([reference.attention_mask(x[:, i : i + 1].double()) for i in range(6)], dim=1)
+    assert torch.equal(winner[mask[:, 0] > 0].long(), levels.argmax(1)[mask[:, 0] > 0])
