@@ -7,9 +7,6 @@ TORCH ?= torch==2.13.0
 # Tests run side by side, a file in one process; two need 4 GB of memory.
 WORKERS ?= 2
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.py pyproject.toml
-# CUDA kernels take minutes to build: here only where there is a GPU to run them. `pip install .` builds them wherever nvcc is.
-ACDC_CUDA ?= $(if $(wildcard /dev/nvidiactl),auto,0)
-export ACDC_CUDA
 # The package as users import it: mypy does not see through an editable install.
 TYPED := build/typed
 FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name '*.cu')

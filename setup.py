@@ -28,15 +28,17 @@ def find_compiler() -> str:
 
 
 #: Compute capabilities that cover every GPU from 7.5 on (8.0 runs on 8.6 and 8.9, PTX of the last on what comes after),
-#: for the machine that builds; a wheel gets code for each.
+#: for the machine that builds; a wheel for others (ACDC_CUDA=1) gets code for each.
 CUDA_ARCHS, CUDA_WHEEL_ARCHS = "75;80;90", "75;80;86;89;90;100"
+#: What is there where an NVIDIA GPU is: on Linux, in WSL.
+GPUS = ("/dev/nvidiactl", "/dev/dxg")
 
 
 def find_nvcc(install: bool) -> tuple[str | None, str]:
     """Path of nvcc where the CUDA kernels are to be built, else why not.
 
-    ACDC_CUDA: 0, 1 or auto, which is "if nvcc is found" for an install or a wheel, and no for a bare
-    `build_ext --inplace`, which should stay quick.
+    ACDC_CUDA=1 asks for them, 0 does without. They take minutes, so auto, the default, builds them where there is a GPU
+    and nvcc; a bare `build_ext --inplace` should stay quick and never does.
     """
     wanted = os.environ.get("ACDC_CUDA", "auto")
     if wanted not in ("auto", "0", "1"):
@@ -45,11 +47,36 @@ def find_nvcc(install: bool) -> tuple[str | None, str]:
         return None, "CUDA kernels not built: ACDC_CUDA=0"
     if wanted == "auto" and not install:
         return None, "CUDA kernels not built: set ACDC_CUDA=1 to have them in a bare build_ext"
+    if wanted == "auto" and not any(os.path.exists(node) for node in GPUS):
+        return None, "CUDA kernels not built ahead: no GPU here (ACDC_CUDA=1 builds them all the same)"
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(os.environ.get("CUDA_HOME", ""), "bin"))
     if nvcc is None and wanted == "1":
         raise SystemExit("ACDC_CUDA=1, but nvcc was not found: put the CUDA toolkit's bin on PATH or set CUDA_HOME")
     missing = "CUDA kernels not built ahead: nvcc not found (a GPU build needs the CUDA toolkit on PATH)"
     return nvcc, "" if nvcc else missing
+
+
+def show(text: str, end: str = "") -> None:
+    """To the terminal itself where there is one, because pip keeps what a build prints to itself. Without an ``end``
+    the next text takes its place."""
+    try:
+        with open("/dev/tty", "w", encoding="utf-8") as terminal:
+            terminal.write(f"\racdc_fast: {text:<78}{end}")
+    except OSError:
+        print(f"acdc_fast: {text}", file=sys.stderr, flush=True)
+
+
+def build(command: list[str]) -> None:
+    """Runs a build and shows its steps: ninja's "[3/40] Building …", make's "[ 12%] Building …"."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if line.startswith("["):
+            show(f"{line.split('] ')[0]}] {line.split()[-1].split('/')[-1][:60]}")
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, command)
+    show("built", end="\n")
 
 
 class CMakeBuild(build_ext):
@@ -60,25 +87,28 @@ class CMakeBuild(build_ext):
 
         compiler, (nvcc, skipped) = find_compiler(), find_nvcc(self.editable_mode or not self.inplace)
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(self.build_temp).resolve()
-        build.mkdir(parents=True, exist_ok=True)
+        place = Path(self.build_temp).resolve()
+        place.mkdir(parents=True, exist_ok=True)
         cmake = shutil.which("cmake") or "cmake"
         configure = [
-            cmake, "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release",
+            cmake, "-S", str(ROOT), "-B", str(place), "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_CXX_COMPILER={compiler}", f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DACDC_OUTPUT={target}", f"-DACDC_SKIPPED={skipped}",
         ]  # fmt: skip
         configure.append(f"-DACDC_CUDA={'ON' if nvcc else 'OFF'}")
+        for_others = not self.inplace and os.environ.get("ACDC_CUDA") == "1"
         if nvcc:
-            archs = os.environ.get("ACDC_CUDA_ARCHS") or (CUDA_ARCHS if self.inplace else CUDA_WHEEL_ARCHS)
+            archs = os.environ.get("ACDC_CUDA_ARCHS") or (CUDA_WHEEL_ARCHS if for_others else CUDA_ARCHS)
             configure += [f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_HOST_COMPILER={compiler}"]
             configure.append(f"-DACDC_CUDA_ARCHS={archs}")
         else:
             (target / "_cuda.so").unlink(missing_ok=True)  # an earlier build's: it must not get into a CPU wheel
-        if shutil.which("ninja") and not (build / "Makefile").exists():
+        if shutil.which("ninja") and not (place / "Makefile").exists():
             configure.append("-GNinja")
         subprocess.run(configure, check=True)
-        subprocess.run([cmake, "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
+        if nvcc:
+            show(f"CUDA kernels for {archs.replace(';', ', ')} take minutes; ACDC_CUDA=0 leaves them out", end="\n")
+        build([cmake, "--build", str(place), "--parallel", str(os.cpu_count() or 1)])
         if skipped:
             print(f"acdc_fast: skipped: {skipped}", file=sys.stderr)
 
