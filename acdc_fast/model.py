@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -22,9 +22,10 @@ from .photo.crops import crop_faces
 from .photo.detection import Search, detect
 from .photo.images import ImageLike, Picture, load_picture
 from .readout import orientation, second_look
-from .readout.confidence import UNCALIBRATED, confidence, narrowest_spread, of_points, spread_of
+from .readout.confidence import UNCALIBRATED, confidence, narrowest, narrowest_spread, of_points, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, only, replaced
+from .readout.presence import USUAL_LIMIT, presence
 from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
@@ -77,6 +78,7 @@ class Model:
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = number_of(self.weights.card, "narrowest_spread", "weights") or np.inf
+        self._presence_limit = number_of(self.weights.card, "presence", "weights") or USUAL_LIMIT
         #: (3, L) of all maps.
         self.calibration = np.concatenate(
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
@@ -325,6 +327,26 @@ class Model:
             {name: values[:, slices[name]] for name in self.markups} for values in (points, spread, sure)
         )
         return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
+
+    def track(
+        self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25
+    ) -> Iterator[Faces]:
+        """Faces of each frame of one film, in order, with ``ids``: numbers that stay with a face.
+
+        ``frames``: pictures as `align` takes them, RGB, of a list, a generator or a camera. ``smooth`` steadies points
+        and pose from frame to frame; False gives each frame's own, for exact results. ``every``: the detector runs on
+        each such frame, and in doubt. ``absent``: frames for which a face that is not seen keeps its number. A score is
+        the chance, by the maps of the frame, that the face is there. A face that is gone ends within three frames, a
+        cut ends all. Raises `InputError` for a frame that cannot be used, and for numbers that cannot be.
+        """
+        from .video.tracking import follow
+
+        return follow(self, frames, smooth, every, absent)
+
+    def presence(self, faces: Faces) -> np.ndarray:
+        """(N,) float32 chance that each box holds a face, from this model's maps; see `readout.presence`."""
+        spread = narrowest(faces.spread.values()) / geometry.square_from_box(faces.boxes)[:, 2]
+        return presence(spread, self.usual_spread, self._presence_limit)
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""

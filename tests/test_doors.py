@@ -44,9 +44,11 @@ CLOSED: dict[str, set[str]] = {
 }
 #: What goes the user's way, or asks what a bug report needs.
 EXCEPTIONS: dict[str, set[str]] = {
+    "model": {"video"},  # `Model.track` hands itself to the tracker
     "training.observations": {"model"},
     "training.teach": {"model"},
     "training.evaluation.evaluate": {"model"},
+    "training.fits.presence_fit": {"model"},
     "commands.env": {"ops"},
 }
 #: The same for the rooms of training, without exceptions.

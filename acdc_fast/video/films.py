@@ -83,8 +83,6 @@ class _Frames:
 def _lines(frames: _Frames, tracker: Tracker) -> Iterator[str]:
     for index, (rgb, time, _) in enumerate(frames):
         faces = as_dict(tracker.step(rgb))
-        for face, name in zip(faces, tracker.names, strict=True):
-            face["id"] = name
         yield json.dumps({"frame": index, "time": None if time is None else round(time, 6), "faces": faces})
 
 

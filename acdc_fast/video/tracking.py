@@ -1,106 +1,211 @@
-"""Faces from frame to frame: the next box comes from the last landmarks, the detector runs now and then."""
+"""Faces from frame to frame: the next box comes from the last landmarks, the detector runs now and then.
+
+A face is there in a frame where the maps say so or, in doubt, where the detector finds it in that very frame. A face
+that is not there is not given out. Its number is kept for a while: the face gets it back where it comes back near by
+and looks alike. A cut ends every track.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..model import Model
+from ..errors import InputError
 from ..photo.coordinates import box_from_points
 from ..photo.detection import detect, overlap
-from ..photo.images import load_picture
+from ..photo.images import ImageLike, Picture, load_picture
 from ..types import Faces
+from .assignment import assign
+from .cuts import CutFinder
+from .smoothing import Smoother
 
-#: A new box is a face already followed where the two overlap by this (intersection over union).
-SAME = 0.3
-#: A face is lost when its landmarks are less certain than this on average …
-CERTAIN = 0.15
-#: … or when the detector has looked this often without finding it.
+if TYPE_CHECKING:
+    from ..model import Model
+
+#: A face is there where the maps give it this chance or more; below `SURE` the detector is asked as well …
+LIKELY, SURE = 0.5, 0.8
+#: … and below this chance not even the detector is believed.
+UNLIKELY = 0.02
+#: A face ends when the detector has looked this often in a row without finding it. After a miss it looks on each frame.
 MISSED = 3
+#: When a face is absent the detector looks on this many frames, and then on each that far apart.
+SEARCH = 3
+#: Two boxes that overlap by more than this (intersection over union) are of one face.
+ONE = 0.6
+#: A detection is another face's where it lies farther than this from where the face is expected, in sides of its box;
+#: with each frame of absence it may lie this much farther.
+NEAR, FARTHER = 0.6, 0.1
+#: The landmarks' box stays where the detector's overlaps it by this: it is the steadier one.
+AGREED = 0.5
+#: What a difference of the coarse pictures of two faces costs beside the distance.
+LOOKS = 3.0
+#: Of an absent face no more than this: a mean difference of the colours of 0.17.
+STRANGE = 0.5
 
 
 @dataclass
 class _Track:
     name: int
-    box: np.ndarray  # (4,) xyxy, where the face is expected in the next frame
-    score: float
-    missed: int = 0
+    expected: np.ndarray  # (4,) xyxy, where the face is looked for in the next frame
+    last: np.ndarray | None = None  # (4,) where it was last given out
+    motion: np.ndarray = field(default_factory=lambda: np.zeros(2))  # of its middle, pixels a frame
+    looks: np.ndarray | None = None  # (4, 4, 3) coarse picture of the face
+    missed: int = 0  # looks of the detector in a row without it
+    absent: int = 0  # frames since it was last given out
+
+    def distance(self, box: np.ndarray, looks: np.ndarray) -> float:
+        """How unlike this face a detection is."""
+        side = float(np.sqrt(np.prod(self.expected[2:] - self.expected[:2])))
+        away = float(np.linalg.norm(_middle(box) - _middle(self.expected))) / side
+        if away > NEAR + FARTHER * self.absent or (self.absent and self.unlike(looks) > STRANGE):
+            return np.inf
+        return away / (1 + self.absent) + self.unlike(looks)
+
+    def unlike(self, looks: np.ndarray) -> float:
+        return 0.0 if self.looks is None else LOOKS * float(np.abs(self.looks - looks).mean())
+
+    def seen(self, box: np.ndarray, looks: np.ndarray) -> None:
+        """In this frame, here."""
+        steady = self.last is not None and not self.absent
+        moved = _middle(box) - _middle(self.last) if self.last is not None and steady else np.zeros(2)
+        self.motion = 0.5 * self.motion + 0.5 * moved if steady else np.zeros(2)
+        if self.looks is None:
+            self.looks = looks
+        elif self.unlike(looks) < STRANGE / 2:  # else something covers the face
+            self.looks = 0.8 * self.looks + 0.2 * looks
+        self.last, self.expected, self.absent = box, box + np.tile(self.motion, 2), 0
+
+    def unseen(self) -> None:
+        """It is thought to go on, slower and slower."""
+        self.absent += 1
+        self.motion = 0.9 * self.motion
+        self.expected = self.expected + np.tile(self.motion, 2)
+
+
+def follow(model: Model, frames: Iterable[Any], smooth: bool, every: int, absent: int) -> Iterator[Faces]:
+    """`Model.track`. The options are checked at once, the frames when they are asked for."""
+    tracker, smoother = Tracker(model, every, absent), Smoother() if smooth else None
+
+    def faces_of_frames() -> Iterator[Faces]:
+        for frame in frames:
+            faces = tracker.step(frame)
+            yield faces if smoother is None else smoother.step(faces)
+
+    return faces_of_frames()
 
 
 class Tracker:
-    """Follows faces through the frames of one video. Not thread-safe: one tracker a video.
+    """Follows faces through the frames of one film. Not thread-safe: one tracker a film.
 
-    ``every``: the detector runs on each such frame, and on every frame while no face is followed.
+    ``every``: the detector runs on each such frame, on every frame while no face is followed, and in doubt.
+    ``absent``: frames for which the number of a face that is not seen is kept.
     """
 
-    def __init__(self, model: Model, every: int = 10) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, not {every}")
-        self.model, self.every, self.frame = model, every, 0
+    def __init__(self, model: Model, every: int = 10, absent: int = 25) -> None:
+        if not all(isinstance(n, int) for n in (every, absent)) or every < 1 or absent < 0:
+            told = f"{every!r} and {absent!r}"
+            raise InputError(f"every must be at least 1 and absent at least 0, whole numbers, not {told}")
+        self.model, self.every, self.absent, self.frame = model, every, absent, 0
         self._tracks: list[_Track] = []
         self._names = 0
+        self._cuts = CutFinder()
 
-    @property
-    def names(self) -> list[int]:
-        """Of each face that `step` gave last, in order, a number that stays with it."""
-        return [track.name for track in self._tracks]
-
-    def step(self, image: np.ndarray) -> Faces:
-        """Faces of the next frame, H×W×3 uint8 RGB."""
+    def step(self, image: ImageLike) -> Faces:
+        """Faces of the next frame, RGB, with their ``ids``. A score is the chance, by the maps of this
+        frame, that the face is there."""
         picture = load_picture(image)
-        if self.frame % self.every == 0 or not self._tracks:
-            self._look(picture.rgb)
+        rgb = picture.rgb
+        if self._cuts.step(rgb):
+            self._tracks = []
+        looked = self._is_time()
+        found = self._look(rgb, set()) if looked else set()
         self.frame += 1
-        inside = [t for t in self._tracks if _inside(t.box, picture.width, picture.height)]
-        faces = self.model.align(picture, boxes=np.array([t.box for t in inside]).reshape(-1, 4))
-        markup = next((m for m in ("2d68", "2d98", "2d5", "3d68") if m in faces.landmarks), None)
-        kept = []
-        for i, track in enumerate(inside):
-            faces.scores[i] = track.score
-            if markup is None:  # nothing to follow by: the detector's box stays until it looks again
+        there, faces, chance = self._aligned(picture, found)
+        if not looked and (chance < SURE).any():
+            found = self._look(rgb, {t.name for t, c in zip(there, chance, strict=True) if c < SURE})
+            there, faces, chance = self._aligned(picture, found)
+        boxes = [self._following(faces, i, track) for i, track in enumerate(there)]
+        looks = [_looks(rgb, box) for box in boxes]
+        kept: list[int] = []
+        # Of two tracks on one face the one stays that looks more like it; a new one stands back.
+        for i in sorted(range(len(there)), key=lambda i: (there[i].looks is None, there[i].unlike(looks[i]))):
+            certain = chance[i] >= (UNLIKELY if there[i].name in found else LIKELY)
+            if certain and np.ptp(boxes[i][::2]) >= 4 and all(overlap(boxes[i], boxes[j]) < ONE for j in kept):
                 kept.append(i)
-                continue
-            track.box = box_from_points(faces.landmarks[markup][i : i + 1])[0]
-            alone = all(overlap(track.box, inside[j].box) < 0.6 for j in kept)
-            if alone and faces.confidence[markup][i].mean() >= CERTAIN and np.ptp(track.box[::2]) >= 4:
-                kept.append(i)
-        self._tracks = [inside[i] for i in kept]
-        return _chosen(faces, kept)
-
-    def _look(self, rgb: np.ndarray) -> None:
-        """Runs the detector: known faces stay where their landmarks are, new ones begin, missed ones end."""
-        boxes, scores = detect(rgb)
-        free = list(range(len(boxes)))
+        kept.sort()
+        for i in kept:
+            there[i].seen(boxes[i], looks[i])
+        given = [there[i].name for i in kept]
         for track in self._tracks:
-            best = max(free, key=lambda i, t=track: overlap(t.box, boxes[i]), default=None)  # type: ignore[misc]
-            if best is not None and overlap(track.box, boxes[best]) >= SAME:
-                free.remove(best)
-                track.score, track.missed = float(scores[best]), 0
-                track.box = boxes[best].astype(np.float64)
-            else:
+            if track.name not in given:
+                track.unseen()
+        self._tracks = [t for t in self._tracks if t.absent <= (0 if t.looks is None else self.absent)]
+        return replace(faces[kept], scores=chance[kept], ids=np.array(given, np.int64))
+
+    def _is_time(self) -> bool:
+        """Whether the detector looks at this frame whatever the maps say."""
+        absent = [t for t in self._tracks if t.absent]
+        return (
+            self.frame % self.every == 0
+            or len(absent) == len(self._tracks)
+            or any(t.missed for t in self._tracks if not t.absent)
+            or any(t.absent < SEARCH or t.absent % SEARCH == 0 for t in absent)
+        )
+
+    def _look(self, rgb: np.ndarray, doubted: set[int]) -> set[int]:
+        """Runs the detector; gives the names it found. Faces doubted, absent or moved get its boxes, new ones begin."""
+        boxes = detect(rgb)[0].astype(np.float64)
+        looks = [_looks(rgb, box) for box in boxes]
+        cost = [[t.distance(b, s) for b, s in zip(boxes, looks, strict=True)] for t in self._tracks]
+        pairs = dict(assign(np.array(cost).reshape(len(self._tracks), len(boxes)), most=2.0))
+        found = set()
+        for i, track in enumerate(self._tracks):
+            if i not in pairs:
                 track.missed += 1
-        self._tracks = [track for track in self._tracks if track.missed < MISSED]
-        for i in free:
-            self._tracks.append(_Track(self._names, boxes[i].astype(np.float64), float(scores[i])))
+                continue
+            box = boxes[pairs[i]]
+            if track.absent or track.name in doubted or overlap(track.expected, box) < AGREED:
+                track.expected, track.last = box, None  # a jump is no motion
+            track.missed = 0
+            found.add(track.name)
+        for j in sorted(set(range(len(boxes))) - set(pairs.values())):
+            self._tracks.append(_Track(self._names, boxes[j]))
+            found.add(self._names)
             self._names += 1
+        return found
+
+    def _aligned(self, picture: Picture, found: set[int]) -> tuple[list[_Track], Faces, np.ndarray]:
+        """Tracks that are there or were just found, their faces, and the chance of each."""
+        tracks = [
+            t for t in self._tracks
+            if (t.name in found or not (t.absent or t.missed >= MISSED)) and _inside(t.expected, picture.rgb)
+        ]  # fmt: skip
+        faces = self.model.align(picture, boxes=np.array([t.expected for t in tracks]).reshape(-1, 4))
+        return tracks, faces, self.model.presence(faces)
+
+    def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:
+        """(4,) the box that the landmarks suggest; the old one where the weights give no points to follow by."""
+        markup = next((m for m in ("2d68", "2d98", "2d5", "3d68") if m in faces.landmarks), None)
+        return track.expected if markup is None else np.asarray(box_from_points(faces.landmarks[markup][i : i + 1])[0])
 
 
-def _inside(box: np.ndarray, width: int, height: int) -> bool:
+def _middle(box: np.ndarray) -> np.ndarray:
+    return np.asarray((box[:2] + box[2:]) / 2)
+
+
+def _looks(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(4, 4, 3) colours in [0, 1] sampled over the box; the picture's edge goes on beyond it."""
+    height, width = rgb.shape[:2]
+    at = (np.arange(12) + 0.5) / 12
+    x = np.clip(box[0] + at * (box[2] - box[0]), 0, width - 1).astype(np.int64)
+    y = np.clip(box[1] + at * (box[3] - box[1]), 0, height - 1).astype(np.int64)
+    return np.asarray(rgb[y[:, None], x].reshape(4, 3, 4, 3, 3).mean((1, 3)) / 255)
+
+
+def _inside(box: np.ndarray, rgb: np.ndarray) -> bool:
     """Whether the middle of the box lies in the picture."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return bool(0 <= x < width and 0 <= y < height and box[2] - box[0] >= 1 and box[3] - box[1] >= 1)
-
-
-def _chosen(faces: Faces, kept: list[int]) -> Faces:
-    if len(kept) == len(faces):
-        return faces
-    index = np.array(kept, np.int64)
-    pose = faces.pose and type(faces.pose)(
-        faces.pose.yaw[index], faces.pose.pitch[index], faces.pose.roll[index], faces.pose.matrix[index]
-    )
-    landmarks, spread, confidence = (
-        {name: values[index] for name, values in each.items()}
-        for each in (faces.landmarks, faces.spread, faces.confidence)
-    )
-    return Faces(faces.boxes[index], faces.scores[index], landmarks, spread, confidence, pose, faces.source)
+    return bool(0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0] and box[2] - box[0] >= 1 and box[3] - box[1] >= 1)

@@ -21,6 +21,7 @@ from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
 from ..fits.pose_readout import write_readout
+from ..fits.presence_fit import write_presence
 from ..observations import observe_align, observe_crops
 from ..sampling.batches import open_source
 from ..settings import Source
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pose", type=Path, metavar="OUT", help="fit the pose's polynomial here, write weights")
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
+    parser.add_argument("--presence", type=Path, metavar="OUT", help="find where maps show no face, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
     parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
@@ -134,6 +136,8 @@ def run(args: argparse.Namespace) -> int:
         write_readout(path, seen, args.pose, args.half)
     if args.enough:
         write_enough(path, seen, args.enough, args.half)
+    if args.presence:
+        write_presence(path, list(databases.values()), args.presence, args.limit, args.half)
     return 0
 
 
