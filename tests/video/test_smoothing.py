@@ -63,7 +63,7 @@ def test_less_jitter_no_lag_no_more_error(motion: str, noise: float) -> None:
 
     limit = {"rest": 0.4, "slow": 0.4}.get(motion, 0.6)
     assert jitter(smooth) < limit * jitter(raw)
-    # What moves within the face is followed with up to a frame of lag, which costs a little where there is little noise.
+    # What moves within the face is followed with up to a frame of lag: a small cost where there is little noise.
     assert error(smooth) <= error(raw) * {"zoom": 1.2, "blink": 1.1}.get(motion, 1)
     if motion != "rest":
         assert min(range(4), key=lambda late: error(smooth, late)) <= 1, "frames of lag"
