@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from ..types import Faces
 from .assignment import assign
 from .cuts import CutFinder
 from .smoothing import Smoother
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 #: A face is there where the maps give it this chance or more; below `SURE` the detector is asked as well …
 LIKELY, SURE = 0.5, 0.8
@@ -44,6 +41,13 @@ AGREED = 0.5
 LOOKS = 3.0
 #: Of an absent face no more than this: a mean difference of the colours of 0.17.
 STRANGE = 0.5
+
+
+class Model(Protocol):
+    """What a tracker asks of `acdc_fast.Model`, which opens this room itself."""
+
+    def align(self, image: Any, boxes: Any = None) -> Any: ...
+    def presence(self, faces: Faces) -> np.ndarray: ...
 
 
 @dataclass
