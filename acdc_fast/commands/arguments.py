@@ -48,9 +48,13 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def positive(text: str) -> int:
-    value = int(text)
+    """For argparse: a whole number, at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text[:40]!r}")
     return value
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,23 @@ from ..files import written_beside
 from ..model import Model
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
+from .encoding import FilmWriter, codec_of
 from .tracking import Tracker
 
 
 def run_video(model: Model, source: str, out: str | None, every: int, markup: str | None) -> str | None:
-    """Writes ``out``: annotated video (H.264; sound is left out), or JSON lines where it ends in .jsonl or is None.
+    """Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
-    Gives a note where the video breaks off: what came before it is written. `InputError` where nothing can be read.
+    Gives a note where the video breaks off: what came before it is written. Raises `InputError` where nothing can be
+    read, and for a name that no format of film goes by, before anything is read.
     """
     av = _av()
     if not Path(source).is_file():
         raise InputError(f"{source}: no such file")
     if out is not None and Path(out).resolve() == Path(source).resolve():
         raise InputError(f"{out}: would overwrite the video that is being read")
+    if out is not None and not out.endswith(".jsonl"):
+        codec_of(out)
     frames = _Frames(av, source)
     tracker = Tracker(model, every)
     if out is None:
@@ -37,7 +43,9 @@ def run_video(model: Model, source: str, out: str | None, every: int, markup: st
             file.writelines(line + "\n" for line in _lines(frames, tracker))
     else:
         with written_beside(out) as beside:
-            _write(av, frames, tracker, beside, out, markup)
+            note = _write(av, frames, tracker, beside, out, markup)
+        if note:
+            print(f"acdc-fast: {note}", file=sys.stderr)
     return frames.broken
 
 
@@ -64,16 +72,24 @@ class _Frames:
             raise InputError(f"{source}: holds no video")
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
+        self.sound = self.container.streams.audio[0] if self.container.streams.audio else None
+        self.heard: list[Any] = []  # packets of sound that came before the last frame
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float | None, int | None]]:
         count = 0
         with self.container:
             try:
-                for frame in self.container.decode(self.stream):
-                    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                    rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
-                    yield rgb, frame.time, frame.pts
-                    count += 1
+                streams = [self.stream, *([self.sound] if self.sound is not None else [])]
+                for packet in self.container.demux(streams):
+                    if packet.stream is self.sound:
+                        if packet.dts is not None:  # the last packet only says that no more come
+                            self.heard.append(packet)
+                        continue
+                    for frame in packet.decode():
+                        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+                        rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+                        yield rgb, frame.time, frame.pts
+                        count += 1
             except self.av.FFmpegError as error:
                 self.broken = f"{self.source}: breaks off after {count} frames ({_line(error)})"
         if not count:
@@ -86,29 +102,29 @@ def _lines(frames: _Frames, tracker: Tracker) -> Iterator[str]:
         yield json.dumps({"frame": index, "time": None if time is None else round(time, 6), "faces": faces})
 
 
-def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, markup: str | None) -> None:
-    try:
-        container = av.open(str(beside), "w")
-    except ValueError as error:
-        raise InputError(f"{out}: no video format goes by this name; use .mp4 or .mkv") from error
-    with container:
-        stream, size = None, (0, 0)
+def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, markup: str | None) -> str | None:
+    """Writes the annotated film; gives a note where its sound could not be taken over."""
+    codec, rate = codec_of(out), Fraction(frames.stream.average_rate or 25)
+    sound, note = (frames.sound if codec.sound else None), None
+    if frames.sound is not None and not codec.sound:
+        note = f"{out}: a file of this kind holds no sound; it is left out"
+    form = "gif" if codec.name == "gif" else None
+    with av.open(str(beside), "w", format=form) as container:
+        try:
+            writer = FilmWriter(container, codec, rate, frames.stream.time_base, sound)
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(f"{out}: its sound cannot be taken over ({_line(error)}); use .mkv") from error
         for rgb, _, pts in frames:
-            if stream is None:
-                # H.264 halves the colours' resolution, so sides are even; the last row or column may go.
-                size = (rgb.shape[1] // 2 * 2, rgb.shape[0] // 2 * 2)
-                if min(size) < 2:
-                    raise InputError(f"{frames.source}: frames of {rgb.shape[1]}×{rgb.shape[0]} cannot be encoded")
-                stream = container.add_stream("libx264", rate=frames.stream.average_rate or 25)
-                stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-                stream.codec_context.time_base = frames.stream.time_base
-                stream.options = {"crf": "18", "preset": "veryfast"}
-            picture = np.asarray(draw_faces(rgb, tracker.step(rgb), markup))
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[: size[1], : size[0]]), format="rgb24")
-            frame.pts, frame.time_base = pts, frames.stream.time_base
-            container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode())
+            writer.add(np.asarray(draw_faces(rgb, tracker.step(rgb), markup)), pts)
+            for packet in frames.heard:
+                if sound is not None:
+                    writer.add_sound(packet)
+            frames.heard.clear()
+        writer.end()
+        for packet in frames.heard:
+            if sound is not None:
+                writer.add_sound(packet)
+    return note
 
 
 def _line(error: BaseException) -> str:

@@ -157,6 +157,15 @@ def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path:
         assert (got, out) == (code, "") and word in err and err.count("\n") == 1, err
 
 
+@pytest.mark.parametrize("value", ["abc", "0", "-3", "1.5", "9" * 9000])
+def test_a_number_that_is_none_is_told_in_one_short_line(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["align", str(PHOTO), "--threads", value])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert caught.value.code == 2 and "argument --threads: must be a whole number, at least 1" in last
+    assert value[:40] in last and len(last) < 200
+
+
 @pytest.mark.parametrize(
     "command", ["", "align", "video", "batch", "train", "evaluate", "export", "bench", "env"]
 )

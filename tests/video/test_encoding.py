@@ -1,0 +1,106 @@
+"""Films are written in every format that is promised: frames, their times, and the sound of the source."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
+
+from acdc_fast.errors import InputError  # noqa: E402
+from acdc_fast.types import Faces  # noqa: E402
+from acdc_fast.video.encoding import CODECS, codec_of  # noqa: E402
+from acdc_fast.video.films import run_video  # noqa: E402
+
+RATE, COUNT = 12, 10
+
+
+class NoFaces:
+    """Stands in for a model: nobody is there."""
+
+    markups = ("2d5",)
+
+    def detect(self, picture: object) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+    def align(self, picture: object, boxes: object = None) -> Faces:
+        flat = {"2d5": np.zeros((0, 5), np.float32)}
+        return Faces(*self.detect(picture), {"2d5": np.zeros((0, 5, 2), np.float32)}, flat, flat, None)
+
+    def presence(self, faces: Faces) -> np.ndarray:
+        return np.ones(len(faces), np.float32)
+
+
+def source(path: Path, sound: bool, times: list[int]) -> Path:
+    """Frames of one grey each, darker to lighter, at these steps of 1/RATE s; a second of a tone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, RATE)
+        heard = container.add_stream("aac", rate=44100) if sound else None
+        for place, step in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + 20 * place, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = step, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if heard is not None:
+            tone = np.sin(np.arange(44100) * 2 * np.pi * 440 / 44100).astype(np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            container.mux(heard.encode(frame))
+            container.mux(heard.encode())
+    return path
+
+
+def read(path: Path) -> tuple[list[float], list[float], float]:
+    """Greys and times of all frames, and seconds of sound."""
+    greys, times, seconds = [], [], 0.0
+    with av.open(str(path)) as container:
+        for frame in container.decode(container.streams.video[0]):
+            greys.append(float(frame.to_ndarray(format="rgb24").mean()))
+            times.append(float(frame.time))
+    with av.open(str(path)) as container:
+        if container.streams.audio:
+            seconds = sum(f.samples / f.sample_rate for f in container.decode(container.streams.audio[0]))
+    return greys, times, seconds
+
+
+@pytest.mark.parametrize("ending", CODECS)
+def test_frames_times_and_sound(ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = source(tmp_path / "in.mkv", sound=ending not in (".webm",), times=list(range(COUNT)))
+    out = tmp_path / f"out{ending}"
+    assert run_video(NoFaces(), str(film), str(out), 5, None) is None  # type: ignore[arg-type]
+    greys, times, seconds = read(out)
+    # A palette of 256 colours has steps of 36 a channel; the other codecs lose a few levels.
+    assert greys == pytest.approx([20 + 20 * i for i in range(COUNT)], abs=20 if ending == ".gif" else 8)
+    # A gif's times are whole hundredths of a second, Matroska's whole thousandths.
+    assert np.diff(times) == pytest.approx(np.full(COUNT - 1, 1 / RATE), abs=0.011 if ending == ".gif" else 0.0011)
+    noted = capsys.readouterr().err
+    if ending == ".gif":
+        assert seconds == 0 and "holds no sound; it is left out" in noted and noted.count("\n") == 1
+    else:
+        assert noted == "" and (ending == ".webm" or seconds == pytest.approx(1, abs=0.06))
+
+
+def test_variable_times_are_kept(tmp_path: Path) -> None:
+    steps = [0, 1, 2, 5, 6, 9, 10, 11, 20, 21]
+    run_video(NoFaces(), str(source(tmp_path / "in.mkv", False, steps)), str(tmp_path / "o.mkv"), 5, None)  # type: ignore[arg-type]
+    assert read(tmp_path / "o.mkv")[1] == pytest.approx([s / RATE for s in steps], abs=0.0011)
+
+
+def test_sound_that_a_format_cannot_hold_is_told(tmp_path: Path) -> None:
+    film = source(tmp_path / "in.mkv", True, list(range(COUNT)))
+    with pytest.raises(InputError, match=r"o\.webm: its sound cannot be taken over .*use \.mkv") as caught:
+        run_video(NoFaces(), str(film), str(tmp_path / "o.webm"), 5, None)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value) and not (tmp_path / "o.webm").exists()
+
+
+def test_unknown_formats_are_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"films are written as \.mp4, .*\.gif; numbers as \.jsonl"):
+        codec_of("film.xyz")
+    with pytest.raises(InputError, match="films are written as"):
+        film = source(tmp_path / "in.mkv", False, [0, 1])
+        run_video(NoFaces(), str(film), str(tmp_path / "o.txt"), 5, None)  # type: ignore[arg-type]
