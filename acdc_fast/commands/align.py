@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ EXAMPLE = "acdc-fast align photo.jpg -o aligned.png"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("images", nargs="+", metavar="IMAGE")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder of images, a pattern, or - for stdin")
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
     sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
     sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
@@ -33,16 +35,17 @@ def run(options: argparse.Namespace) -> int:
 
     out = Path(options.out) if options.out else None
     as_json = options.json or (out is not None and out.suffix == ".json")
-    places = _places(options.images, out)
+    images = _expanded(options.images)
+    places = _places(images, out)
     search = search_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
     results: list[dict[str, Any]] = []
     failed = False
-    for name, place in zip(options.images, places, strict=True):
+    for name, place in zip(images, places, strict=True):
         try:
-            picture = load_picture(name)
+            picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
             faces = model.align(picture, **search)
             results.append(
                 {"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)}
@@ -61,6 +64,25 @@ def run(options: argparse.Namespace) -> int:
     if as_json:
         _put_json({"images": results}, out if out is not None and out.suffix == ".json" else None)
     return 2 if failed else 0
+
+
+def _expanded(names: Sequence[str]) -> list[str]:
+    """A folder stands for its images, and a pattern that the shell left alone for what it matches, in order of names.
+
+    What stands for nothing stays as it is, and is told of when its turn comes.
+    """
+    from PIL import Image
+
+    known, found = Image.registered_extensions(), list[str]()
+    for name in names:
+        if name != "-" and os.path.isdir(name):
+            inside = [os.path.join(name, entry) for entry in sorted(os.listdir(name))]
+            found += [p for p in inside if os.path.isfile(p) and Path(p).suffix.lower() in known] or [name]
+        elif glob.has_magic(name) and not os.path.exists(name):
+            found += sorted(glob.glob(name)) or [name]
+        else:
+            found.append(name)
+    return found
 
 
 def _places(images: Sequence[str], out: Path | None) -> list[Path | None]:

@@ -1,0 +1,74 @@
+"""What `acdc-fast align` takes for an image: files, folders, patterns that the shell left alone, standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
+
+from helpers.paths import PHOTO
+from helpers.small import small_weights
+
+from acdc_fast.commands import cli
+from acdc_fast.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_weights(path, small_weights(stages=1))
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images, a text, and a folder with an image of its own."""
+    (tmp_path / "inner").mkdir()
+    for name in ("b.jpg", "a.JPG", "inner/c.jpg"):
+        (tmp_path / name).write_bytes(PHOTO.read_bytes())
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def aligned(capsys: pytest.CaptureFixture[str], weights: str, *names: str) -> tuple[int, list[dict[str, object]]]:
+    code = cli.main(["align", *names, "--json", "--weights", weights])
+    return code, json.loads(capsys.readouterr().out)["images"]
+
+
+def test_folders_and_patterns(folder: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = aligned(capsys, weights, str(folder), str(folder / "*" / "*.jpg"))
+    assert code == 0
+    assert [image["image"] for image in told] == [str(folder / n) for n in ("a.JPG", "b.jpg", "inner/c.jpg")]
+    assert [len(image["faces"]) for image in told] == [1, 1, 1]  # type: ignore[arg-type]
+
+
+def test_what_stands_for_nothing_is_told_and_the_rest_is_done(
+    folder: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "empty").mkdir()
+    names = [str(folder / "empty"), str(folder / "*.png"), str(folder / "b.jpg")]
+    code, told = aligned(capsys, weights, *names)
+    assert code == 2 and [image["image"] for image in told] == names
+    assert ["error" in image for image in told] == [True, True, False]
+    assert "is a folder" in str(told[0]["error"]) and "no such file" in str(told[1]["error"])
+
+
+def test_a_file_whose_name_looks_like_a_pattern(folder: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "x[1].jpg").write_bytes(PHOTO.read_bytes())
+    code, told = aligned(capsys, weights, str(folder / "x[1].jpg"))
+    assert code == 0 and len(told) == 1 and "error" not in told[0]
+
+
+def test_standard_input(weights: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(PHOTO.read_bytes())))
+    code, told = aligned(capsys, weights, "-")
+    assert code == 0 and len(told[0]["faces"]) == 1  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"no image")))
+    code, told = aligned(capsys, weights, "-")
+    assert code == 2 and "-" in str(told[0]["error"]) and "not an image" in str(told[0]["error"])
