@@ -25,7 +25,7 @@ from acdc_fast.weights import load_weights
 from .data import Database
 from .data.sample import Annotation
 from .loop.validation import predict
-from .sampling.augment import crop_face
+from .sampling.augment import Crop, crop_face
 from .sampling.batches import moved, open_source
 from .settings import Augmentation, Source
 
@@ -64,8 +64,13 @@ def chosen(database: Database, limit: int | None) -> list[int]:
 
 
 def observe_crops(
-    network: ACDC, database: Database, resolution: int, device: torch.device, limit: int | None = None,
-    refinement: Refinement | None = None, readout: Readout | None = None,
+    network: ACDC,
+    database: Database,
+    resolution: int,
+    device: torch.device,
+    limit: int | None = None,
+    refinement: Refinement | None = None,
+    readout: Readout | None = None,
 ) -> Observations:
     """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points).
 
@@ -90,7 +95,11 @@ def observe_crops(
 
 
 def observe_align(
-    weights: Path, database: Database, resolution: int, limit: int | None = None, backend: str = "auto",
+    weights: Path,
+    database: Database,
+    resolution: int,
+    limit: int | None = None,
+    backend: str = "auto",
     dtype: str = "float32",
 ) -> Observations:
     """Through `acdc_fast.Model.align` on the whole picture, own detector; earlier stages on the same boxes."""
@@ -128,28 +137,36 @@ def observe_align(
     return Observations(annotations, points, poses, spread, side, doubts)
 
 
-def observe_source(
-    weights: Path, source: Source, root: Path, limit: int, how: Augmentation
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(N, L, 2) crop units by markup of at most ``limit`` faces: what the network alone says, and the labels, moved and
-    left out (NaN) as the settings say. Every second face is augmented, as every one is in training."""
+def see_crops(
+    weights: Path, source: Source, root: Path, limit: int | None = None, how: Augmentation | None = None
+) -> tuple[dict[str, np.ndarray], list[Crop]]:
+    """What the network alone says of at most ``limit`` faces, markup → (N, L, 2) crop units, and their N crops with the
+    labels, moved as the settings say. Where ``how`` is given, every second face is augmented."""
     from acdc_fast.model import Model
 
     model, database = Model(replace(load_weights(weights), markups=())), open_source(source, root)
     indices, points, crops = chosen(database, limit), [], []
     for start in tqdm(range(0, len(indices), 32), desc=database.name, leave=False, disable=None):
         piece = [
-            crop_face(moved(database[i], source), model.resolution, np.random.default_rng(i) if i % 2 else None, how)
+            crop_face(
+                moved(database[i], source), model.resolution, np.random.default_rng(i) if how and i % 2 else None, how
+            )
             for i in indices[start : start + 32]
         ]
         points.append(model(np.stack([c.image for c in piece]).astype(np.float32) / 255).landmarks)
         crops += piece
-    known = {m for c in crops for m in c.landmarks if m in model.markups and source.markups.get(m, 1)}
-    empty = {m: np.full((model.config.points[m], 2), np.nan) for m in known}
-    return (
-        {m: np.concatenate([p[m] for p in points]) for m in model.markups},
-        {m: np.stack([c.landmarks.get(m, empty[m]) for c in crops]) for m in known},
-    )
+    return {m: np.concatenate([p[m] for p in points]) for m in model.markups}, crops
+
+
+def observe_source(
+    weights: Path, source: Source, root: Path, limit: int, how: Augmentation
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(N, L, 2) crop units by markup of at most ``limit`` faces: what the network alone says, and the labels, moved and
+    left out (NaN) as the settings say. Every second face is augmented, as every one is in training."""
+    points, crops = see_crops(weights, source, root, limit, how)
+    known = {m for c in crops for m in c.landmarks if m in points and source.markups.get(m, 1)}
+    empty = {m: np.full(points[m].shape[1:], np.nan) for m in known}
+    return points, {m: np.stack([c.landmarks.get(m, empty[m]) for c in crops]) for m in known}
 
 
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:

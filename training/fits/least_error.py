@@ -7,12 +7,13 @@ import numpy as np
 
 
 def fit_least_error(
-    inputs: np.ndarray, outputs: np.ndarray, weights: np.ndarray, ridge: float, small: float, steps: int
+    inputs: np.ndarray, outputs: np.ndarray, weights: np.ndarray, ridge: float | np.ndarray, small: float, steps: int
 ) -> np.ndarray:
     """(N, T) inputs, (N, P, C) outputs, (N,) weights → (T, P, C) coefficients, by iteratively reweighted least squares.
 
     A row's error is the root mean square over P of the distances; below ``small`` it counts as a square, beyond it as
-    it is. ``ridge`` is the weight of the coefficients' squares beside that of one row of small error and weight 1.
+    it is. ``ridge`` is the weight of the coefficients' squares beside that of one row of small error and weight 1:
+    one number, or (T,), one for each.
     """
     share = weights
     flat = outputs.reshape(len(outputs), -1)

@@ -8,28 +8,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.packed import MTFL, pack
+from helpers.people import HEADER, row
 
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS, mirrored_points
 from acdc_fast.training.data import open_database
-from acdc_fast.training.data.aflw68 import COLUMNS, COVERED
+from acdc_fast.training.data.aflw68 import COVERED
 from acdc_fast.training.data.lfw10 import COLUMNS as TEN_COLUMNS
 from acdc_fast.training.data.lfw10 import OFFSETS
 from acdc_fast.training.loop.losses import landmark_loss, points_for
 from acdc_fast.training.sampling.augment import crop_face
 from acdc_fast.training.sampling.batches import moved
 from acdc_fast.training.settings import Source
-
-HEADER = ",".join(COLUMNS)
-
-
-def row(name: str, flags: list[int] | None, five: int = 0) -> str:
-    """Point k of the 68 at (k + 0.5, 2 k); the five at 10 + five …; no flags: five points alone."""
-    points = [str(10 + five + k) for k in range(10)]
-    if flags is None:
-        return ",".join([name, *points, *[""] * 204, "3", ""])
-    places = ["," if f == 2 else f"{k + 0.5},{2 * k}" for k, f in enumerate(flags)]
-    return ",".join([name, *points, *places, *map(str, flags), "3", "1.25"])
 
 
 def test_flags_decide_what_a_point_weighs(tmp_path: Path) -> None:
