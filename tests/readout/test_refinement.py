@@ -118,7 +118,7 @@ def test_the_pose_s_polynomial_reads_refined_points() -> None:
     ("change", "told"),
     [({"mean": np.zeros(4)}, "refinement.mean has shape"), ({"basis": np.zeros((COUNT, 10))}, "basis has shape"),
      ({"basis": np.zeros((3, 478))}, "basis has shape"),
-     ({"numbers": {"2d68": np.full((terms_of(COUNT), 136), np.nan)}}, "numbers.2d68 has shape"),
+     ({"numbers": {"2d68": np.full((terms_of(COUNT), 136), np.nan)}}, "numbers.2d68 holds numbers that are not finite"),
      ({"numbers": {"2d68": np.zeros((5, 136))}}, "numbers.2d68 has shape"),
      ({"numbers": {"2d7": np.zeros((5, 14))}}, "no such markup")],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_file_holds_it_whatever_its_strides_and_parts_are_refused(tmp_path: Pa
         assert got == pytest.approx(expected, rel=1e-6)
     with safe_open(tmp_path / "a.safetensors", "np") as file:
         metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del arrays["refinement.basis"]
+    del arrays["refinement.basis"], metadata["digest"]  # as in files of before the digest was kept
     save_file(arrays, tmp_path / "part.safetensors", metadata)
     with pytest.raises(InputError, match=r"'refinement\.basis' is missing"):
         load_weights(tmp_path / "part.safetensors")
