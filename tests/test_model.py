@@ -429,8 +429,10 @@ def test_a_long_batch_in_turns_is_the_same(backend: str, monkeypatch: pytest.Mon
 
 
 LONG = """
+import signal
 import numpy as np, sys
 from acdc_fast import Model
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
 model = Model.from_pretrained(threads=1)
 crops = np.zeros((2000, 1, 128, 128), np.float32)
 model(crops[:1])
@@ -440,7 +442,7 @@ model(crops)
 
 
 def test_ctrl_c_in_a_long_call() -> None:
-    """Answered within a second of the processor's time, two by the clock of a busy machine."""
+    """Answered within a second of the processor's time; five by the clock of a busy machine. The call takes minutes."""
     run = subprocess.Popen([sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stdout.readline() == "begun\n"
     time.sleep(1)
@@ -448,4 +450,4 @@ def test_ctrl_c_in_a_long_call() -> None:
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert "KeyboardInterrupt" in said and run.returncode != 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
