@@ -73,15 +73,16 @@ class _Frames:
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.sound = self.container.streams.audio[0] if self.container.streams.audio else None
-        self.heard: list[Any] = []  # packets of sound that came before the last frame
+        self.listens = False  # whether packets of sound are kept: nobody takes them where numbers alone are written
+        self.heard: list[Any] = []  # those that came before the last frame
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float | None, int | None]]:
         count = 0
         with self.container:
             try:
-                streams = [self.stream, *([self.sound] if self.sound is not None else [])]
+                streams = [self.stream, *([self.sound] if self.listens else [])]
                 for packet in self.container.demux(streams):
-                    if packet.stream is self.sound:
+                    if self.listens and packet.stream is self.sound:
                         if packet.dts is not None:  # the last packet only says that no more come
                             self.heard.append(packet)
                         continue
@@ -114,16 +115,17 @@ def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, m
             writer = FilmWriter(container, codec, rate, frames.stream.time_base, sound)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(f"{out}: its sound cannot be taken over ({_line(error)}); use .mkv") from error
+        def pass_on_sound() -> None:
+            for packet in frames.heard:
+                writer.add_sound(packet)
+            frames.heard.clear()
+
+        frames.listens = sound is not None
         for rgb, _, pts in frames:
             writer.add(np.asarray(draw_faces(rgb, tracker.step(rgb), markup)), pts)
-            for packet in frames.heard:
-                if sound is not None:
-                    writer.add_sound(packet)
-            frames.heard.clear()
+            pass_on_sound()
         writer.end()
-        for packet in frames.heard:
-            if sound is not None:
-                writer.add_sound(packet)
+        pass_on_sound()
     return note
 
 

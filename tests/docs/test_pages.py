@@ -138,4 +138,4 @@ def test_command_line_page_fits_the_help(command: str, capsys: pytest.CaptureFix
 def test_no_word_of_elsewhere() -> None:
     """The text speaks of the project alone."""
     for page in PAGES:
-        assert not re.search(r"/work/|/tmp/wt|issue \d+|issue #\d+", texts(page)), page
+        assert not re.search(r"/(?:work|tmp/wt)\b|issue \d+|issue #\d+", texts(page)), page

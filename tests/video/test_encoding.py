@@ -13,7 +13,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
 from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.types import Faces  # noqa: E402
 from acdc_fast.video.encoding import CODECS, codec_of  # noqa: E402
-from acdc_fast.video.films import run_video  # noqa: E402
+from acdc_fast.video.films import _Frames, run_video  # noqa: E402
 
 RATE, COUNT = 12, 10
 
@@ -104,3 +104,9 @@ def test_unknown_formats_are_told_before_anything_is_read(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="films are written as"):
         film = source(tmp_path / "in.mkv", False, [0, 1])
         run_video(NoFaces(), str(film), str(tmp_path / "o.txt"), 5, None)  # type: ignore[arg-type]
+
+
+def test_sound_is_not_gathered_where_nobody_takes_it(tmp_path: Path) -> None:
+    """Where numbers alone are written: it would be the whole film's sound in memory."""
+    frames = _Frames(av, str(source(tmp_path / "in.mkv", True, list(range(COUNT)))))
+    assert frames.sound is not None and len(list(frames)) == COUNT and frames.heard == []
