@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from . import forks
+from .alignment import Alignment
 from .checks import check_crops, check_finite, check_stages, check_values
 from .config import ACDCConfig
 from .engines import make_engine
+from .engines.turns import run_in_turns
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo import coordinates as geometry
-from .photo.crops import crop_faces
+from .photo.boxes import given_boxes
 from .photo.detection import Search, detect
 from .photo.images import ImageLike, Picture, load_picture
-from .readout import orientation, second_look
-from .readout.confidence import UNCALIBRATED, confidence, narrowest, narrowest_spread, of_points, spread_of
-from .readout.head_pose import corrected
-from .readout.predictions import finite, joined, mapped, only, replaced
+from .readout.confidence import UNCALIBRATED, narrowest, of_points
+from .readout.predictions import finite, mapped, only
 from .readout.presence import USUAL_LIMIT, presence
-from .readout.refinement import refined
-from .types import Faces, HeadPose, Prediction
-from .weights import Weights, bundled_path, check_arrays, load_weights, save_weights
+from .types import Faces, Prediction
+from .weights import Weights, bundled_path, save_weights, weights_of
 
 if TYPE_CHECKING:
     from .network import ACDC
@@ -36,15 +34,8 @@ if TYPE_CHECKING:
 #: Weights that `from_pretrained` takes unless told otherwise.
 DEFAULT = "acdc-w32"
 
-#: Pictures held at a time and faces run at a time by `align` on a list: enough to fill a GPU, little memory.
-PICTURES, FACES = 16, 32
-
-#: Longest side of an own box, in longest sides of its picture: beyond it nothing but a mistake.
-LARGEST = 8
-
-
-#: Seconds of a turn of a long batch.
-TURN = 0.25
+#: Pictures held at a time by `align` on a list.
+PICTURES = 16
 
 
 class Model:
@@ -69,7 +60,7 @@ class Model:
         `align` cuts, None for that which the weights were trained at (128 where their card does not say).
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
-        self.weights = _weights(source)
+        self.weights = weights_of(source)
         #: Name of the weights inside the package, or of their file; "" where they came from memory.
         self.name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
         self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
@@ -129,7 +120,7 @@ class Model:
     @property
     def markups(self) -> tuple[str, ...]:
         """Markups that the model hands out."""
-        return tuple(m for m in self.config.order if m in self.weights.exposed)
+        return self.weights.handed_out
 
     def __call__(self, crops: Any, all_stages: bool = False) -> Prediction:
         """(B, 1, S, S) float in [0, 1], S a multiple of 8 from 32, numpy or torch → `Prediction` of the same kind.
@@ -166,23 +157,8 @@ class Model:
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         with np.errstate(all="ignore"):  # what is not finite is told of afterwards
-            return self._in_turns(crops, all_stages, mask)
-
-    def _in_turns(self, crops: Any, all_stages: bool, mask: bool) -> Prediction:
-        """A long batch on a CPU goes in turns of about `TURN` seconds, between which Python answers Ctrl-C. Results do
-        not depend on it."""
-        threads = getattr(self.engine, "threads", None) or os.cpu_count() or 1
-        on_gpu = str(getattr(self.engine, "device", "cpu")) != "cpu"
-        size = len(crops) if on_gpu else max(1, 2 * threads * 128**2 // crops.shape[2] ** 2)
-        parts: list[Prediction] = []
-        start = 0
-        while start < len(crops):
-            began = time.perf_counter()
-            turn = crops[start : start + size]
-            parts.append(self.engine(turn, stages=self.stages, all_stages=all_stages, mask=mask, enough=self.enough))
-            start, took = start + size, time.perf_counter() - began
-            size = size * 2 if took < TURN / 2 else max(1, size // 2) if took > TURN * 2 else size
-        return joined(parts)
+            options = {"stages": self.stages, "all_stages": all_stages, "mask": mask, "enough": self.enough}
+            return run_in_turns(self.engine, crops, **options)
 
     @overload
     def detect(self, image: list[ImageLike], **search: Any) -> list[tuple[np.ndarray, np.ndarray]]: ...
@@ -229,104 +205,15 @@ class Model:
         return list(self._align(image, boxes if boxes is not None else [None] * len(image), wanted))
 
     def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any], search: Search) -> Iterator[Faces]:
+        run = partial(self._run, mask=False)
+        alignment = Alignment(self.weights, run, self.resolution, self.usual_spread, self.calibration)
         for start in range(0, len(images), PICTURES):
             pictures, found = [], []
             for image, given in zip(images[start : start + PICTURES], boxes[start : start + PICTURES], strict=True):
                 picture = load_picture(image)
                 pictures.append(picture)
-                found.append(self._detect(picture, search) if given is None else _given_boxes(given, picture))
-            squares = [geometry.square_from_box(each) for each, _ in found]
-            given = squares
-            squares, predictions = self._fitted(pictures, squares, self._crops(pictures, squares))
-            squares, predictions = self._settled(pictures, squares, predictions, given)
-            for picture, (each, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
-                with forks.held_off():
-                    faces = self._faces(picture, each, scores, square, prediction)
-                yield faces
-
-    def _crops(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
-        """One prediction for each picture, its faces in the order of its squares."""
-        with forks.held_off():
-            cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
-        crops = np.concatenate(cut)
-        parts = [self._run(crops[i : i + FACES], mask=False) for i in range(0, max(1, len(crops)), FACES)]
-        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
-            whole = self._refined(joined(parts))
-        parted, start = [], 0
-        for each in squares:
-            part = slice(start, start + len(each))
-            parted.append(mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
-            start = part.stop
-        return parted
-
-    def _refined(self, whole: Prediction) -> Prediction:
-        if self.weights.refinement:
-            whole = replace(whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.config.order))
-        if whole.pose is not None and self.weights.pose:
-            points = whole.landmarks[self.config.solid[0]]
-            whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
-        return whole
-
-    def _fitted(
-        self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
-    ) -> tuple[list[np.ndarray], list[Prediction]]:
-        """The same with crops cut again that do not fit their faces; see `second_look`."""
-        if not np.isfinite(self.usual_spread):
-            return squares, predictions
-        for cut in range(second_look.CUTS):
-            with forks.held_off():
-                fits = [second_look.Fit(p, self.usual_spread) for p in predictions]
-                new = [second_look.new_squares(s, f, cut == 0) for s, f in zip(squares, fits, strict=True)]
-            if not any(len(faces) for _, faces, _ in new):
-                break
-            again = self._crops(pictures, [each for each, _, _ in new])
-            squares, predictions = list(squares), list(predictions)
-            for i, (each, faces, limits) in enumerate(new):
-                with forks.held_off():
-                    fit = second_look.Fit(again[i], self.usual_spread)
-                to, source = second_look.chosen(fits[i], fit, faces, limits)
-                squares[i] = np.array(squares[i])
-                squares[i][to] = each[source]
-                predictions[i] = replaced(predictions[i], to, again[i], source)
-        return squares, predictions
-
-    def _settled(
-        self,
-        pictures: list[Picture],
-        squares: list[np.ndarray],
-        predictions: list[Prediction],
-        given: list[np.ndarray],
-    ) -> tuple[list[np.ndarray], list[Prediction]]:
-        """The same with faces that are on their side or upside down seen upright; see `orientation`. The ``given``
-        squares are turned: a crop of such a face has no points to be cut again by."""
-        limit = orientation.WIDE * self.usual_spread
-        wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
-        if not any(len(faces) for faces in wide):
-            return squares, predictions
-        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, wide, strict=True)]
-        again = self._crops(pictures, turned)
-        with forks.held_off():
-            settled = [
-                orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
-            ]
-        return [s for s, _ in settled], [p for _, p in settled]
-
-    def _faces(
-        self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
-    ) -> Faces:
-        """Crop units → image pixels."""
-        check_finite(finite(prediction), f"{picture.name or 'image'}: face")
-        slices = self.config.slices  # all points at once: numpy's calls cost more than its sums here
-        points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
-        points = geometry.crop_to_image(points, squares).astype(np.float32)
-        blur = spread_of(np.concatenate([prediction.covariance[name] for name in slices], 1))
-        spread = (blur * squares[:, 2:3]).astype(np.float32)
-        sure = confidence(blur, blur.mean(1), self.calibration)
-        pose = None if prediction.pose is None else _head_pose(np.asarray(prediction.pose))
-        landmarks, spreads, confidences = (
-            {name: values[:, slices[name]] for name in self.markups} for values in (points, spread, sure)
-        )
-        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
+                found.append(self._detect(picture, search) if given is None else given_boxes(given, picture))
+            yield from alignment.faces(pictures, found)
 
     def track(
         self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25
@@ -383,22 +270,6 @@ def _listed(image: Any) -> Sequence[Any]:
     return image if isinstance(image, (list, tuple)) else [image]
 
 
-def _weights(source: Any) -> Weights:
-    if isinstance(source, Weights):
-        return replace(source, arrays=check_arrays(source.config, source.arrays, "weights"))
-    if isinstance(source, (str, os.PathLike)):
-        return load_weights(source)
-    config = getattr(source, "config", None)
-    if not isinstance(config, ACDCConfig) or not hasattr(source, "state_dict"):
-        raise InputError(f"a model is made of a weights file or an ACDC module, not {type(source).__name__}")
-    state = {
-        name: tensor.detach().cpu().double().numpy().astype(np.float32)
-        for name, tensor in source.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    return Weights(config, check_arrays(config, state, "module"))
-
-
 def _enough(weights: Weights) -> float:
     """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
     value = number_of(weights.card, "enough", "weights")
@@ -422,37 +293,3 @@ def _torch_of(value: Any) -> Any:
     """The torch module where ``value`` is a tensor, else None; never imports torch."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(value, torch.Tensor) else None
-
-
-def _given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
-    """The caller's boxes, checked, with score 1."""
-    where = picture.name or "image"
-    try:
-        array = np.asarray(boxes)
-        if array.dtype.kind not in "fiub" and array.size:
-            raise TypeError(f"they are {array.dtype}")
-        with np.errstate(all="ignore"):  # what is too large is told of below
-            array = array.astype(np.float32)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # tensors with gradients or without values
-        raise InputError(f"{where}: boxes must be numbers of shape (N, 4), xyxy pixels ({error})") from error
-    if array.size == 0:
-        array = array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise InputError(f"{where}: boxes must have shape (N, 4), xyxy pixels, not {array.shape}")
-    for i, (x0, y0, x1, y1) in enumerate(array.tolist()):
-        if not np.isfinite((x0, y0, x1, y1)).all():
-            raise InputError(f"{where}: box {i} holds NaN or infinity")
-        if x1 - x0 < 1 or y1 - y0 < 1:
-            raise InputError(f"{where}: box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); needs x0 < x1, y0 < y1 by a pixel")
-        if x1 <= 0 or y1 <= 0 or x0 >= picture.width or y0 >= picture.height:
-            raise InputError(f"{where}: box {i} lies outside the {picture.width}×{picture.height} image")
-        if max(x1 - x0, y1 - y0) > LARGEST * max(picture.width, picture.height):
-            size = f"{x1 - x0:g}×{y1 - y0:g} pixels of a {picture.width}×{picture.height} image"
-            raise InputError(f"{where}: box {i} has {size}: is it xyxy, in pixels?")
-    return array, np.ones(len(array), np.float32)
-
-
-def _head_pose(degrees: np.ndarray) -> HeadPose:
-    """(N, 3) yaw, pitch, roll in upright crops are those in the image."""
-    yaw, pitch, roll = np.ascontiguousarray(degrees.T, np.float32)
-    return HeadPose(yaw, pitch, roll, geometry.euler_to_matrix(yaw, pitch, roll).astype(np.float32))

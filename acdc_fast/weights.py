@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class Weights:
     card: dict[str, str] = field(default_factory=dict)
     refinement: Refinement | None = None  # None: landmarks are the maps' first moments
     pose: Readout | None = None  # None: the pose is the network's Ω
+
+    @property
+    def handed_out(self) -> tuple[str, ...]:
+        """The same, never empty, in the order of the network's maps."""
+        return tuple(m for m in self.config.order if m in self.exposed)
 
     @property
     def exposed(self) -> tuple[str, ...]:
@@ -110,6 +115,23 @@ def check_arrays(config: ACDCConfig, arrays: Mapping[str, np.ndarray], where: st
     if stray:
         raise InputError(f"{where}: tensor {shown(stray[0])} has no place in this architecture")
     return checked
+
+
+def weights_of(source: Any) -> Weights:
+    """Of a weights file, an `ACDC` module (copied), or `Weights` (checked). Raises `InputError` for all else."""
+    if isinstance(source, Weights):
+        return replace(source, arrays=check_arrays(source.config, source.arrays, "weights"))
+    if isinstance(source, (str, os.PathLike)):
+        return load_weights(source)
+    config = getattr(source, "config", None)
+    if not isinstance(config, ACDCConfig) or not hasattr(source, "state_dict"):
+        raise InputError(f"a model is made of a weights file or an ACDC module, not {type(source).__name__}")
+    state = {
+        name: tensor.detach().cpu().double().numpy().astype(np.float32)
+        for name, tensor in source.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    return Weights(config, check_arrays(config, state, "module"))
 
 
 def save_weights(path: str | os.PathLike[str], weights: Weights, half: bool = False) -> None:

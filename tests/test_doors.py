@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"ops"},
     {"network"},
     {"engines"},
-    {"export"},
+    {"export", "alignment"},
     {"model"},
     {"video", "batch"},
     {"training"},

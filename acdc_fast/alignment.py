@@ -1,0 +1,137 @@
+"""From pictures and boxes to aligned faces: crops are cut, run, cut again or turned where need be, and read out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import forks
+from .checks import check_finite
+from .photo import coordinates as geometry
+from .photo.crops import crop_faces
+from .photo.images import Picture
+from .readout import orientation, second_look
+from .readout.confidence import confidence, narrowest_spread, spread_of
+from .readout.head_pose import corrected
+from .readout.predictions import finite, joined, mapped, replaced
+from .readout.refinement import refined
+from .types import Faces, HeadPose, Prediction
+from .weights import Weights
+
+#: Crops run at a time: enough to fill a GPU, little memory.
+FACES = 32
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How one network aligns faces."""
+
+    weights: Weights
+    run: Callable[[np.ndarray], Prediction]  # the network alone: crops (B, 1, S, S) float32, S the resolution
+    resolution: int
+    usual_spread: float  # median of faces' narrowest spread, crop units; infinite where it is not known
+    calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
+
+    def faces(self, pictures: list[Picture], found: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[Faces]:
+        """The faces of each picture by their boxes (N, 4) and scores (N,)."""
+        given = [geometry.square_from_box(boxes) for boxes, _ in found]
+        squares, predictions = self._recut(pictures, given, self._predicted(pictures, given))
+        squares, predictions = self._upright(pictures, squares, predictions, given)
+        for picture, (boxes, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
+            with forks.held_off():
+                faces = self._faces(picture, boxes, scores, square, prediction)
+            yield faces
+
+    def _predicted(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
+        """One prediction for each picture, its faces in the order of its squares."""
+        with forks.held_off():
+            cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
+        crops = np.concatenate(cut)
+        parts = [self.run(crops[i : i + FACES]) for i in range(0, max(1, len(crops)), FACES)]
+        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
+            whole = self._refined(joined(parts))
+        parted, start = [], 0
+        for each in squares:
+            part = slice(start, start + len(each))
+            parted.append(mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
+            start = part.stop
+        return parted
+
+    def _refined(self, whole: Prediction) -> Prediction:
+        if self.weights.refinement:
+            whole = replace(
+                whole, landmarks=refined(whole.landmarks, self.weights.refinement, self.weights.config.order)
+            )
+        if whole.pose is not None and self.weights.pose:
+            points = whole.landmarks[self.weights.config.solid[0]]
+            whole = replace(whole, pose=corrected(whole.pose, points, self.weights.pose))
+        return whole
+
+    def _recut(
+        self, pictures: list[Picture], squares: list[np.ndarray], predictions: list[Prediction]
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The same with crops cut again that do not fit their faces; see `second_look`."""
+        if not np.isfinite(self.usual_spread):
+            return squares, predictions
+        for cut in range(second_look.CUTS):
+            with forks.held_off():
+                fits = [second_look.Fit(p, self.usual_spread) for p in predictions]
+                new = [second_look.new_squares(s, f, cut == 0) for s, f in zip(squares, fits, strict=True)]
+            if not any(len(faces) for _, faces, _ in new):
+                break
+            again = self._predicted(pictures, [each for each, _, _ in new])
+            squares, predictions = list(squares), list(predictions)
+            for i, (each, faces, limits) in enumerate(new):
+                with forks.held_off():
+                    fit = second_look.Fit(again[i], self.usual_spread)
+                to, source = second_look.chosen(fits[i], fit, faces, limits)
+                squares[i] = np.array(squares[i])
+                squares[i][to] = each[source]
+                predictions[i] = replaced(predictions[i], to, again[i], source)
+        return squares, predictions
+
+    def _upright(
+        self,
+        pictures: list[Picture],
+        squares: list[np.ndarray],
+        predictions: list[Prediction],
+        given: list[np.ndarray],
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The same with faces that are on their side or upside down seen upright; see `orientation`. The ``given``
+        squares are turned: a crop of such a face has no points to be cut again by."""
+        limit = orientation.WIDE * self.usual_spread
+        wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
+        if not any(len(faces) for faces in wide):
+            return squares, predictions
+        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, wide, strict=True)]
+        again = self._predicted(pictures, turned)
+        with forks.held_off():
+            settled = [
+                orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
+            ]
+        return [s for s, _ in settled], [p for _, p in settled]
+
+    def _faces(
+        self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
+    ) -> Faces:
+        """Crop units → image pixels."""
+        check_finite(finite(prediction), f"{picture.name or 'image'}: face")
+        slices = self.weights.config.slices  # all points at once: numpy's calls cost more than its sums here
+        points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
+        points = geometry.crop_to_image(points, squares).astype(np.float32)
+        blur = spread_of(np.concatenate([prediction.covariance[name] for name in slices], 1))
+        spread = (blur * squares[:, 2:3]).astype(np.float32)
+        sure = confidence(blur, blur.mean(1), self.calibration)
+        pose = None if prediction.pose is None else head_pose(np.asarray(prediction.pose))
+        landmarks, spreads, confidences = (
+            {name: values[:, slices[name]] for name in self.weights.handed_out} for values in (points, spread, sure)
+        )
+        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
+
+
+def head_pose(degrees: np.ndarray) -> HeadPose:
+    """(N, 3) yaw, pitch, roll in upright crops are those in the image."""
+    yaw, pitch, roll = np.ascontiguousarray(degrees.T, np.float32)
+    return HeadPose(yaw, pitch, roll, geometry.euler_to_matrix(yaw, pitch, roll).astype(np.float32))

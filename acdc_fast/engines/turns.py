@@ -1,0 +1,28 @@
+"""A long batch on a CPU goes in turns of about `TURN` seconds. Between them Python answers Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ..readout.predictions import joined
+from ..types import Prediction
+
+#: Seconds of a turn.
+TURN = 0.25
+
+
+def run_in_turns(engine: Any, crops: Any, **options: Any) -> Prediction:
+    """``engine(crops, **options)``, at least one crop. Results do not depend on the turns; a GPU takes all at once."""
+    threads = getattr(engine, "threads", None) or os.cpu_count() or 1
+    on_gpu = str(getattr(engine, "device", "cpu")) != "cpu"
+    size = len(crops) if on_gpu else max(1, 2 * threads * 128**2 // crops.shape[2] ** 2)
+    parts: list[Prediction] = []
+    start = 0
+    while start < len(crops):
+        began = time.perf_counter()
+        parts.append(engine(crops[start : start + size], **options))
+        start, took = start + size, time.perf_counter() - began
+        size = size * 2 if took < TURN / 2 else max(1, size // 2) if took > TURN * 2 else size
+    return joined(parts)
