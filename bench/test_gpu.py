@@ -26,6 +26,7 @@ from acdc_fast.kernels import configs, launch, tiles
 from acdc_fast.network import ACDC
 from acdc_fast.training.distributed import World
 from acdc_fast.training.loop.run import Run
+from acdc_fast.training.loop.update import Update
 from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.schedule import Phase
 from acdc_fast.training.settings import Optimiser, Settings, Source
@@ -168,12 +169,13 @@ def test_training_step(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
     points = {m: torch.rand(64, n, 2, device="cuda") for m, n in settings.network.points.items()}
     targets = Targets(points, {m: torch.ones(64, p.shape[1], device="cuda") for m, p in points.items()}, None)
 
-    def step(run: Run) -> Callable[[], object]:
-        return lambda: run.update(image, targets, "made")
+    def step(update: Update) -> Callable[[], object]:
+        return lambda: update(image, targets, "made")
 
     def plain(run: Run) -> Callable[[], object]:
-        run.captured = None
-        return step(run)
+        update = Update(run)
+        update.captured = None
+        return step(update)
 
     def reference(call: Callable[[], object]) -> Callable[[], object]:
         def through() -> None:
@@ -188,8 +190,8 @@ def test_training_step(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
         {
             "eager": reference(plain(Run(settings, world))),
             "our kernels": plain(Run(settings, world)),
-            "our kernels, recorded": step(Run(settings, world)),
-            "eager, recorded": reference(step(Run(settings, world))),
+            "our kernels, recorded": step(Update(Run(settings, world))),
+            "eager, recorded": reference(step(Update(Run(settings, world)))),
         },
         rounds=15,
     )

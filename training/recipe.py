@@ -32,7 +32,7 @@ Step = tuple[Path, list[str]]  # what it makes, the command
 class Drawn:
     """A tar of faces that `training.synthesis` draws."""
 
-    source: str  # synthetic, skinned, turned
+    source: str  # synthetic, skinned, reposed
     split: str
     faces: int
 
@@ -54,7 +54,7 @@ class Fits:
     The landmarks' refinement, the first of all, is fitted on those of the last run, or of other settings.
     """
 
-    pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "turned/train", "frames68/train")
+    pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "reposed/train", "frames68/train")
     confidence: tuple[tuple[str, ...], ...] = (("synthetic",), ("mtfl/train[:500]", "frames68"))
     enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
     limit: int | None = 1500  # faces of each database for the pose; None: all

@@ -55,8 +55,8 @@ class Source:
 
     name: str
     split: str = "train"
-    #: Turns that it gets in each round of the databases.
-    turns: int = 1
+    #: Batches that it gives in each round of the databases.
+    batches: int = 1
     #: x, y in pixels of the picture by which its points are moved: labels that lie to one side of the features, as
     #: MTFL's and the frames' do (docs/notes/training-log.md, entry 10), contradict their own mirror images.
     shift: tuple[float, float] = (0.0, 0.0)
@@ -133,7 +133,7 @@ class Settings:
                 raise ValueError(f"{name} must name at least one")
         positive = {"local": 1 if self.local is None else self.local}
         positive |= {"log_every": self.log_every, "validate_every": self.validate_every}
-        positive |= {f"databases[{i}].turns": s.turns for i, s in enumerate(self.databases)}
+        positive |= {f"databases[{i}].batches": s.batches for i, s in enumerate(self.databases)}
         for i, phase in enumerate(self.phases):
             positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}
             if phase.resolution < 32 or phase.resolution % 8:
@@ -164,9 +164,9 @@ class Settings:
         return sum(phase.updates for phase in self.phases)
 
     @property
-    def turns(self) -> tuple[int, ...]:
-        """One round of the databases, as indices into `databases`: interleaved, so that turns spread out."""
-        places = [((j + 0.5) / s.turns, i) for i, s in enumerate(self.databases) for j in range(s.turns)]
+    def round(self) -> tuple[int, ...]:
+        """One round of the databases, as indices into `databases`. The batches of each are spread over the round."""
+        places = [((j + 0.5) / s.batches, i) for i, s in enumerate(self.databases) for j in range(s.batches)]
         return tuple(i for _, i in sorted(places))
 
     def to_dict(self) -> dict[str, Any]:

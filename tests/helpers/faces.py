@@ -47,7 +47,7 @@ def write_weights(path: Path, config: ACDCConfig, **card: str) -> None:
 
 SETTINGS = """
 network: {width: 4, stages: 2, variant: ac, markups: [2d5]}
-databases: [{name: mtfl, turns: 1}]
+databases: [{name: mtfl, batches: 1}]
 phases: [{updates: 4, resolution: 32, batch: 4}, {updates: 4, resolution: 40, batch: 2}]
 optimiser: {rate: 1e-2, muon_rate: 1e-2, warmup: 2, clip: 1.0, ema: 0.9}
 validation: [{name: mtfl, split: "train[:3]"}]

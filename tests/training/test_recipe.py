@@ -165,7 +165,7 @@ def test_the_recipes_of_the_repository_are_whole(path: Path) -> None:
     drawn = {(d.source, d.split) for one in recipes for d in one.draw}
     sources = [s for run in found.runs for s in read_settings(path.parent / run).databases]
     assert {s.taught for s in sources if s.taught} <= made
-    assert {(s.name, s.split) for s in sources if s.name in ("synthetic", "skinned", "turned")} <= drawn
+    assert {(s.name, s.split) for s in sources if s.name in ("synthetic", "skinned", "reposed")} <= drawn
     own = {t.weights or recipes[1].name for t in found.teach}
     assert own <= {s.taught for s in sources}  # nobody teaches for nothing
     if found.first:

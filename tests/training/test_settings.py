@@ -92,11 +92,11 @@ def test_phases_follow_each_other() -> None:
     assert [phase_at(s, phases).resolution for s in range(7)] == [64, 64, 64, 128, 128, 128, 128]
 
 
-def test_turns_spread_out() -> None:
-    databases = [{"name": "a", "turns": 2}, {"name": "b"}, {"name": "c", "turns": 3}]
-    turns = build(Settings, {**SMALL, "databases": databases}, "x").turns
-    assert sorted(turns) == [0, 0, 1, 2, 2, 2]
-    assert np.diff([i for i, t in enumerate(turns) if t == 2]).max() <= 3
+def test_batches_of_a_database_spread_out() -> None:
+    databases = [{"name": "a", "batches": 2}, {"name": "b"}, {"name": "c", "batches": 3}]
+    once = build(Settings, {**SMALL, "databases": databases}, "x").round
+    assert sorted(once) == [0, 0, 1, 2, 2, 2]
+    assert np.diff([i for i, t in enumerate(once) if t == 2]).max() <= 3
 
 
 def write(folder: Path, **files: str) -> Path:

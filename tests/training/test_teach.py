@@ -106,7 +106,7 @@ def test_a_teacher_teaches_from_the_command_line(
     asked = [str(tmp_path / "teacher.safetensors"), "--data-root", str(root), "--database", "mtfl"]
     assert main(asked) == 0
     assert "mtfl-train-by-teacher.npz: 12 faces" in capsys.readouterr().out
-    settings = SETTINGS.replace("turns: 1", "taught: teacher").replace("[2d5]", "[2d68, 2d5]")
+    settings = SETTINGS.replace("batches: 1", "taught: teacher").replace("[2d5]", "[2d68, 2d5]")
     (tmp_path / "taught.yaml").write_text(settings)
     with np.load(labels_path(root, "mtfl", "train", "teacher")) as file:
         made = dict(file)

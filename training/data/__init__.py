@@ -35,7 +35,7 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
     "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test", "more")),
     "skinned": (".synthesis.dataset", "open_skinned", ("train", "test", "more")),
-    "turned": (".synthesis.dataset", "open_turned", ("train", "test")),
+    "reposed": (".synthesis.dataset", "open_reposed", ("train", "test")),
 }  # fmt: skip
 
 __all__ = ["REGISTRY", "Annotation", "Chosen", "Database", "Extended", "Sample", "open_database"]

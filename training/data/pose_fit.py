@@ -69,7 +69,7 @@ class Fit:
     error: np.ndarray  # (N,) median distance of the inner points from the fit, in cm on the head
     scale: np.ndarray  # (N,) pixels a cm
     shift: np.ndarray  # (N, 2) image pixels of the model's origin
-    turn: np.ndarray  # (N, 3, 3) of the model's vertices, to x right, y up, z towards the viewer
+    rotation: np.ndarray  # (N, 3, 3) of the model's vertices, to x right, y up, z towards the viewer
     coefficients: np.ndarray  # (N, K) of the offsets: identity, then expression
 
 
@@ -87,7 +87,7 @@ def fit_pose(points: ArrayLike, model: FaceModel, solid: bool = False, block: in
 
 def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
     count, offsets = len(seen), len(model.basis)
-    turn, scale, shift = _affine_start(seen[:, 17:], model.mean[17:68])
+    rotation, scale, shift = _affine_start(seen[:, 17:], model.mean[17:68])
     coefficients = np.zeros((count, offsets))
     across = _outline_frame(seen[:, :17])
     prior = np.zeros(6 + offsets)
@@ -95,8 +95,8 @@ def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
     moves = model.basis.reshape(-1, 3).T
     for _ in range(STEPS):
         shape = (model.mean.ravel() + coefficients @ model.basis.reshape(offsets, -1)).reshape(count, -1, 3)
-        turned = shape @ turn.transpose(0, 2, 1)  # (N, 85, 3), camera's frame
-        moved = (turn[:, :2] @ moves * [[1], [-1]]).reshape(count, 2, offsets, -1).transpose(0, 2, 3, 1)
+        turned = shape @ rotation.transpose(0, 2, 1)  # (N, 85, 3), camera's frame
+        moved = (rotation[:, :2] @ moves * [[1], [-1]]).reshape(count, 2, offsets, -1).transpose(0, 2, 3, 1)
         if solid:
             turned, moved = _outline(turned, 0), _outline(moved, 0)
         else:
@@ -122,18 +122,18 @@ def _fit_block(seen: np.ndarray, model: FaceModel, solid: bool) -> Fit:
         pull = (weighted @ left.reshape(count, 136, 1))[..., 0]
         pull[:, 6:] -= prior[6:] * coefficients
         step = np.linalg.solve(normal, pull[..., None])[..., 0]
-        turn = _rotation(np.clip(step[:, :3], -0.5, 0.5)) @ turn
+        rotation = _rotation(np.clip(step[:, :3], -0.5, 0.5)) @ rotation
         shift = shift + scale[:, None] * step[:, 3:5]
         scale = scale * np.exp(np.clip(step[:, 5], -0.5, 0.5))
         coefficients = coefficients + step[:, 6:]
     shape = (model.mean.ravel() + coefficients @ model.basis.reshape(offsets, -1)).reshape(count, -1, 3)
-    flat = (shape @ turn.transpose(0, 2, 1))[..., :2] * (1, -1) * scale[:, None, None] + shift[:, None]
+    flat = (shape @ rotation.transpose(0, 2, 1))[..., :2] * (1, -1) * scale[:, None, None] + shift[:, None]
     error = np.median(np.linalg.norm(seen[:, 17:] - flat[:, 17:68], axis=2), 1) / scale
-    matrix = euler_to_matrix(0, NEUTRAL_PITCH, 0) @ turn.transpose(0, 2, 1)
+    matrix = euler_to_matrix(0, NEUTRAL_PITCH, 0) @ rotation.transpose(0, 2, 1)
     pose = np.stack(matrix_to_euler(matrix), 1)
     pose[~(np.isfinite(error) & (scale > 0))] = np.nan
     points = np.concatenate([flat[:, 68:], flat[:, 17:68]], 1)
-    return Fit(pose, points, error, scale, shift, turn, coefficients)
+    return Fit(pose, points, error, scale, shift, rotation, coefficients)
 
 
 def _affine_start(seen: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,10 +143,10 @@ def _affine_start(seen: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.nd
     rows = affine[:, :3].transpose(0, 2, 1) * np.array([[1.0], [-1.0]])  # image y down → camera y up
     u, size, vt = np.linalg.svd(rows, full_matrices=False)
     two = u @ vt
-    turn = np.concatenate([two, np.cross(two[:, 0], two[:, 1])[:, None]], 1)
+    rotation = np.concatenate([two, np.cross(two[:, 0], two[:, 1])[:, None]], 1)
     scale = size.mean(1)
-    flat = (mean @ turn.transpose(0, 2, 1))[..., :2] * (1, -1)
-    return turn, scale, (seen - scale[:, None, None] * flat).mean(1)
+    flat = (mean @ rotation.transpose(0, 2, 1))[..., :2] * (1, -1)
+    return rotation, scale, (seen - scale[:, None, None] * flat).mean(1)
 
 
 def _outline_frame(outline: np.ndarray) -> np.ndarray:

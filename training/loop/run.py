@@ -1,4 +1,4 @@
-"""A training run: the network with what surrounds it, one update of it, and what its checkpoints hold."""
+"""What a training run holds: the network with what surrounds it, where both start from, and what checkpoints keep."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from acdc_fast.errors import InputError
 from acdc_fast.network import ACDC
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 from ..distributed import World, data_parallel
-from ..sampling.targets import Targets
-from ..schedule import learning_rate, phase_at
+from ..schedule import phase_at
 from ..settings import Settings
 from .averaging import Average
-from .captured import Captured, Told
 from .checkpoint import random_states, restore_random_states
 from .growing import grow
-from .losses import cascade_loss
 from .optimisers import Optimisers
 from .progress import Meters
 
@@ -42,9 +37,6 @@ class Run:
         self.average = Average(self.network, ema) if ema else None
         self.parallel = self.network if settings.local else data_parallel(self.network, world)
         self.meters, self.step = Meters(), 0
-        # An update is some thousands of short kernels, which a graph starts at once. DDP has hooks of its own.
-        alone = self.parallel is self.network
-        self.captured = Captured(self._learn) if settings.on_device and world.device.type == "cuda" and alone else None
 
     @property
     def best_network(self) -> ACDC:
@@ -52,50 +44,6 @@ class Run:
         network = self.average.network if self.average else self.network
         assert isinstance(network, ACDC)
         return network
-
-    def _learn(self, image: Tensor, targets: Targets) -> Told:
-        """Forward, backward and a step of the optimiser; the loss, its parts and the norm of the gradient."""
-        settings = self.settings
-        # A recorded update must cast the weights anew each time.
-        with torch.autocast(
-            self.world.device.type, torch.bfloat16, enabled=settings.bf16, cache_enabled=self.captured is None
-        ):
-            prediction = self.parallel(image, all_stages=True)
-        loss, parts = cascade_loss(
-            prediction, targets, settings.loss.pose, settings.loss.markups, settings.loss.stages, settings.loss.spread
-        )
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = clip_grad_norm_(self.network.parameters(), settings.optimiser.clip or float("inf"))
-        if self.captured is None and not torch.isfinite(norm):
-            raise self._unsound(f"update {self.step}: the gradient is not finite (loss {loss.item():.4g})")
-        self.optimiser.step()
-        return {"loss": loss.detach(), "gradient": norm, **parts}
-
-    def _unsound(self, what: str) -> InputError:
-        return InputError(
-            f"{what}; lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint"
-        )
-
-    def update(self, image: Tensor, targets: Targets, source: str) -> None:
-        """One update on this process's share of a batch."""
-        settings, optimiser = self.settings, self.settings.optimiser
-        self.parallel.train()
-        if settings.fixed_norm:
-            hold_norm(self.network)
-        self.optimiser.schedule(learning_rate(self.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
-        told = self._learn(image, targets) if self.captured is None else self.captured(image, targets, source)
-        self.step += 1
-        if self.average:
-            self.average.update(self.network, self.step)
-        if settings.local and (self.step % settings.local == 0 or self.step == settings.updates):
-            self.world.unite([self.network, *([self.average.network] if self.average else [])])
-        self.meters.add({f"{source}/{name}": value for name, value in told.items()})
-
-    def check(self) -> None:
-        """Raises `InputError` where recorded updates, which cannot look at what they do, have gone astray."""
-        if self.captured and not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
-            raise self._unsound(f"a weight is not finite after update {self.step}")
 
     def report(self) -> dict[str, float]:
         """Means since the last report over all processes, and the rate of the next update."""
@@ -145,13 +93,6 @@ class Run:
         anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
         if self.world.leads and anew:
             print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
-
-
-def hold_norm(network: ACDC) -> None:
-    """Batch norm as in inference, all else as it is."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # synchronised ones as well
-            module.eval()
 
 
 def write_weights(run: Run, path: Path) -> None:

@@ -28,6 +28,7 @@ from ..settings import Settings, read_settings
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
 from .progress import Journal, contact_sheet
 from .run import Run, write_weights
+from .update import Update
 from .validation import validate
 
 
@@ -93,10 +94,10 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
     journal = Journal(out, run.step) if world.leads else None
     hidden = None if world.leads else True  # None: shown on a terminal alone
     bar = tqdm(total=last, initial=run.step, unit="update", disable=hidden, dynamic_ncols=True)
-    saved, stopping = time.monotonic(), False
+    update, saved, stopping = Update(run), time.monotonic(), False
     for batch in batches.loader(run.step, last):
         image, targets = batch.to(world.device, settings.channels_last)
-        run.update(image, targets, batch.source)
+        update(image, targets, batch.source)
         bar.update()
         if run.step % settings.log_every == 0:
             stops.listen()
@@ -113,7 +114,7 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
         stopping = world.any(bool(stops.received))
         due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
         if world.leads and (due or stopping or run.step == last):
-            run.check()
+            update.check()
             save_checkpoint(out / NAME, run.state())
             saved = time.monotonic()
         stopping = stopping and run.step < last

@@ -83,10 +83,10 @@ def crop_face(
     square, mirrored, border, fill = face_square(sample), False, cv2.BORDER_REPLICATE, 0
     if rng is not None:
         how = how or Augmentation()
-        turn, grow, right, down = rng.normal(size=4) * (how.rotation, how.scale, how.shift, how.shift)
+        rotation, grow, right, down = rng.normal(size=4) * (how.rotation, how.scale, how.shift, how.shift)
         square[:2] += square[2] * np.array([right, down])
         square[2] *= np.exp(grow)
-        square[3] += turn
+        square[3] += rotation
         mirrored = bool(rng.random() < how.mirror)
         if rng.random() < 0.5:  # the part outside the picture: continued, or one grey
             border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))

@@ -91,9 +91,9 @@ class Batches(Dataset[Batch]):
 
     def visits(self, step: int, source: int) -> int:
         """Updates before ``step`` that took their batch from a source."""
-        turns = self.settings.turns
-        rounds, rest = divmod(step, len(turns))
-        return rounds * turns.count(source) + turns[:rest].count(source)
+        once = self.settings.round
+        rounds, rest = divmod(step, len(once))
+        return rounds * once.count(source) + once[:rest].count(source)
 
     def faces_before(self, step: int, source: int) -> int:
         """Faces of a source used before ``step``."""
@@ -107,8 +107,8 @@ class Batches(Dataset[Batch]):
 
     def faces(self, step: int) -> list[tuple[int, int]]:
         """Source and face of each place of the global batch of an update."""
-        turns, seed = self.settings.turns, self.settings.seed
-        which = turns[step % len(turns)]
+        once, seed = self.settings.round, self.settings.seed
+        which = once[step % len(once)]
         first, size = self.faces_before(step, which), len(self.sources[which])
         places = (divmod(first + place, size) for place in range(phase_at(step, self.settings.phases).batch))
         return [(which, int(_shuffled(seed, which, sweep, size)[position])) for sweep, position in places]

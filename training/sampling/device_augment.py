@@ -47,14 +47,14 @@ def crop_batch(
     """Resident faces as augmented crops (B, 1, S, S) uint8 and their labels in crop units."""
     draws = Draws(len(index), resident.images.device, seed)
     squares = resident.squares[index]
-    turn, grow = draws.normal() * how.rotation, draws.normal() * how.scale
+    rotation, grow = draws.normal() * how.rotation, draws.normal() * how.scale
     centre = squares[:, :2] + squares[:, 2:] * draws.normal(2) * how.shift
     side, mirrored = squares[:, 2] * grow.exp(), draws.chance(how.mirror)
-    image = _sample(resident, index, centre, side, turn, mirrored, size, how, draws)
+    image = _sample(resident, index, centre, side, rotation, mirrored, size, how, draws)
     landmarks, weights = {}, {}
     for markup, points in resident.landmarks.items():
         table = _mirror(markup, index.device)
-        own = _units(points[index], centre, side, turn)
+        own = _units(points[index], centre, side, rotation)
         flipped = torch.stack([1 - own[..., 0], own[..., 1]], 2)[:, table]
         own = torch.where(mirrored[:, None, None], flipped, own)
         weight = resident.weights[markup][index]
@@ -62,7 +62,7 @@ def crop_batch(
         landmarks[markup], weights[markup] = own, weight * ((own > 0) & (own < 1)).all(2)
     pose = None
     if resident.pose is not None:
-        pose = turned(resident.pose[index], -turn)
+        pose = turned(resident.pose[index], -rotation)
         flipped = torch.stack([-pose[:, 0], pose[:, 1], -pose[:, 2]], 1)
         pose = torch.where(mirrored[:, None], flipped, pose)
     return photometry(image, how, draws), Targets(landmarks, weights, pose)
@@ -75,19 +75,19 @@ def _mirror(markup: str, device: torch.device) -> Tensor:
     return torch.as_tensor(MARKUPS[markup].mirror, device=device)
 
 
-def _axes(side: Tensor, turn: Tensor) -> Tensor:
+def _axes(side: Tensor, rotation: Tensor) -> Tensor:
     """(B, 2, 2): canvas pixels along x and y for one crop unit, as columns (`acdc_fast.photo.coordinates`)."""
-    c, s = side * torch.deg2rad(turn).cos(), side * torch.deg2rad(turn).sin()
+    c, s = side * torch.deg2rad(rotation).cos(), side * torch.deg2rad(rotation).sin()
     return torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
 
 
-def _units(points: Tensor, centre: Tensor, side: Tensor, turn: Tensor) -> Tensor:
-    """(B, L, 2) canvas pixels → crop units. The axes are a turn times ``side``, so their inverse is a transpose."""
-    return (points - centre[:, None]) @ _axes(side, turn) / side[:, None, None] ** 2 + 0.5
+def _units(points: Tensor, centre: Tensor, side: Tensor, rotation: Tensor) -> Tensor:
+    """(B, L, 2) canvas pixels → crop units. The axes are a rotation times ``side``, so their inverse is a transpose."""
+    return (points - centre[:, None]) @ _axes(side, rotation) / side[:, None, None] ** 2 + 0.5
 
 
 def _sample(
-    resident: ResidentFaces, index: Tensor, centre: Tensor, side: Tensor, turn: Tensor, mirrored: Tensor, size: int,
+    resident: ResidentFaces, index: Tensor, centre: Tensor, side: Tensor, rotation: Tensor, mirrored: Tensor, size: int,
     how: Augmentation, draws: Draws,
 ) -> Tensor:  # fmt: skip
     """(B, 1, S, S) in [0, 1]: the square of each canvas; outside its picture the border goes on, or one grey."""
@@ -96,7 +96,7 @@ def _sample(
     at = (torch.arange(fine, device=index.device) + 0.5) / fine - 0.5
     y, x = torch.meshgrid(at, at, indexing="ij")
     x = torch.where(mirrored[:, None, None], -x, x)
-    places = torch.stack([x, y.expand_as(x)], 3).flatten(1, 2) @ _axes(side, turn).mT + centre[:, None]
+    places = torch.stack([x, y.expand_as(x)], 3).flatten(1, 2) @ _axes(side, rotation).mT + centre[:, None]
     low, high = _picture(resident.inside[index], centre, side, how, draws)
     held = torch.minimum(torch.maximum(places, low[:, None]), high[:, None])
     grid = ((held + 0.5) * (2 / SIDE) - 1).view(-1, fine, fine, 2)

@@ -13,10 +13,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in paralle
 from acdc_fast.errors import AcdcError
 
 from ..commands import in_one_line
-from .dataset import PEOPLE, SIZE, skinned, synthetic, turned
+from .dataset import PEOPLE, SIZE, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
 
-SOURCES = {"synthetic": synthetic, "skinned": skinned, "turned": turned}
+SOURCES = {"synthetic": synthetic, "skinned": skinned, "reposed": reposed}
 
 
 @in_one_line(errors=AcdcError)
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    sized = {} if options.source == "turned" else {"length": 1_000_000, "size": options.size}
+    sized = {} if options.source == "reposed" else {"length": 1_000_000, "size": options.size}
     database = SOURCES[options.source](options.data_root, options.split, **sized)
     if options.sheet:
         from .sheet import contact_sheet

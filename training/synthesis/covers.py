@@ -218,8 +218,8 @@ def _tube(line: Array, radius: float, closed: bool) -> Cover:
     up = np.cross(along, [0.03, 0.05, 1.0])
     up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-6)
     out = np.cross(along, up)
-    turn = np.linspace(0, 2 * np.pi, 7)[:-1]
-    ring = line[:, None] + radius * (np.cos(turn)[:, None] * up[:, None] + np.sin(turn)[:, None] * out[:, None])
+    angle = np.linspace(0, 2 * np.pi, 7)[:-1]
+    ring = line[:, None] + radius * (np.cos(angle)[:, None] * up[:, None] + np.sin(angle)[:, None] * out[:, None])
     grid = np.arange(len(line) * 6).reshape(len(line), 6)
     grid = np.concatenate([grid, grid[:, :1]], 1)
     if closed:

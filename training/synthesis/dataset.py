@@ -1,7 +1,7 @@
-"""Drawn faces as databases: rendered ("synthetic") and real ones turned to new poses ("turned").
+"""Drawn faces as databases: rendered ("synthetic") and real ones turned to new poses ("reposed").
 
 A face is drawn when asked for, or taken from a tar that was drawn before. Face ``i`` of a split is a function of its
-number alone. The splits of the rendered ones draw their people from separate ranges of seeds; the turned ones keep the
+number alone. The splits of the rendered ones draw their people from separate ranges of seeds; the reposed ones keep the
 people of the 68-point frames' splits apart.
 """
 
@@ -22,8 +22,8 @@ from .face_tar import Draw, open_drawn
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin
 from .render import Person, Rendered, make_person, render
-from .repose import MARKUPS as TURNED_MARKUPS
-from .repose import Fitted, Turner, fit_face, further_pose
+from .repose import MARKUPS as REPOSED_MARKUPS
+from .repose import Fitted, Reposer, fit_face, further_pose
 
 MARKUPS = ("2d98", "2d68", "2d5", "3d68")
 #: First person of each split; a split has a million. "more" is further people to train on.
@@ -61,7 +61,7 @@ def _skinned_person(root: str, split: str, base: Database, number: int) -> Perso
         if abs(fit.pose[0]) < 25:
             break
     tone = float(np.clip(rng.normal(0.42, 0.16), 0.07, 0.75))
-    skin = take_skin(_turner(root), sample.image, fit, sample.landmarks["2d68"], tone)
+    skin = take_skin(_reposer(root), sample.image, fit, sample.landmarks["2d68"], tone)
     return make_person(_model(root), PEOPLE[split] + PEOPLE["test"] // 2 + number, skin)
 
 
@@ -71,22 +71,22 @@ def _draw_skinned(root: str, split: str, size: int, base: Database, index: int) 
 
 
 @lru_cache(maxsize=2)
-def _turner(root: str) -> Turner:
-    return Turner(_model(root), Path(root) / FILE)
+def _reposer(root: str) -> Reposer:
+    return Reposer(_model(root), Path(root) / FILE)
 
 
 @lru_cache(maxsize=4)
 def _fitted(root: str, base: Database, face: int) -> tuple[Sample, Fitted]:
     sample = base[face]
-    return sample, fit_face(_turner(root), sample.landmarks["2d68"])
+    return sample, fit_face(_reposer(root), sample.landmarks["2d68"])
 
 
 @lru_cache(maxsize=8)
-def _draw_turned(root: str, base: Database, index: int) -> Rendered:
+def _draw_reposed(root: str, base: Database, index: int) -> Rendered:
     face, shot = divmod(index, SHOTS)
     sample, fit = _fitted(root, base, face)
     pose = further_pose(fit.pose, np.random.default_rng([4, face, shot]))
-    return _turner(root).turn(sample.image, fit, sample.landmarks["2d68"], pose)
+    return _reposer(root).repose(sample.image, fit, sample.landmarks["2d68"], pose)
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ def synthetic(root: Path, split: str = "train", length: int = 100_000, size: int
     return Drawn("synthetic", split, MARKUPS, length, partial(_draw_person, str(root), split, size))
 
 
-def turned(root: Path, split: str = "train") -> Drawn:
+def reposed(root: Path, split: str = "train") -> Drawn:
     """The 68-point frames under ``root`` turned to new poses, `SHOTS` of each, drawn on the fly."""
     _model(str(root))
     base = open_frames68(root, split)
-    return Drawn("turned", split, TURNED_MARKUPS, SHOTS * len(base), partial(_draw_turned, str(root), base))
+    return Drawn("reposed", split, REPOSED_MARKUPS, SHOTS * len(base), partial(_draw_reposed, str(root), base))
 
 
 def skinned(root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> Drawn:
@@ -158,10 +158,10 @@ def open_synthetic(root: Path, split: str = "train", skip_broken: bool = False) 
     return open_drawn(stored, "synthetic", split) if stored.is_file() else synthetic(root, split)
 
 
-def open_turned(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """``turned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
-    stored = root / f"turned-{split}.tar"
-    return open_drawn(stored, "turned", split) if stored.is_file() else turned(root, split)
+def open_reposed(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """``reposed-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
+    stored = root / f"reposed-{split}.tar"
+    return open_drawn(stored, "reposed", split) if stored.is_file() else reposed(root, split)
 
 
 def open_skinned(root: Path, split: str = "train", skip_broken: bool = False) -> Database:

@@ -86,8 +86,8 @@ def apply_expression(model: FaceModel, vertices: np.ndarray, strengths: dict[str
         out += np.float32(value) * model.expression[name]
     c, s = np.cos(gaze.side), np.sin(gaze.side)
     cu, su = np.cos(gaze.up), np.sin(gaze.up)
-    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[1, 0, 0], [0, cu, su], [0, -su, cu]])
+    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[1, 0, 0], [0, cu, su], [0, -su, cu]])
     for eye in model.eye_vertices:
         centre = (out[eye].max(0) + out[eye].min(0)) / 2
-        out[eye] = (out[eye] - centre) @ turn.T.astype(np.float32) + centre
+        out[eye] = (out[eye] - centre) @ rotation.T.astype(np.float32) + centre
     return np.asarray(out)

@@ -13,16 +13,16 @@ import numpy as np
 from acdc_fast import _native
 
 from .markup import BROW_LOWER, BROW_UPPER, surface_points
-from .repose import Fitted, Turner
+from .repose import Fitted, Reposer
 from .skin import SIZE
 
 _REACH = 0.03  # of a point's shift, in units of the layout
 _FLATTENED = 0.75  # share of the broad light that is divided out
 
 
-def take_skin(turner: Turner, image: np.ndarray, fit: Fitted, seen: np.ndarray, tone: float) -> np.ndarray:
+def take_skin(reposer: Reposer, image: np.ndarray, fit: Fitted, seen: np.ndarray, tone: float) -> np.ndarray:
     """(SIZE, SIZE) float32 reflectance with median ``tone``, from a picture (H, W) with its 68 points ``seen``."""
-    model = turner.model
+    model = reposer.model
     flat = fit.project(fit.rotation, fit.vertices).astype(np.float32)
     empty = np.zeros((len(flat), 0), np.float32)
     height, width = image.shape
@@ -32,7 +32,7 @@ def take_skin(turner: Turner, image: np.ndarray, fit: Fitted, seen: np.ndarray, 
     owner, _, at = _native.rasterize(layout, model.face_triangles, np.column_stack([flat, facing]), SIZE, SIZE, False)
     x, y, z, toward = np.moveaxis(at, -1, 0)
     nearest = cv2.remap(depth, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=float(np.inf))
-    shift = _missed(turner, flat, seen)
+    shift = _missed(reposer, flat, seen)
     x, y = x + shift[..., 0], y + shift[..., 1]
     inside = cv2.remap(_face_mask(image.shape, seen), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
     known = (owner >= 0) & (toward > 0.3) & (z > nearest - 0.6) & (inside > 0)
@@ -55,10 +55,10 @@ def _face_mask(shape: tuple[int, ...], seen: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.erode(mask, np.ones((5, 5))))
 
 
-def _missed(turner: Turner, flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _missed(reposer: Reposer, flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(SIZE, SIZE, 2) pixels from where the fit puts each place to where the given points say that it is."""
     places = surface_points((BROW_UPPER, BROW_LOWER))["2d68"]
-    corners, weights = turner.points.fixed["2d68"]
+    corners, weights = reposer.points.fixed["2d68"]
     error = seen[17:] - (flat[corners] * weights[..., None]).sum(1)[:, :2]
     coarse = 64
     axis = (np.arange(coarse) + 0.5) / coarse

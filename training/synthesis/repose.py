@@ -64,14 +64,14 @@ def fitted_vertices(model: FaceModel, coefficients: np.ndarray) -> np.ndarray:
     return np.asarray(out)
 
 
-def fit_face(turner: Turner, seen: np.ndarray) -> Fitted:
+def fit_face(reposer: Reposer, seen: np.ndarray) -> Fitted:
     """The model fitted to one face's 68 points (68, 2)."""
-    found = pose_fit.fit_pose(seen[None], turner.fitter)
-    vertices = fitted_vertices(turner.model, found.coefficients[0])
-    return Fitted(vertices, found.turn[0], float(found.scale[0]), found.shift[0], found.pose[0])
+    found = pose_fit.fit_pose(seen[None], reposer.fitter)
+    vertices = fitted_vertices(reposer.model, found.coefficients[0])
+    return Fitted(vertices, found.rotation[0], float(found.scale[0]), found.shift[0], found.pose[0])
 
 
-class Turner:
+class Reposer:
     """Turns pictures; holds what does not depend on them."""
 
     def __init__(self, model: FaceModel, path: Path) -> None:
@@ -87,7 +87,7 @@ class Turner:
         patch |= np.isin(model.part, [PART["eyes"], PART["teeth"], PART["gums"], PART["mouth"], PART["socket"]])
         self.triangles = model.triangles[patch[model.triangles].all(1)]
 
-    def turn(self, image: np.ndarray, fit: Fitted, seen: np.ndarray, pose: np.ndarray) -> Rendered:
+    def repose(self, image: np.ndarray, fit: Fitted, seen: np.ndarray, pose: np.ndarray) -> Rendered:
         """``image`` (H, W) with its 68 points ``seen``, turned to ``pose`` (yaw, pitch, roll) in degrees."""
         rotation = head_to_camera(pose)
         before, after = (fit.project(r, fit.vertices).astype(np.float32) for r in (fit.rotation, rotation))

@@ -203,15 +203,16 @@ def test_processes_on_their_own_meet_in_the_mean(root: Path, tmp_path: Path) -> 
         "import sys, torch; from pathlib import Path\n"
         "from acdc_fast.training.distributed import join\n"
         "from acdc_fast.training.settings import read_settings\n"
-        "from acdc_fast.training.loop.train import Run, Batches, open_source\n"
+        "from acdc_fast.training.loop.train import Batches, Run, Update, open_source\n"
         "settings, world = read_settings(Path(sys.argv[1])), join('cpu')\n"
         "run = Run(settings, world)\n"
+        "update = Update(run)\n"
         "batches = Batches(settings, [open_source(s, Path(sys.argv[2])) for s in settings.databases], world)\n"
         "kept = []\n"
         "with world:\n"
         "    for step in range(4):\n"
         "        image, targets = batches[step].to(world.device)\n"
-        "        run.update(image, targets, 'mtfl')\n"
+        "        update(image, targets, 'mtfl')\n"
         "        flat = [torch.cat([v.flatten() for v in n.state_dict().values() if v.is_floating_point()])\n"
         "                for n in (run.network, run.average.network)]\n"
         "        kept.append(torch.stack(flat))\n"
@@ -247,10 +248,10 @@ def test_workers_and_shares_see_the_same_faces(root: Path, small: Settings) -> N
 
 
 def test_every_face_has_its_turn_once_a_sweep(root: Path, small: Settings) -> None:
-    values = {**small.to_dict(), "databases": [{"name": "mtfl", "turns": 2}, {"name": "mtfl", "split": "train[:5]"}]}
+    values = {**small.to_dict(), "databases": [{"name": "mtfl", "batches": 2}, {"name": "mtfl", "split": "train[:5]"}]}
     settings = build(Settings, values, "x")
     batches = Batches(settings, [open_source(s, root) for s in settings.databases], ALONE)
-    assert settings.turns == (0, 1, 0)
+    assert settings.round == (0, 1, 0)
     assert [batches.faces_before(s, 0) for s in range(9)] == [0, 4, 4, 8, 12, 12, 14, 16, 16]
     assert [batches.faces_before(s, 1) for s in range(9)] == [0, 0, 4, 4, 4, 6, 6, 6, 8]
     seen = [name for s in (1, 4) for name in _names(batches, s)]
@@ -282,7 +283,7 @@ def test_a_source_is_augmented_its_own_way(root: Path, small: Settings, kind: ty
     still = dict.fromkeys((f.name for f in fields(Augmentation)), 0.0)
     sources = [{"name": "mtfl"}, {"name": "mtfl", "augment": still | {"shift": 0.5}}]
     settings = build(Settings, {**small.to_dict(), "databases": sources, "augment": still}, "x")
-    assert settings.turns == (0, 1)
+    assert settings.round == (0, 1)
     batches = kind(settings, [open_source(Source("mtfl"), root)] * 2, ALONE)
     middles = [batches[step].targets.landmarks["2d5"].mean(1) for step in range(6)]
     spreads = [torch.cat(middles[which::2]).std(0).mean() for which in (0, 1)]

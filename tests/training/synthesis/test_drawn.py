@@ -22,7 +22,7 @@ from acdc_fast.training.synthesis.mesh import load_model
 from acdc_fast.training.synthesis.pose import head_to_camera
 from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
-from acdc_fast.training.synthesis.repose import Fitted, Turner, further_pose
+from acdc_fast.training.synthesis.repose import Fitted, Reposer, further_pose
 from acdc_fast.training.synthesis.skin import SIZE
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
@@ -112,10 +112,10 @@ def photograph(pose: tuple[float, float, float]) -> tuple[np.ndarray, Fitted, np
 
 
 def test_turning_by_nothing_changes_nothing(folder: Path) -> None:
-    turner = Turner(model(), folder / "ict_facekit.npz")
+    reposer = Reposer(model(), folder / "ict_facekit.npz")
     image, fit, flat = photograph((12, 5, -8))
-    seen = turner.points.read(flat, np.radians(-8))["2d68"][:, :2] + np.random.default_rng(0).normal(0, 1.5, (68, 2))
-    result = turner.turn(image, fit, seen, fit.pose)
+    seen = reposer.points.read(flat, np.radians(-8))["2d68"][:, :2] + np.random.default_rng(0).normal(0, 1.5, (68, 2))
+    result = reposer.repose(image, fit, seen, fit.pose)
     assert (
         np.abs(result.image.astype(int) - image).mean() < 1.0
     )  # sampled twice as fine and averaged back: a slight blur
@@ -123,18 +123,18 @@ def test_turning_by_nothing_changes_nothing(folder: Path) -> None:
 
 
 def test_turned_face_carries_its_texture(folder: Path) -> None:
-    turner = Turner(model(), folder / "ict_facekit.npz")
+    reposer = Reposer(model(), folder / "ict_facekit.npz")
     image, fit, flat = photograph((10, 0, 0))
-    seen = turner.points.read(flat, 0.0)["2d68"][:, :2]
-    result = turner.turn(image, fit, seen, np.array([35.0, 0, 0]))
-    want = turner.points.read(fit.project(head_to_camera(np.array([35.0, 0, 0])), fit.vertices), 0.0)
+    seen = reposer.points.read(flat, 0.0)["2d68"][:, :2]
+    result = reposer.repose(image, fit, seen, np.array([35.0, 0, 0]))
+    want = reposer.points.read(fit.project(head_to_camera(np.array([35.0, 0, 0])), fit.vertices), 0.0)
     np.testing.assert_allclose(result.landmarks["3d68"], want["3d68"][:, :2], atol=1e-3)
     checked = 0
     for k in range(17, 68):  # a visible point shows the grey that it had
         if result.visible["3d68"][k]:
             (x, y), (x0, y0) = (
                 np.rint(p).astype(int)
-                for p in (result.landmarks["3d68"][k], turner.points.read(flat, 0.0)["3d68"][k, :2])
+                for p in (result.landmarks["3d68"][k], reposer.points.read(flat, 0.0)["3d68"][k, :2])
             )
             assert abs(int(result.image[y, x]) - int(image[y0, x0])) < 25
             checked += 1
@@ -145,15 +145,15 @@ def test_turned_face_carries_its_texture(folder: Path) -> None:
 
 def test_real_skin_lands_where_its_points_are(folder: Path) -> None:
     """Dark spots on the picture's mouth corners and brow ends are so in the layout, though the fit misses them."""
-    turner = Turner(model(), folder / "ict_facekit.npz")
+    reposer = Reposer(model(), folder / "ict_facekit.npz")
     _, fit, flat = photograph((8, 0, 0))
-    fixed = turner.points.read(flat, 0.0)["2d68"][:, :2]
+    fixed = reposer.points.read(flat, 0.0)["2d68"][:, :2]
     seen = fixed + np.array([3.0, -2.0])  # the face in the picture lies beside the fit
     image = np.full((180, 200), 160, np.uint8)
     spots = (17, 26, 48, 54)
     for k in spots:
         cv2.circle(image, tuple(np.rint(seen[k] * 16).astype(int).tolist()), 3 * 16, 30, -1, cv2.LINE_AA, 4)
-    skin = take_skin(turner, image, fit, seen, tone=0.4)
+    skin = take_skin(reposer, image, fit, seen, tone=0.4)
     assert skin.shape == (SIZE, SIZE) and np.isfinite(skin).all() and abs(float(np.median(skin)) - 0.4) < 0.1
     places = surface_points((BROW_UPPER, BROW_LOWER))["2d68"]
     for k in spots:
