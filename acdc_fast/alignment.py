@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import forks
 from .checks import check_finite
+from .errors import InputError
 from .photo import coordinates as geometry
 from .photo.crops import crop_faces
+from .photo.finding import Found
 from .photo.images import Picture
 from .readout import orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
@@ -20,8 +22,8 @@ from .readout.refinement import refined
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights
 
-#: Crops run at a time: enough to fill a GPU, little memory.
-FACES = 32
+#: Pictures, and pixels of pictures, that go together, and crops run at a time: enough to fill a GPU, little memory.
+PICTURES, PIXELS, FACES = 16, 50_000_000, 32
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,36 @@ class Alignment:
     usual_spread: float  # median of faces' narrowest spread, crop units; infinite where it is not known
     calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
 
-    def faces(self, pictures: list[Picture], found: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[Faces]:
-        """The faces of each picture by their boxes (N, 4) and scores (N,)."""
+    def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
+        """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together."""
+        group: list[Found | InputError] = []
+        pixels = 0
+        for item in found:
+            group.append(item)
+            pixels += 0 if isinstance(item, InputError) else item[0].width * item[0].height
+            if len(group) == PICTURES or pixels > PIXELS:
+                yield from self._group(group)
+                group, pixels = [], 0
+        yield from self._group(group)
+
+    def _group(self, group: list[Found | InputError]) -> Iterator[Faces | InputError]:
+        readable = [item for item in group if not isinstance(item, InputError)]
+        faces = self._aligned([p for p, _ in readable], [found for _, found in readable]) if readable else iter(())
+        for item in group:
+            yield item if isinstance(item, InputError) else next(faces)
+
+    def _aligned(
+        self, pictures: list[Picture], found: list[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[Faces | InputError]:
         given = [geometry.square_from_box(boxes) for boxes, _ in found]
         squares, predictions = self._recut(pictures, given, self._predicted(pictures, given))
         squares, predictions = self._upright(pictures, squares, predictions, given)
         for picture, (boxes, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
-            with forks.held_off():
-                faces = self._faces(picture, boxes, scores, square, prediction)
+            try:
+                with forks.held_off():
+                    faces: Faces | InputError = self._faces(picture, boxes, scores, square, prediction)
+            except InputError as error:
+                faces = error
             yield faces
 
     def _predicted(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,9 +19,10 @@ from .engines.turns import run_in_turns
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo import coordinates as geometry
-from .photo.boxes import given_boxes
-from .photo.detection import Search, detect
-from .photo.images import ImageLike, Picture, load_picture
+from .photo.ahead import cpus
+from .photo.detection import Search
+from .photo.finding import find_each
+from .photo.images import ImageLike
 from .readout.confidence import UNCALIBRATED, narrowest, of_points
 from .readout.predictions import finite, mapped, only
 from .readout.presence import USUAL_LIMIT, presence
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 #: Weights that `from_pretrained` takes unless told otherwise.
 DEFAULT = "acdc-w32"
-
-#: Pictures held at a time by `align` on a list.
-PICTURES = 16
 
 
 class Model:
@@ -103,6 +101,11 @@ class Model:
     @property
     def config(self) -> ACDCConfig:
         return self.weights.config
+
+    @property
+    def threads(self) -> int:
+        """Threads that a call may use."""
+        return self._threads or cpus()
 
     @property
     def backend(self) -> str:
@@ -177,43 +180,60 @@ class Model:
         Raises `InputError` for an image or a setting that cannot be used.
         """
         wanted = _search(search)
-        found = [self._detect(load_picture(each), wanted) for each in _listed(image)]
-        return found if isinstance(image, (list, tuple)) else found[0]
-
-    def _detect(self, picture: Picture, search: Search) -> tuple[np.ndarray, np.ndarray]:
-        return detect(picture.rgb, search, self._threads)
+        listed = isinstance(image, (list, tuple))
+        boxes = []
+        for found in find_each(list(image) if listed else [image], None, wanted, self.threads):
+            if isinstance(found, InputError):
+                raise found
+            boxes.append(found[1])
+        return boxes if listed else boxes[0]
 
     @overload
     def align(self, image: list[ImageLike], boxes: Any = None, **search: Any) -> list[Faces]: ...
     @overload
+    def align(self, image: Iterator[ImageLike], boxes: Any = None, **search: Any) -> Iterator[Faces]: ...
+    @overload
     def align(self, image: ImageLike, boxes: Any = None, **search: Any) -> Faces: ...
-    def align(self, image: Any, boxes: Any = None, **search: Any) -> Faces | list[Faces]:
-        """Faces of one image, largest first, or a list of `Faces` for a list of images.
+    def align(self, image: Any, boxes: Any = None, **search: Any) -> Faces | list[Faces] | Iterator[Faces]:
+        """Faces of one image, largest first; for a list of images a list of `Faces`; for a generator an iterator.
 
-        ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image; EXIF rotation is applied first, and the
-        results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for a list of images: one such array,
-        or None, for each) keeps the detector out. ``search``: what the detector looks for, as in `detect`.
+        ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image, bytes or an open file of an image; EXIF
+        rotation is applied first, and the results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for
+        several images: one such array, or None, for each) keeps the detector out. ``search``: what the detector looks
+        for, as in `detect`. Of several images the next are read and searched while those before are aligned.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
         wanted = _search(search)
+        if isinstance(image, Iterator) and not hasattr(image, "read"):  # an open file gives its lines
+            return self._align(image, boxes, wanted)
         if not isinstance(image, (list, tuple)):
-            return next(self._align([image], [boxes], wanted))
+            return next(self._align([image], None if boxes is None else [boxes], wanted))
         if boxes is not None and not hasattr(boxes, "__len__"):
             raise InputError(f"boxes for a list of images are a list too, not {type(boxes).__name__}")
         if boxes is not None and len(boxes) != len(image):
             raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
-        return list(self._align(image, boxes if boxes is not None else [None] * len(image), wanted))
+        return list(self._align(image, boxes, wanted))
 
-    def _align(self, images: Sequence[ImageLike], boxes: Sequence[Any], search: Search) -> Iterator[Faces]:
+    def _align(self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search) -> Iterator[Faces]:
+        for faces in self._each(images, boxes, search):
+            if isinstance(faces, InputError):
+                raise faces
+            yield faces
+
+    def align_each(self, images: Iterable[ImageLike], **search: Any) -> Iterator[Faces | InputError]:
+        """For each image its `Faces`, or the `InputError` that says why it has none; in order, a few at a time.
+
+        ``images``: of any number, as `align` takes them; ``search``: as in `detect`. The next images are read and
+        searched while those before are aligned. Raises `InputError` at once for a setting that cannot be used.
+        """
+        return self._each(images, None, _search(search))
+
+    def _each(
+        self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search
+    ) -> Iterator[Faces | InputError]:
         run = partial(self._run, mask=False)
         alignment = Alignment(self.weights, run, self.resolution, self.usual_spread, self.calibration)
-        for start in range(0, len(images), PICTURES):
-            pictures, found = [], []
-            for image, given in zip(images[start : start + PICTURES], boxes[start : start + PICTURES], strict=True):
-                picture = load_picture(image)
-                pictures.append(picture)
-                found.append(self._detect(picture, search) if given is None else given_boxes(given, picture))
-            yield from alignment.faces(pictures, found)
+        return alignment.each(find_each(images, boxes, search, self.threads))
 
     def track(
         self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25
@@ -264,10 +284,6 @@ def _search(settings: dict[str, Any]) -> Search:
         if name not in known:
             raise InputError(f"unknown setting {name[:40]!r} of the search for faces; known: {', '.join(known)}")
     return Search(**settings)
-
-
-def _listed(image: Any) -> Sequence[Any]:
-    return image if isinstance(image, (list, tuple)) else [image]
 
 
 def _enough(weights: Weights) -> float:

@@ -21,7 +21,7 @@ from ..weights import fingerprint
 from .needs import pyarrow, tqdm
 from .outputs import Told, format_of, join, told_of
 from .parts import Job, Parts, discard
-from .rows import row_of, schema_of
+from .rows import aligned, row_of, schema_of
 from .sources import Source, open_source
 
 #: Images in a part: what a kill costs at most.
@@ -93,10 +93,10 @@ def _align(
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
         tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
         try:
-            for name, image in zip(images.names[start:], images.after(start), strict=True):
+            for name, picture, faces in aligned(model, images.names[start:], images.after(start)):
                 if stops.received:
                     break
-                rows.append(row_of(model, name, image, tell))
+                rows.append(row_of(model, name, picture, faces, tell))
                 bar.update()
                 if len(rows) >= size:
                     flush()

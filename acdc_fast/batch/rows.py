@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,43 @@ from ..errors import InputError
 from ..markups import MARKUPS
 from ..model import Model
 from ..photo import coordinates
-from ..photo.images import ImageLike, load_picture
+from ..photo.ahead import ahead
+from ..photo.images import ImageLike, Picture, load_picture
 from ..types import Faces, HeadPose
 from .sources import printable
 
 ANGLES = ("yaw", "pitch", "roll")
 
 
-def row_of(model: Model, name: str, image: ImageLike, note: Callable[[str], None]) -> dict[str, Any]:
-    """A row of `schema_of`; an image that cannot be read gives one with its error, and a note."""
-    try:
-        picture = load_picture(image, name if isinstance(image, bytes) else None)
-        return {"image": name, "width": picture.width, "height": picture.height, "error": None,
-                **_columns(model.align(picture))}  # fmt: skip
-    except InputError as error:
-        told = printable(str(error))
-        note(told)
-        empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model))}
-        return {"image": name, "width": None, "height": None, "error": told, **empty}
+Aligned = tuple[str, "Picture | InputError", "Faces | InputError"]
+
+
+def aligned(model: Model, names: Iterable[str], images: Iterable[ImageLike]) -> Iterator[Aligned]:
+    """Each image with its name, read, and its faces, or why there are none; in order. The next ones are read ahead."""
+
+    def read(item: tuple[str, ImageLike]) -> tuple[str, Picture | InputError]:
+        name, image = item
+        try:
+            return name, load_picture(image, name if isinstance(image, bytes) else None)
+        except InputError as error:
+            return name, error
+
+    pictures, once_more = itertools.tee(ahead(read, zip(names, images, strict=True), model.threads))
+    faces = model.align_each(picture for _, picture in pictures if isinstance(picture, Picture))
+    for name, picture in once_more:
+        yield name, picture, picture if isinstance(picture, InputError) else next(faces)
+
+
+def row_of(
+    model: Model, name: str, picture: Picture | InputError, faces: Faces | InputError, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """A row of `schema_of`; an image that cannot be used gives one with its error, and a note."""
+    if isinstance(picture, Picture) and isinstance(faces, Faces):
+        return {"image": name, "width": picture.width, "height": picture.height, "error": None, **_columns(faces)}
+    told = printable(str(faces))
+    note(told)
+    empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model))}
+    return {"image": name, "width": None, "height": None, "error": told, **empty}
 
 
 def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:

@@ -1,10 +1,13 @@
-"""What several engines share: batch norm folded and the transfer chain folded. Needs no torch."""
+"""What several engines share: the check of the type they compute in, batch norm and transfer chain folded. No torch."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..config import ACDCConfig
+from ..errors import BackendUnavailable
 
 #: Pose in the network is degrees / 90.
 POSE_SCALE = np.float32(90)
@@ -15,6 +18,13 @@ CONVOLUTIONS = (
 )  # fmt: skip
 
 Arrays = dict[str, np.ndarray]
+
+
+def check_dtype(backend: str, dtype: str, known: Iterable[str]) -> None:
+    """Raises `BackendUnavailable` for a type that the backend does not compute in."""
+    if dtype not in known:
+        told = f"backend {backend!r} computes in {', '.join(known)}, not {dtype!r}"
+        raise BackendUnavailable(f"{told}: use one of these or another backend")
 
 
 def folded_weights(config: ACDCConfig, arrays: Arrays) -> Arrays:

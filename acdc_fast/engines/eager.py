@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import check_crops, check_stages
+from ..checks import check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..network import ACDC
 from ..types import Prediction
-from .torch_common import as_given, first_enough
+from .common import check_dtype
+from .torch_common import as_given, as_tensor, first_enough
 
 
 class EagerEngine:
@@ -35,8 +36,7 @@ class EagerEngine:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BackendUnavailable("backend 'eager' on a GPU: torch sees no GPU; use device='cpu'")
         known = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-        if dtype not in known:
-            raise BackendUnavailable(f"backend 'eager' computes in {', '.join(known)}, not {dtype!r}")
+        check_dtype(self.name, dtype, known)
         self.config, self.device, self.threads = config, torch.device(device), threads
         # bfloat16 is autocast: the convolutions run in it, softmax and moments stay in float32.
         self.autocast = known[dtype] == torch.bfloat16
@@ -54,14 +54,12 @@ class EagerEngine:
         ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
         """
         network = self._first(check_stages(stages, self.config.stages))
-        tensors = isinstance(crops, torch.Tensor)
-        check_crops(crops.shape, crops.is_floating_point() if tensors else crops.dtype.kind == "f")
-        x = crops if tensors else torch.from_numpy(np.ascontiguousarray(crops))
+        x, given_on = as_tensor(crops)
         with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             prediction = network(x.to(self.device, self.dtype), all_stages=all_stages or enough > 0)
         if enough:
             prediction = first_enough(prediction, enough)
-        return as_given(prediction, crops.device if tensors else None, mask)
+        return as_given(prediction, given_on, mask)
 
     def _first(self, stages: int) -> ACDC:
         """The network cut after its first stages; shares its parts with the whole one."""

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_crops, check_stages
+from ..checks import check_stages
 from ..config import ACDCConfig
-from ..errors import BackendUnavailable
 from ..types import Prediction
 from . import gpu_kernels
-from .common import CONVOLUTIONS, POSE_SCALE, folded_weights
-from .torch_common import as_given, first_enough
+from .common import CONVOLUTIONS, POSE_SCALE, check_dtype, folded_weights
+from .torch_common import as_given, as_tensor, first_enough
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 #: Captured graphs kept; the one used longest ago goes first. Each holds the activations of its batch.
@@ -63,8 +62,7 @@ class GPUEngine:
 
         Raises `BackendUnavailable` where there is no GPU or neither kernels, or for a ``dtype`` that they do not have.
         """
-        if dtype not in DTYPES:
-            raise BackendUnavailable(f"backend 'gpu' computes in {', '.join(DTYPES)}, not {dtype!r}")
+        check_dtype(self.name, dtype, DTYPES)
         self.config, self.device, self.dtype = config, torch.device(device), DTYPES[dtype]
         #: Which kernels run between two U-Nets: "triton" or "cuda".
         self.kernels = gpu_kernels.choose(kernels, self.device.type, self.dtype)
@@ -105,10 +103,8 @@ class GPUEngine:
         ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
         """
         every = all_stages or enough > 0
-        tensors = isinstance(crops, Tensor)
         count = check_stages(stages, self.config.stages)
-        check_crops(crops.shape, crops.is_floating_point() if tensors else crops.dtype.kind == "f")
-        x = crops if tensors else torch.from_numpy(np.ascontiguousarray(crops))
+        x, given_on = as_tensor(crops)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
         with self._lock, exact:
             outputs = self._run(x, count, every, mask) if len(x) else self._nothing(x, count, mask)
@@ -117,7 +113,7 @@ class GPUEngine:
         prediction = Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if every else None)
         if enough:
             prediction = first_enough(prediction, enough)
-        return as_given(prediction, crops.device if tensors else None, mask)
+        return as_given(prediction, given_on, mask)
 
     def _run(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
         """Of each stage mean, covariance, pose and mask, replayed from a graph where one can be captured."""

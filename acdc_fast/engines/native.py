@@ -10,7 +10,7 @@ from ..checks import check_crops, check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable, InputError
 from ..types import Prediction
-from .common import POSE_SCALE, Arrays, folded_weights
+from .common import POSE_SCALE, Arrays, check_dtype, folded_weights
 
 
 class NativeEngine:
@@ -36,10 +36,7 @@ class NativeEngine:
         Raises `BackendUnavailable` where the library is not built, or cannot serve ``dtype`` or ``isa``.
         """
         native = native_library()
-        if dtype not in ("float32", "bfloat16"):
-            raise BackendUnavailable(
-                f"backend 'native' computes in float32 or bfloat16, not {dtype!r}: use one of these or another backend"
-            )
+        check_dtype(self.name, dtype, ("float32", "bfloat16"))
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
         self.config = config

@@ -1,12 +1,24 @@
-"""What the engines on torch share: results as tensors or arrays, and the stage at which a crop is done."""
+"""What the engines on torch share: crops and results as tensors or arrays, and the stage at which a crop is done."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
+from ..checks import check_crops
 from ..types import Prediction
+
+
+def as_tensor(crops: Any) -> tuple[torch.Tensor, torch.device | None]:
+    """Crops as a tensor, and the device that they came on, None for a numpy array. Raises `InputError` for other
+    shapes and types than `check_crops` knows."""
+    if isinstance(crops, torch.Tensor):
+        check_crops(crops.shape, crops.is_floating_point())
+        return crops, crops.device
+    check_crops(crops.shape, crops.dtype.kind == "f")
+    return torch.from_numpy(np.ascontiguousarray(crops)), None
 
 
 def as_given(prediction: Prediction, device: torch.device | None, mask: bool) -> Prediction:

@@ -7,6 +7,7 @@ import ctypes.util
 import functools
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ MAX_PIXELS = 100_000_000
 #: So are larger files: 100 Mpixel of 16 bits and four channels fit.
 MAX_BYTES = 1 << 30
 
-ImageLike = Any  # path | H×W[×1|×3|×4] uint8 or uint16 array | PIL image | bytes of an image file
+#: path | H×W[×1|×3|×4] uint8 or uint16 array | PIL image | bytes of an image file | such a file, opened to read bytes
+ImageLike = Any
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ def load_picture(image: ImageLike, name: str | None = None) -> Picture:
     if isinstance(image, (str, os.PathLike)):
         path = str(os.fspath(image))
         return Picture(_from_file(path), path)
-    if isinstance(image, bytes):
-        return Picture(_from_bytes(image, name or "the image"), name)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return Picture(_from_bytes(bytes(image), name or "the image"), name)
+    if hasattr(image, "read"):
+        name = name or (image.name if isinstance(getattr(image, "name", None), str) else None)
+        return Picture(_from_bytes(_read(image, name or "the open file"), name or "the open file"), name)
     if isinstance(image, Image.Image):
         return Picture(_decoded(image, name or "the PIL image"), name)
     if isinstance(image, np.ndarray):
         return Picture(_from_array(image), name)
-    raise InputError(f"an image is a path, a numpy array or a PIL image, not {type(image).__name__}")
+    known = "a path, a numpy array, a PIL image, bytes or an open file"
+    raise InputError(f"an image is {known}, not {type(image).__name__}")
 
 
 def _from_file(name: str) -> np.ndarray:
@@ -70,7 +76,8 @@ def _from_file(name: str) -> np.ndarray:
         if path.is_dir():
             raise InputError(f"{name}: is a folder, not an image")
         if not path.exists():
-            raise InputError(f"{name}: no such file")
+            address = re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE)
+            raise InputError(f"{name}: {'is an address, not a file; download it first' if address else 'no such file'}")
         if not path.is_file():
             raise InputError(f"{name}: is not a regular file")
         if path.stat().st_size > MAX_BYTES:
@@ -78,14 +85,25 @@ def _from_file(name: str) -> np.ndarray:
         if not path.stat().st_size:  # such as /proc/kmsg, which is a regular file by its name and would never end
             raise InputError(f"{name}: is empty")
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
+            data = _read(file, name)
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise InputError(f"{name!r}: cannot be read ({_line(error)})") from error
     return _from_bytes(data, name)
+
+
+def _read(file: Any, name: str) -> bytes:
+    """What is left of an open file."""
+    try:
+        data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise InputError(f"{name}: cannot be read ({_line(error)})") from error
+    if not isinstance(data, bytes):
+        raise InputError(f"{name}: gives {type(data).__name__}, not bytes: open it with mode 'rb'")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name}: is larger than the limit of {MAX_BYTES >> 20} MiB")
+    return data
 
 
 def _from_bytes(data: bytes, name: str) -> np.ndarray:

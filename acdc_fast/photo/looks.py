@@ -6,7 +6,6 @@ shrunk to `LONGEST`. Where smaller faces are wanted it is looked at in finer sca
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from .ahead import cpus
 from .libfacedetection import SMALLEST, find
 
 #: Longest side of a look, pixels.
@@ -79,12 +79,8 @@ def found(picture: Image.Image, looks: Iterable[Look], threads: int | None = Non
     looks = list(looks)
     if len(looks) == 1:
         return _found(picture, looks[0])
-    with ThreadPoolExecutor(min(len(looks), threads or _cpus())) as pool:
+    with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
         return np.concatenate(list(pool.map(lambda look: _found(picture, look), looks)))
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _found(picture: Image.Image, look: Look) -> np.ndarray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .shape_model import misfit, polynomial, shapes
+from .shape_model import misfit, polynomial, rowwise, shapes
 
 #: Principal components of the shape that enter, beside the three angles of Ω.
 COMPONENTS = 14
@@ -42,12 +42,12 @@ class Readout:
 def terms(pose: ArrayLike, points: ArrayLike, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """(N, 3) degrees and (N, L, 2) 3D landmarks → (N, 171)."""
     pose = np.asarray(pose, np.float64).reshape(-1, 3)
-    x = np.column_stack([pose / 45, (shapes(points) - mean) @ basis.T]).clip(-REACH, REACH)
+    x = np.column_stack([pose / 45, rowwise(shapes(points) - mean, basis.T)]).clip(-REACH, REACH)
     return polynomial(x, INPUTS)
 
 
 def corrected(pose: ArrayLike, points: ArrayLike, readout: Readout) -> np.ndarray:
     """(N, 3) yaw, pitch, roll in degrees, Ω of upright crops, with the polynomial added."""
     known = terms(pose, points, readout.mean, readout.basis)
-    better: np.ndarray = np.asarray(pose, np.float64) + known @ readout.numbers
+    better: np.ndarray = np.asarray(pose, np.float64) + rowwise(known, readout.numbers)
     return better.astype(np.float32)

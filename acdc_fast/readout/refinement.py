@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shape_model import misfit, polynomial, shape_and_size
+from .shape_model import misfit, polynomial, rowwise, shape_and_size
 
 #: Principal components that enter at most, and the first of them that enter squared.
 COMPONENTS, SQUARED = 240, 12
@@ -48,7 +48,7 @@ def terms_of(components: int) -> int:
 
 def terms(shapes: np.ndarray, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """(N, 2P) shapes of all markups' landmarks → (N, T), in the precision of the basis."""
-    return polynomial(((shapes - mean).astype(basis.dtype) @ basis.T).clip(-REACH, REACH), SQUARED)
+    return polynomial(rowwise((shapes - mean).astype(basis.dtype), basis.T).clip(-REACH, REACH), SQUARED)
 
 
 def refined(landmarks: Mapping[str, np.ndarray], refinement: Refinement, order: Sequence[str]) -> dict[str, np.ndarray]:
@@ -58,5 +58,6 @@ def refined(landmarks: Mapping[str, np.ndarray], refinement: Refinement, order: 
     known = terms(shapes, refinement.mean, refinement.basis)
     better = {m: np.asarray(landmarks[m]) for m in landmarks}
     for markup, numbers in refinement.numbers.items():
-        better[markup] = (better[markup] + (known @ numbers).reshape(better[markup].shape) * size).astype(np.float32)
+        added = rowwise(known, numbers).reshape(better[markup].shape) * size
+        better[markup] = (better[markup] + added).astype(np.float32)
     return better

@@ -55,6 +55,15 @@ def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> 
     return mean, directions[:, :count].T / np.sqrt(np.maximum(variance[:count, None], 1e-9))
 
 
+def rowwise(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(N, K) @ (K, M), one row at a time: a BLAS may sum in another order where there are more rows, and a face would
+    get other bits for its company."""
+    product: np.ndarray = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
+    for row, out in zip(rows, product, strict=True):
+        np.matmul(row, matrix, out=out)
+    return product
+
+
 def polynomial(inputs: np.ndarray, squared: int) -> np.ndarray:
     """(N, K) → (N, 1 + K + squared·(squared + 1)/2): 1, each input, each product of two of the first ``squared``."""
     first, second = _pairs(squared)

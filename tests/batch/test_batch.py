@@ -337,11 +337,15 @@ def test_names_that_are_no_text(tmp_path: Path, model: Model) -> None:
 
 
 SLOW = """
-import sys, time
+import pathlib, sys, time
 from acdc_fast.batch import job
 from acdc_fast.commands import cli
 real = job.row_of
-job.row_of = lambda *arguments: time.sleep(0.05) or real(*arguments)
+def slow(*arguments):
+    pathlib.Path(sys.argv[4]).with_name("begun").touch()
+    time.sleep(0.05)
+    return real(*arguments)
+job.row_of = slow
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -359,9 +363,9 @@ def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
     command += ["--weights", str(tmp_path / "w.safetensors"), "--threads", "1"]
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "o.parquet.parts" / "job.json").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.3)
+    time.sleep(0.1)
     run.send_signal(number)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 128 + number, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -24,6 +25,34 @@ RGB = RNG.integers(0, 256, (12, 20, 3)).astype(np.uint8)
 def saved(tmp_path: Path, picture: Image.Image, name: str, **options: object) -> Path:
     picture.save(tmp_path / name, **options)
     return tmp_path / name
+
+
+def test_open_files_and_bytes(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB), "a.png")
+    data = path.read_bytes()
+    for image in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
+        assert np.array_equal(load_picture(image).rgb, RGB) and load_picture(data).name is None
+    with open(path, "rb") as file:
+        picture = load_picture(file)
+    assert np.array_equal(picture.rgb, RGB) and picture.name == str(path)
+    with pytest.raises(InputError, match="closed"):
+        load_picture(file)
+    with open(path.with_suffix(".txt"), "w+") as text, pytest.raises(InputError, match=r"a\.txt: gives str.*'rb'"):
+        load_picture(text)
+
+
+def test_a_long_file_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    file = io.BytesIO(bytes(5000))
+    with pytest.raises(InputError, match="the open file: is larger than the limit"):
+        load_picture(file)
+    assert file.tell() == 1001
+
+
+def test_addresses_are_named_as_such() -> None:
+    for address in ("https://example.org/a.jpg", "s3://bucket/a.png", "HTTP://x"):
+        with pytest.raises(InputError, match="is an address, not a file; download it first"):
+            load_picture(address)
 
 
 def test_rgb_and_grey_files(tmp_path: Path) -> None:
@@ -115,7 +144,7 @@ def test_arrays() -> None:
         with pytest.raises(InputError, match=word):
             load_picture(bad)
     for bad in (3, None, [1, 2], {"a": 1}):
-        with pytest.raises(InputError, match="a path, a numpy array or a PIL image"):
+        with pytest.raises(InputError, match="a path, a numpy array, a PIL image, bytes or an open file"):
             load_picture(bad)
 
 

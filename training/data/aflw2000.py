@@ -6,7 +6,8 @@ from pathlib import Path
 
 from acdc_fast.errors import InputError
 
-from .mat import MatFaces, list_faces
+from .beside import FacesWithFiles, list_pictures
+from .mat import LABELS
 from .sample import Broken, Database
 
 
@@ -14,7 +15,7 @@ def open_aflw2000(root: Path, split: str = "test", skip_broken: bool = False) ->
     """``root`` is the folder ``AFLW2000``, or holds it (also as ``AFLW2000-3D``)."""
     home = next((root / n for n in ("AFLW2000", "AFLW2000-3D") if (root / n).is_dir()), root)
     broken = Broken(skip_broken)
-    files = list_faces(home, [home], broken)
+    files = list_pictures(home, [home], LABELS, broken)
     if not files and not broken.messages:
         raise InputError(f"{home}: holds no .mat files of AFLW2000-3D")
-    return MatFaces("aflw2000", home, split, files, broken.messages)
+    return FacesWithFiles("aflw2000", split, home, LABELS, files, broken.messages)

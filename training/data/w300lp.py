@@ -11,7 +11,8 @@ from pathlib import Path, PurePath
 
 from acdc_fast.errors import InputError
 
-from .mat import MatFaces, list_faces
+from .beside import FacesWithFiles, list_pictures
+from .mat import LABELS
 from .sample import Broken, Database
 from .w300 import find_folder
 
@@ -23,13 +24,13 @@ def open_300wlp(root: Path, split: str = "train", skip_broken: bool = False) -> 
     home = next((root / n for n in ("300W_LP", "300W-LP") if (root / n).is_dir()), root)
     broken = Broken(skip_broken)
     folders = [home / name for name in FOLDERS if (home / name).is_dir()]
-    files = list_faces(home, folders, broken)
+    files = list_pictures(home, folders, LABELS, broken)
     if not files and not broken.messages:
         raise InputError(f"{home}: holds no faces of 300W-LP (folders {', '.join(FOLDERS)})")
     if split != "all":
         tested = {p.stem for p in find_folder(root, "helen/testset").glob("*.pts")}
         files = [f for f in files if is_test(f, tested) == (split == "test")]
-    return MatFaces("300wlp", home, split, files, broken.messages)
+    return FacesWithFiles("300wlp", split, home, LABELS, files, broken.messages)
 
 
 def is_test(file: str, helen: set[str]) -> bool:

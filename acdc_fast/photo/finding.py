@@ -1,0 +1,59 @@
+"""Pictures read and searched for faces ahead of their use: one after another what `detect` does for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .ahead import ahead
+from .boxes import given_boxes
+from .detection import Search, detect
+from .images import ImageLike, Picture, load_picture
+
+#: A picture, and its boxes (N, 4) xyxy pixels with their scores (N,).
+Found = tuple[Picture, tuple[np.ndarray, np.ndarray]]
+
+
+def find_each(
+    images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, threads: int
+) -> Iterator[Found | InputError]:
+    """Each image with its boxes, those of the caller where they are not None; or why it cannot be used. In order.
+
+    The next images are worked on by ``threads`` threads. A detector of the caller's runs on the caller's thread alone,
+    because nobody knows whether it bears others.
+    """
+    own, threaded = callable(search.detector), threads > 1 and not (isinstance(images, list) and len(images) == 1)
+    each = 1 if threaded else threads
+
+    def look(picture: Picture, given: Any) -> Found | InputError:
+        try:
+            found = detect(picture.rgb, search, each) if given is None else given_boxes(given, picture)
+        except InputError as error:
+            return error
+        return picture, found
+
+    def read(item: tuple[ImageLike, Any]) -> Picture | InputError:
+        try:
+            return load_picture(item[0])
+        except InputError as error:
+            return error
+
+    def read_and_look(item: tuple[ImageLike, Any]) -> Picture | Found | InputError:
+        picture = read(item)
+        if isinstance(picture, InputError) or (own and item[1] is None):
+            return picture
+        return look(picture, item[1])
+
+    items = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
+    for found in ahead(read_and_look, items, threads) if threaded else map(read_and_look, items):
+        yield look(found, None) if isinstance(found, Picture) else found
+
+
+def _paired(images: Iterable[ImageLike], boxes: Iterable[Any]) -> Iterator[tuple[ImageLike, Any]]:
+    try:
+        yield from zip(images, boxes, strict=True)
+    except ValueError as error:
+        raise InputError("there are not as many boxes as images") from error

@@ -1,0 +1,71 @@
+"""Work ahead of its use: in order, bounded, errors in their turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from acdc_fast.photo.ahead import ahead
+
+
+def test_in_order_whatever_ends_first() -> None:
+    def work(i: int) -> int:
+        time.sleep(0.002 * (7 - i % 8))
+        return i * i
+
+    assert list(ahead(work, range(40), 3)) == [i * i for i in range(40)]
+    assert list(ahead(work, [], 3)) == []
+
+
+def test_several_at_a_time_and_no_more() -> None:
+    """Two are worked on while the third waits for nobody to ask; five items are never taken from the source at once."""
+    taken, meet = [], threading.Barrier(2, timeout=20)
+
+    def source() -> Iterator[int]:
+        for i in range(6):
+            taken.append(i)
+            yield i
+
+    def work(i: int) -> int:
+        meet.wait()  # ends only where two work side by side
+        return i
+
+    results = ahead(work, source(), 2)
+    assert taken == []
+    assert next(results) == 0 and taken == [0, 1, 2]
+    assert list(results) == [1, 2, 3, 4, 5]
+
+
+def test_an_error_comes_in_its_turn() -> None:
+    def work(i: int) -> int:
+        if i == 3:
+            raise ValueError("three")
+        return i
+
+    results = ahead(work, range(9), 4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+
+
+def test_an_error_of_the_source_comes_after_what_was_before() -> None:
+    def source() -> Iterator[int]:
+        yield from (0, 1)
+        raise OSError("torn")
+
+    results = ahead(lambda i: i, source(), 4)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(OSError, match="torn"):
+        next(results)
+
+
+def test_what_is_left_alone_ends_its_threads() -> None:
+    before = threading.active_count()
+    results = ahead(lambda i: i, range(100), 3)
+    next(results)
+    assert threading.active_count() > before
+    results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
