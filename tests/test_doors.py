@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS: list[set[str]] = [
     {"errors", "files", "forks", "by_value", "markups", "stopping", "_native"},
     {"types"},
-    {"config", "checks"},
+    {"config", "checks", "detector"},
     {"photo", "readout", "metadata"},
     {"weights", "kernels"},
     {"ops"},
@@ -57,7 +57,7 @@ TRAINING: list[set[str]] = [
     {"settings"},
     {"data"},
     {"synthesis"},
-    {"sampling"},
+    {"sampling", "finding"},
     {"loop"},
     {"observations"},
     {"fits", "teach"},

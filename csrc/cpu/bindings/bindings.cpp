@@ -51,6 +51,7 @@ PYBIND11_MODULE(_native, m) {
       },
       py::arg("rounds"), py::arg("isa") = "", "Runs multiply-adds on registers; gives their number times two (FLOP).");
   bind_bf16(m);
+  bind_detector(m);
   bind_engine(m);
   bind_rasterize(m);
   bind_maps(m);

@@ -25,6 +25,7 @@ inline void require(bool condition, const std::string& message) {
 }
 
 void bind_bf16(py::module_& m);       // bf16_bindings.cpp
+void bind_detector(py::module_& m);   // bindings_detector.cpp
 void bind_engine(py::module_& m);     // bindings_engine.cpp
 void bind_rasterize(py::module_& m);  // rasterize.cpp
 void bind_maps(py::module_& m);       // bindings_maps.cpp

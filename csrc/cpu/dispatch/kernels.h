@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "detector_types.h"
 #include "engine_types.h"
 #include "training_ops.h"
 
@@ -47,7 +48,20 @@
   KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, \
                             double* total, float* mask))                                                             \
   KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row))                                       \
-  KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))
+  KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))                                                \
+  /* The detector's layers, one row of `width` pixels each: detector_types.h. `out` of detector_picture and `in` of  \
+     detector_stem have a zero before and behind their pixels; `in` of detector_pointwise has none. */               \
+  KERNEL(detector_picture, (const uint8_t* grey, int width, float* out))                                             \
+  KERNEL(detector_stem, (const DetectorStem& layer, const float* const in[3], int width, const DetectorRow& out))    \
+  KERNEL(detector_pointwise,                                                                                         \
+         (const DetectorPointwise& layer, const float* in, int64_t in_pitch, int width, const DetectorRow& out))     \
+  KERNEL(detector_block, (const DetectorBlock& layer, const DetectorRow in[3], int width, float* scratch,            \
+                          int64_t scratch_pitch, const DetectorRow& out))                                            \
+  KERNEL(detector_add,                                                                                               \
+         (const DetectorRow& fine, const DetectorRow& coarse, int blocks, int width, const DetectorRow& out))        \
+  /* (width) mean greys of factor² pixels from rows `pitch` bytes apart, of one grey or three RGB channels */        \
+  KERNEL(shrink_row,                                                                                                 \
+         (const uint8_t* rows, int64_t pitch, int channels, int factor, int width, uint32_t* sums, uint8_t* grey))
 
 namespace acdc {
 

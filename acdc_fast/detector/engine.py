@@ -1,0 +1,41 @@
+"""The detector's C++ engine, made from its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import BackendUnavailable
+from .plan import BACKBONE, LEVELS, STEM
+
+
+class Engine(Protocol):
+    """What `engine` makes; any number of threads may call it."""
+
+    def find(self, grey: np.ndarray, least: float) -> np.ndarray:
+        """(H, W) uint8 → (N, 5) float32 x0, y0, x1, y1, score of every cell that scores at least ``least``."""
+
+    def outputs(self, grey: np.ndarray) -> list[np.ndarray]:
+        """(H, W) uint8 → what the network says, (5, ⌈H/s⌉, ⌈W/s⌉) float32 of each level."""
+
+
+def engine(arrays: Mapping[str, np.ndarray], isa: str = "") -> Engine:
+    """Arrays as `weights.shapes` names them → what looks at grey pictures. `InputError` for arrays that do not fit."""
+    made: Engine = library().Detector(
+        stem=STEM, blocks=list(BACKBONE), levels=list(LEVELS), weights=dict(arrays), isa=isa
+    )
+    return made
+
+
+def library() -> Any:
+    """`acdc_fast._native`, or `BackendUnavailable` with the reason why it cannot be loaded."""
+    try:
+        from .. import _native
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"detector 'own': the C++ library cannot be loaded ({error}); build it with 'pip install -e .' "
+            "(needs a C++17 compiler) or take detector='library'"
+        ) from error
+    return _native

@@ -1,0 +1,106 @@
+"""Faces of a picture by the network of our own, looked at in several sizes, each a fourth of the one before.
+
+In one look the network finds faces of about 12 to 130 pixels. So the next look is four times as coarse: any larger face
+lies in the range of one of them, and all the coarser ones together cost a fifteenth of the first.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from .engine import Engine, engine, library
+from .weights import load_detector
+
+WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
+#: Longest side of the finest look unless small faces are asked for, and longest side of a tile, pixels.
+LONGEST = 2048
+#: Sides √(w·h) of faces, pixels of a look: from the first one nearly every face is found; larger ones than the second
+#: are left to the next look.
+NEEDED, COARSER, SHARED = 12, 4, 192
+#: A picture is looked at ever coarser until its shorter side is this, pixels: a face that fills it is found then.
+WHOLE = 150
+#: A box this close to the inner border of a tile, pixels, may be a part of a face.
+MARGIN = 2
+#: Boxes of cells that overlap by this (intersection over union) are one face's; their mean is taken.
+SAME = 0.5
+
+
+@functools.cache
+def bundled() -> Engine:
+    """The engine with the weights of the package."""
+    return engine(load_detector(WEIGHTS)[0])
+
+
+def factors(height: int, width: int, min_size: float | None) -> list[int]:
+    """How many times smaller each look is, the finest first."""
+    first = -(-max(height, width) // LONGEST) if min_size is None else int(min_size / NEEDED)
+    found = [max(1, min(first, min(height, width) // 32, 128))]
+    while min(height, width) > WHOLE * found[-1]:
+        found.append(COARSER * found[-1])
+    return found
+
+
+def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1, score; a face seen in two looks is there twice.
+
+    The same for any number of ``threads`` (None: one for each CPU)."""
+    network, shrink = bundled(), library().shrink
+    before, image, looks = 1, np.ascontiguousarray(rgb), []
+    for factor in factors(rgb.shape[0], rgb.shape[1], min_size):
+        image, before = shrink(image, factor // before), factor
+        looks += [(image, factor, tile) for tile in _tiles(image.shape[0], image.shape[1])]
+
+    def look(each: tuple[np.ndarray, int, tuple[int, int, int, int]]) -> np.ndarray:
+        grey, factor, (top, left, bottom, right) = each
+        part = np.ascontiguousarray(grey[top:bottom, left:right])
+        faces = joined(network.find(part, least).astype(np.float64))
+        x0, y0, x1, y1 = faces[:, :4].T
+        whole = ((x0 >= MARGIN) | (left == 0)) & ((x1 <= right - left - MARGIN) | (right == grey.shape[1]))
+        whole &= ((y0 >= MARGIN) | (top == 0)) & ((y1 <= bottom - top - MARGIN) | (bottom == grey.shape[0]))
+        faces = faces[whole]
+        faces[:, :4] = (faces[:, :4] + (left, top, left, top)) * factor
+        return np.asarray(faces)
+
+    if len(looks) < 4 or threads == 1:  # the coarser looks cost next to nothing
+        return np.concatenate([look(each) for each in looks])
+    with ThreadPoolExecutor(min(len(looks), threads or _cpus())) as pool:
+        return np.concatenate(list(pool.map(look, looks)))
+
+
+def joined(cells: np.ndarray) -> np.ndarray:
+    """(N, 5) boxes and scores of single cells → one row a face: its best score, the mean box weighted by scores."""
+    faces = []
+    cells = cells[np.argsort(-cells[:, 4], kind="stable")]
+    area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
+    while len(cells):
+        best = cells[0]
+        low, high = np.maximum(best[:2], cells[:, :2]), np.minimum(best[2:4], cells[:, 2:4])
+        shared = np.maximum(high - low, 0).prod(1)
+        one = shared >= SAME * (area[0] + area - shared)
+        one[0] = True
+        box = (cells[one, :4] * cells[one, 4:]).sum(0) / cells[one, 4].sum()
+        faces.append(np.append(box, best[4]))
+        cells, area = cells[~one], area[~one]
+    return np.array(faces).reshape(-1, 5)
+
+
+def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Top, left, bottom, right of parts of at most `LONGEST` that share at least `SHARED`."""
+    rows, columns = (_parts(side) for side in (height, width))
+    return [(top, left, bottom, right) for top, bottom in rows for left, right in columns]
+
+
+def _parts(length: int) -> list[tuple[int, int]]:
+    count = max(1, int(np.ceil((length - SHARED) / (LONGEST - SHARED))))
+    size = min(length, int(np.ceil((length + (count - 1) * SHARED) / count)))
+    starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

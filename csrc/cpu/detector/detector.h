@@ -1,0 +1,62 @@
+// The detector: a small network that looks at a grey picture, row by row. Layers: acdc_fast/detector/plan.py.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace acdc {
+
+struct DetectorBlockSpec {
+  int inputs, outputs, stride;
+};
+
+// What plan.py says.
+struct DetectorSpec {
+  int stem;                                 // channels
+  std::vector<DetectorBlockSpec> blocks;    // the backbone
+  std::vector<std::pair<int, int>> levels;  // block after which a level is taken, its stride; the finest first
+};
+
+using DetectorWeights = std::map<std::string, std::vector<float>>;
+
+struct FoundFace {
+  float x0, y0, x1, y1, score;
+};
+
+constexpr int kDetectorOutputs = 5;  // score, dx, dy, log width, log height
+constexpr int kDetectorLargest = 16384;
+
+class Detector {
+ public:
+  Detector(const DetectorSpec& spec, const DetectorWeights& weights, const std::string& isa);
+
+  // Boxes of all cells that score at least `least`, the finest level first, row by row. Grey rows lie `pitch` bytes
+  // apart. Every call has memory of its own; any number of threads may call at once.
+  std::vector<FoundFace> find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const;
+  // The outputs themselves, one level after the other: [level][5][height][width].
+  std::vector<std::vector<float>> outputs(const uint8_t* grey, int height, int width, int64_t pitch) const;
+
+  const DetectorSpec& spec() const { return spec_; }
+  const char* isa() const { return kernels_.isa; }
+
+ private:
+  struct Run;
+  DetectorPointwise pointwise(const DetectorWeights& weights, const std::string& name, int inputs, int outputs,
+                              bool relu);
+  DetectorBlock block(const DetectorWeights& weights, const std::string& name, const DetectorBlockSpec& spec);
+  const float* keep(std::vector<float> values);
+  int blocks(int channels) const { return (channels + kernels_.lanes - 1) / kernels_.lanes; }
+
+  const DetectorSpec spec_;
+  const Kernels& kernels_;
+  std::vector<std::vector<float>> kept_;
+  DetectorStem stem_;
+  std::vector<DetectorBlock> backbone_, neck_;
+  std::vector<DetectorPointwise> down_, heads_;
+};
+
+}  // namespace acdc

@@ -1,0 +1,86 @@
+// One look of the detector at one picture. Layers ask the layer before for the rows that they need; a layer keeps the
+// three rows that the next one reads, and all of them only where the neck reads them again.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "detector.h"
+
+namespace acdc {
+
+// Rows of one layer's output: the last `kept` ones.
+class DetectorRows {
+ public:
+  DetectorRows() = default;
+  DetectorRows(int blocks, int height, int width, int kept, int lanes)
+      : height(height),
+        width(width),
+        blocks(blocks),
+        kept_(std::min(kept, height)),
+        pitch_(static_cast<int64_t>(width + 2 + kSpare) * lanes) {
+    // A row of zeros, which stands above and below the others, comes first.
+    const size_t floats = static_cast<size_t>(blocks * pitch_ * (kept_ + 1));
+    data_.reset(static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t(64))));
+    std::memset(data_.get(), 0, static_cast<size_t>(blocks * pitch_) * sizeof(float));
+    for (int slot = 1; slot <= kept_; ++slot) {  // the pixel before the first
+      for (int c = 0; c < blocks; ++c) {
+        std::memset(data_.get() + (slot * blocks + c) * pitch_, 0, static_cast<size_t>(lanes) * sizeof(float));
+      }
+    }
+  }
+
+  DetectorRow row(int y) const {
+    const int slot = y < 0 || y >= height ? 0 : 1 + y % kept_;
+    return {data_.get() + slot * blocks * pitch_, pitch_};
+  }
+
+  int height = 0, width = 0, blocks = 0, done = 0;
+
+ private:
+  struct Free {
+    void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
+  };
+  int kept_ = 0;
+  int64_t pitch_ = 0;
+  std::unique_ptr<float, Free> data_;
+};
+
+struct Detector::Run {
+  Run(const Detector& net, const uint8_t* grey, int height, int width, int64_t pitch);
+
+  // row(level, y, cells, values) for each row of every level's outputs.
+  template <class Row>
+  void go(Row row) {
+    const int last = static_cast<int>(net.spec_.levels.size()) - 1;
+    need(static_cast<int>(net.backbone_.size()), layers.back().height - 1);
+    for (int level = last; level >= 0; --level) {
+      const DetectorRows& out = level == last ? layers.back() : necks[level];
+      for (int y = 0; y < out.height; ++y) {
+        if (level < last) need_neck(level, y);
+        net.kernels_.detector_pointwise(net.heads_[level], out.row(y).data + net.kernels_.lanes, out.row(y).pitch,
+                                        out.width, head.row(0));
+        row(level, y, out.width, head.row(0));
+      }
+    }
+  }
+
+  void need(int layer, int y);      // of the backbone; layer 0 is the stem
+  void need_sum(int level, int y);  // a level and the coarser one doubled
+  void need_neck(int level, int y);
+  void stem(int y);
+
+  const Detector& net;
+  const uint8_t* grey;
+  int height, width;
+  int64_t pitch;
+  std::vector<float> picture;  // four rows in a frame of zeros: three, and one of zeros
+  int pictured = 0;
+  std::vector<DetectorRows> layers, sums, downs, necks;
+  DetectorRows head;
+  std::vector<float> scratch;
+};
+
+}  // namespace acdc

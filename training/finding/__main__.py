@@ -1,0 +1,116 @@
+"""Trains the detector.
+
+    python -m acdc_fast.training.finding DATA_ROOT --backgrounds FOLDER --out FOLDER [--steps 40000]
+
+It goes on from OUT/checkpoint.pt where there is one, and leaves the averaged weights in OUT/detector.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from acdc_fast.detector.network import Detector, decoded
+from acdc_fast.detector.weights import folded, save_detector
+
+from .collage import Crop, collage
+from .faces import load_backgrounds, load_faces
+from .loss import detection_loss
+from .targets import targets
+
+SIDE, BATCH = 160, 16
+#: Of the averaged weights, this much of them stays at each step.
+KEPT = 0.998
+
+
+def batch(faces: list[Crop], backgrounds: list[np.ndarray], rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    """Pictures (B, 1, S, S), labels (B, cells), boxes (B, cells, 4)."""
+    images, labels, boxes = [], [], []
+    for _ in range(BATCH):
+        canvas = collage(faces, backgrounds, SIDE, rng)
+        label, wanted = targets(np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.counts, bool), SIDE)
+        images.append(canvas.image)
+        labels.append(label)
+        boxes.append(wanted)
+    pictures = (torch.from_numpy(np.stack(images)[:, None]).float() - 128) / 128
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    return pictures, torch.from_numpy(np.stack(labels)), torch.from_numpy(np.stack(boxes))
+
+
+def rate(step: int, steps: int, highest: float) -> float:
+    """Warm-up, then a cosine to a hundredth."""
+    return highest * min(step / 200, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--backgrounds", type=Path, required=True, help="folder of pictures without people")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=40000)
+    parser.add_argument("--rate", type=float, default=2.5e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    faces, backgrounds = load_faces(args.root, args.out), load_backgrounds(args.backgrounds)
+    print(f"{len(faces)} faces, {len(backgrounds)} backgrounds", flush=True)
+    network, averaged = Detector(), Detector()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged.load_state_dict(network.state_dict())
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
+    step, checkpoint = 0, args.out / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+    rng = np.random.default_rng(step)
+    told, saved, sums = time.time(), time.time(), np.zeros(3)
+    while step < args.steps:
+        step += 1
+        for group in optimiser.param_groups:
+            group["lr"] = rate(step, args.steps, args.rate)
+        pictures, labels, wanted = batch(faces, backgrounds, rng)
+        scores, places = detection_loss(*decoded(network(pictures)), labels, wanted)
+        optimiser.zero_grad()
+        (scores + places).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        with torch.no_grad():
+            kept = min(KEPT, step / (step + 10))
+            for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(value, 1 - kept)
+        sums += (scores.item(), places.item(), 1)
+        if time.time() - told > 30:
+            means, speed = sums[:2] / sums[2], sums[2] / (time.time() - told)
+            print(f"{step}: scores {means[0]:.3f}, boxes {means[1]:.3f}, {speed:.2f} steps/s", flush=True)
+            told, sums = time.time(), np.zeros(3)
+        if time.time() - saved > 120 or step == args.steps:
+            saved = time.time()
+            beside = checkpoint.with_suffix(".tmp")
+            torch.save(
+                {
+                    "network": network.state_dict(),
+                    "averaged": averaged.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step,
+                },
+                beside,
+            )
+            os.replace(beside, checkpoint)
+            save_detector(args.out / "detector.safetensors", folded(averaged.eval()), {})
+
+
+if __name__ == "__main__":
+    main()

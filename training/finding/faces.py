@@ -1,0 +1,97 @@
+"""Pictures of faces for the detector's training, with boxes as the library draws them.
+
+The library looks at each picture at several scales (`taught`), kept in one file a database. Its boxes that fit the
+points that people clicked are averaged; where it finds none the box is made from the points. What else it surely sees
+is a face too; what it perhaps sees is left out of the loss.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from acdc_fast.photo.coordinates import box_from_points
+from acdc_fast.photo.detection import overlap
+from acdc_fast.photo.libfacedetection import find
+
+from ..data import Database, open_database
+from .collage import Crop
+
+#: Database and split, and how many times its faces are taken: there are few in colour.
+DATABASES = (("mtfl", "train", 1), ("frames68", "all", 1), ("aflw68", "train", 3), ("aflw68", "five", 3))
+#: Scales that the library looks at, and border as a share of the longest side.
+LOOKS, BORDER = (1.0, 0.75), 0.18
+#: Scores from which a box beside the labelled face is surely one, and perhaps one.
+SURE, PERHAPS = 0.8, 0.35
+#: Overlap with the box made from the points from which the library's is the labelled face's.
+SAME = 0.45
+
+
+def taught(grey: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 → (N, 6) float32: the library's boxes x0, y0, x1, y1, score, and number of the look."""
+    picture, found = Image.fromarray(grey).convert("RGB"), []
+    for number, scale in enumerate(LOOKS):
+        size = round(picture.width * scale), round(picture.height * scale)
+        edge = round(BORDER * max(size))
+        boxes = find(ImageOps.expand(picture.resize(size, Image.Resampling.BILINEAR), edge))
+        boxes[:, :4] = (boxes[:, :4] - edge) * np.tile(np.divide(picture.size, size), 2)
+        found.append(np.concatenate([boxes, np.full((len(boxes), 1), number)], 1))
+    rows = np.concatenate(found)
+    return np.asarray(rows[rows[:, 4] >= PERHAPS], np.float32)
+
+
+def crop(grey: np.ndarray, points: np.ndarray, rows: np.ndarray) -> Crop:
+    """A picture, its labelled points (L, 2) and what `taught` says of it."""
+    expected = box_from_points(points[None])[0]
+    same = np.array([overlap(row[:4], expected) > SAME for row in rows], bool)
+    main = rows[same, :4].mean(0) if same.any() else expected
+    boxes, counts = [main], [True]
+    rest = rows[~same]
+    for row in rest[np.argsort(-rest[:, 4])]:
+        if all(overlap(row[:4], box) < 0.3 for box in boxes):
+            boxes.append(row[:4])
+            counts.append(bool(row[4] >= SURE))
+    return Crop(grey, np.array(boxes, np.float32), np.array(counts))
+
+
+def load_faces(root: Path, cache: Path) -> list[Crop]:
+    """All faces of `DATABASES`; what the library says is made once and kept in ``cache``."""
+    crops = []
+    for name, split, times in DATABASES:
+        database = open_database(name, root, split, derived=False)
+        rows = _kept(database, cache / f"{name}-{split}-taught.npz")
+        for index in range(len(database)):
+            points = database.annotation(index).landmarks
+            five = points["2d5"] if "2d5" in points else points["2d68"]
+            crops += [
+                crop(database.picture(index), np.asarray(five, np.float64), rows[rows[:, 6] == index, :6])
+            ] * times
+    return crops
+
+
+def _kept(database: Database, path: Path) -> np.ndarray:
+    """(N, 7): `taught` of every picture, and its index."""
+    if not path.is_file():
+        rows = []
+        for index in range(len(database)):
+            found = taught(database.picture(index))
+            rows.append(np.concatenate([found, np.full((len(found), 1), index)], 1))
+        np.savez(path, rows=np.concatenate(rows))
+    with np.load(path) as data:
+        return np.asarray(data["rows"])
+
+
+def load_backgrounds(folder: Path, longest: int = 1600) -> list[np.ndarray]:
+    """Every picture below a folder, grey, shrunk: pictures without people."""
+    pictures = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp", ".tga"):
+            continue
+        picture = Image.open(path).convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (128, 128, 128, 255)), picture).convert("L")
+        picture.thumbnail((longest, longest))
+        if min(picture.size) >= 48:
+            pictures.append(np.asarray(picture))
+    return pictures
