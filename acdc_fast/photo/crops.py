@@ -40,29 +40,40 @@ def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np
 
 
 def _upright(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
-    """Without rotation rows and columns are sampled apart: two products with small matrices, over as many rows of the
-    picture at a time as `PIXELS` allow."""
+    """Without rotation rows and columns are averaged apart, first the rows, as many at a time as `PIXELS` allows. No
+    BLAS: its threads would wait for each other on a busy machine, for sums that are this short."""
     matrix = crop_pixels_to_image_matrix(square[None], len(crop) * samples)[0]
     fine = np.arange(len(crop) * samples)
-    rows, top = _weights(matrix[1, 1] * fine + matrix[1, 2], image.shape[0], samples)
-    columns, left = _weights(matrix[0, 0] * fine + matrix[0, 2], image.shape[1], samples)
-    right, step = left + columns.shape[1], max(1, PIXELS // columns.shape[1])
-    crop[:] = rows[:, :step] @ _grey(image, top, min(top + step, top + rows.shape[1]), left, right) @ columns.T
-    for start in range(step, rows.shape[1], step):
-        part = rows[:, start : start + step]
-        crop += part @ (_grey(image, top + start, top + start + part.shape[1], left, right) @ columns.T)
+    rows, row_shares = _taps(matrix[1, 1] * fine + matrix[1, 2], image.shape[0], samples)
+    columns, column_shares = _taps(matrix[0, 0] * fine + matrix[0, 2], image.shape[1], samples)
+    left, right = int(columns.min()), int(columns.max()) + 1
+    step = max(1, PIXELS // ((right - left) * rows.shape[1]))
+    for start in range(0, len(crop), step):
+        part = slice(start, start + step)
+        top, bottom = int(rows[part].min()), int(rows[part].max()) + 1
+        averaged = _summed(_grey(image, top, bottom, left, right), rows[part] - top, row_shares[part])
+        crop[part] = _summed(np.ascontiguousarray(averaged.T), columns - left, column_shares).T
 
 
-def _weights(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray, int]:
-    """Matrix (S, n) that averages ``samples`` linear interpolations each, and the first of the n pixels it reads."""
+def _summed(lines: np.ndarray, places: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(n, m) lines, (S, K) which of them and their shares → (S, m) sums."""
+    total = shares[:, :1] * lines[places[:, 0]]
+    for k in range(1, places.shape[1]):
+        total += shares[:, k : k + 1] * lines[places[:, k]]
+    return np.asarray(total)
+
+
+def _taps(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The average of ``samples`` linear interpolations each: (S, K) pixels that are read, (S, K) float32 shares."""
     at = np.clip(positions, 0, length - 1)
-    low = np.minimum(at.astype(np.int64), max(0, length - 2))
-    first, count = int(low[0]), int(low[-1]) - int(low[0]) + min(2, length)
-    rows = len(at) // samples
-    start = np.repeat(np.arange(rows) * count - first, samples)  # of its row in the flat matrix, less the first pixel
-    places = np.concatenate([start + low, start + np.minimum(low + 1, length - 1)])
-    shares = np.concatenate([1 - (at - low), at - low]) / samples
-    return np.bincount(places, shares, rows * count).reshape(rows, count).astype(np.float32), first
+    low = np.minimum(at.astype(np.int64), max(0, length - 2)).reshape(-1, samples)
+    first = low[:, :1]
+    count = int((low[:, -1:] - first).max()) + 2
+    after = at.reshape(low.shape) - low  # share of the pixel that follows
+    behind = (low - first) + np.arange(len(low))[:, None] * count
+    shares = np.bincount(behind.ravel(), (1 - after).ravel() / samples, len(low) * count)
+    shares += np.bincount(behind.ravel() + 1, after.ravel() / samples, len(low) * count)
+    return np.minimum(first + np.arange(count), length - 1), shares.reshape(-1, count).astype(np.float32)
 
 
 def _turned(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
