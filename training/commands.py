@@ -1,4 +1,4 @@
-"""How this room's commands end when they are asked for what cannot be: in one line, without a stack trace."""
+"""How the commands of training report bad input: one line, no stack trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 def in_one_line(
     name: str = "error", errors: type[AcdcError] = InputError
 ) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """For a command's ``main``: these errors become ``name: what is wrong`` on stderr and exit code 2."""
+    """Decorates a command's ``main``: these errors become ``name: what is wrong`` on stderr and exit code 2."""
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @wraps(main)

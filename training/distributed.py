@@ -1,7 +1,7 @@
-"""One process or many (`torchrun`): the same loss curve at the same global batch, to rounding.
+"""One process or several (`torchrun`). At the same global batch the loss curve is the same, to rounding.
 
-Equal shares of the batch, batch-norm statistics over all of it, and gradients averaged by DDP. With the setting `local`
-processes meet only now and then, to average their weights: another curve, but nobody waits.
+Each process gets an equal share of the batch. Batch norm uses the statistics of the whole batch, and DDP averages the
+gradients. With the setting `local`, processes only average their weights now and then: another curve, less waiting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from acdc_fast.errors import InputError
 
 @dataclass(frozen=True)
 class World:
-    """This process among all of the run."""
+    """This process and the number of all processes of the run."""
 
     rank: int
     size: int
@@ -28,7 +28,7 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
@@ -47,7 +47,7 @@ class World:
 
     @torch.no_grad()
     def unite(self, networks: list[nn.Module]) -> None:
-        """Parameters and running statistics of each network become their mean over all processes."""
+        """Replaces parameters and running statistics of each network by their mean over all processes."""
         if self.size == 1:
             return
         values = [v for n in networks for v in (*n.parameters(), *n.buffers()) if v.is_floating_point()]
@@ -56,7 +56,7 @@ class World:
             value.copy_(mean)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether the flag is set in any process."""
         if self.size == 1:
             return flag
         votes = torch.tensor(float(flag), device=self.device)
@@ -71,8 +71,10 @@ class World:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Leaves the group: after all have come here, so that nobody closes a connection that another still reads; at
-        once where this process failed, which the others will never learn by waiting."""
+        """Leaves the group. Waits for all processes first, because one may still read from this one's connection.
+
+        Does not wait if this process failed: the others would never come.
+        """
         if failure is None:
             self.barrier()
         if self.size > 1:
@@ -95,7 +97,7 @@ def join(device: str) -> World:
 
 
 def data_parallel(network: nn.Module, world: World) -> nn.Module:
-    """The network as DDP with synchronised batch norm; itself where there is one process."""
+    """The network as DDP with synchronised batch norm. With one process, the network itself."""
     if world.size == 1:
         return network
     if world.device.type == "cuda":
@@ -109,7 +111,7 @@ def data_parallel(network: nn.Module, world: World) -> nn.Module:
 
 
 class _SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over equal parts on several processes, on the CPU, where PyTorch's own refuses to run."""
+    """Batch norm over equal parts on several processes, for the CPU: PyTorch's own does not run there."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -134,7 +136,7 @@ def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes; the gradient of a sum is the sum of the gradients."""
+    """Sum over processes. The gradient is the sum of the gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What evaluation measures (paper §IV-A). Plain numpy; points in any one unit, faces along the first axis.
+"""The measures of evaluation (paper §IV-A). Plain numpy; points in any one unit, faces along the first axis.
 
-A face that was not found is a row of NaN in the predictions, and its error counts as `MISS`.
+A face that was not found is a row of NaN in the predictions. Its error counts as `MISS`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from acdc_fast.markups import of_count
 
 Floats = NDArray[np.floating[Any]]
 
-#: Error of a face that the detector missed: as large as the normaliser itself.
+#: Error of a face that the detector missed: as large as the normaliser.
 MISS = 1.0
-#: Threshold of the failure rate and end of the cumulative error distribution.
+#: Threshold of the failure rate, and end of the cumulative error distribution.
 THRESHOLD = 0.1
 
 
 def eye_corners(points: int) -> tuple[int, int]:
-    """Numbers of the outer eye corners of the markup with so many points; for five points the eye centres.
+    """Numbers of the outer eye corners in the markup with this many points. For five points: the eye centres.
 
-    Raises ``ValueError`` where they are unknown.
+    Raises ``ValueError`` if they are unknown.
     """
     markup = of_count(points)
     if markup.eye_corners is None:
@@ -66,7 +66,7 @@ def failure_rate(errors: ArrayLike, threshold: float = THRESHOLD) -> float:
 def area_under_curve(errors: ArrayLike, threshold: float = THRESHOLD) -> float:
     """AUC@0.1: area under the cumulative error distribution from 0 to the threshold, divided by it.
 
-    Exact: a face of error e adds a rectangle of width threshold − e.
+    Exact: a face with error e adds a rectangle of width threshold − e.
     """
     return float(np.mean(np.clip(threshold - np.asarray(errors, np.float64), 0, None)) / threshold)
 
@@ -77,7 +77,7 @@ def euler_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
     return np.asarray(np.minimum(gap, 360 - gap))
 
 
-#: AFLW2000-3D's ranges of |yaw| in degrees; both ends belong to the range that they open, 90 to the last.
+#: AFLW2000-3D's ranges of |yaw| in degrees. A bound belongs to the range above it; 90 belongs to the last range.
 YAW_RANGES = ((0, 30), (30, 60), (60, 90))
 
 
@@ -103,10 +103,10 @@ def face_axes(target: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def offset_removed_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
-    """(N, L) point errors by eye distance after each point's mean offset is taken out.
+    """(N, L) point errors by eye distance after each point's mean offset is subtracted.
 
-    Offsets are measured in the face's eye-line axes and in eye distances, learnt on the even faces and taken from the
-    odd ones and the other way round. Faces not found teach nothing and keep the error `MISS`.
+    Offsets are in the axes of the face's eye line and in eye distances. The even faces give the offsets for the odd
+    ones, and the odd for the even. Faces not found are not used for the offsets and keep the error `MISS`.
     """
     predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
     axes, distance = face_axes(target)
@@ -135,7 +135,7 @@ def separation(low: ArrayLike, high: ArrayLike) -> float:
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Spearman's: correlation of the ranks, ties share theirs; None where either is constant."""
+    """Spearman's: correlation of the ranks, ties share a rank. None if either is constant."""
     from scipy.stats import spearmanr
 
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -1,7 +1,7 @@
-"""What a network says of the faces of a database: on cropped labels, through `Model.align`, or as in training.
+"""Output of a network for the faces of a database: on crops by the labels, through `Model.align`, or as in training.
 
-The second way opens `acdc_fast.Model`, as a user would, and the third for its speed; nothing else in the training room
-touches an engine.
+`observe_align` opens `acdc_fast.Model` as a user would. `see_crops` does so for its speed. Nothing else in training
+uses an engine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .settings import Augmentation, Source
 
 @dataclass(frozen=True)
 class Observations:
-    """N faces of a database: labels, and what each stage said. Faces that the detector missed have NaN."""
+    """N faces of a database: labels, and the output of each stage. Faces that the detector missed are NaN."""
 
     annotations: list[Annotation]
     points: list[dict[str, np.ndarray]]  # one per stage: markup -> (N, L, 2) image pixels
@@ -72,9 +72,9 @@ def observe_crops(
     refinement: Refinement | None = None,
     readout: Readout | None = None,
 ) -> Observations:
-    """The crop is cut by the annotation's box (the detector's where there is one, else regressed from the points).
+    """On crops cut by the annotation's box: the detector's box if there is one, else computed from the points.
 
-    ``refinement``, ``readout``: the weights' own and their ``pose``, which `Model.align` adds to landmarks and Ω.
+    ``refinement`` and ``readout`` are those of the weights. They correct landmarks and pose as `Model.align` does.
     """
     outcome = predict(network, database, resolution, device, limit)
     if refinement:
@@ -102,7 +102,7 @@ def observe_align(
     backend: str = "auto",
     dtype: str = "float32",
 ) -> Observations:
-    """Through `acdc_fast.Model.align` on the whole picture, own detector; earlier stages on the same boxes."""
+    """Through `acdc_fast.Model.align` on the whole picture, with the detector. Earlier stages get the same boxes."""
     from acdc_fast.model import Model
     from acdc_fast.photo.coordinates import square_from_box
 
@@ -140,8 +140,8 @@ def observe_align(
 def see_crops(
     weights: Path, source: Source, root: Path, limit: int | None = None, how: Augmentation | None = None
 ) -> tuple[dict[str, np.ndarray], list[Crop]]:
-    """What the network alone says of at most ``limit`` faces, markup → (N, L, 2) crop units, and their N crops with the
-    labels, moved as the settings say. Where ``how`` is given, every second face is augmented."""
+    """Output of the network alone for at most ``limit`` faces, markup → (N, L, 2) crop units, and their N crops with
+    labels, moved as the settings say. If ``how`` is given, every second face is augmented."""
     from acdc_fast.model import Model
 
     model, database = Model(replace(load_weights(weights), markups=())), open_source(source, root)
@@ -161,8 +161,8 @@ def see_crops(
 def observe_source(
     weights: Path, source: Source, root: Path, limit: int, how: Augmentation
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(N, L, 2) crop units by markup of at most ``limit`` faces: what the network alone says, and the labels, moved and
-    left out (NaN) as the settings say. Every second face is augmented, as every one is in training."""
+    """Points and labels of at most ``limit`` faces, markup → (N, L, 2) crop units: the output of the network alone, and
+    the labels, moved or left out (NaN) as the settings say. Every second face is augmented; in training all are."""
     points, crops = see_crops(weights, source, root, limit, how)
     known = {m for c in crops for m in c.landmarks if m in points and source.markups.get(m, 1)}
     empty = {m: np.full(points[m].shape[1:], np.nan) for m in known}
@@ -170,8 +170,8 @@ def observe_source(
 
 
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:
-    """The face that the labels are of: its box holds the labels' centre; of several, the one whose centre is nearest
-    in box sizes. None: missed."""
+    """Index of the face that the labels belong to: its box contains their centre. Of several, the one with the nearest
+    centre, in box sizes. None: missed."""
     finest = annotation.finest
     centre = (finest.min(0) + finest.max(0)) / 2
     low, high = faces.boxes[:, :2], faces.boxes[:, 2:]

@@ -1,10 +1,9 @@
-"""``python -m acdc_fast.training.recipe``: everything that leads to shipped weights, as one command.
+"""``python -m acdc_fast.training.recipe``: all steps that lead to shipped weights, as one command.
 
-A recipe (configs/*/recipe.yaml) names the faces to draw, teachers, the runs in their order, each starting from the
-weights of the one before, and what is fitted afterwards on which databases. A step whose result is there already is
-left out, and a run that was cut off goes on from its checkpoint, so the same command is given again after an
-interruption. Weights that are to be their own teacher, or that two kinds of machine made, take two recipes, of which
-one names the other as its ``first``.
+A recipe (configs/*/recipe.yaml) names the faces to draw, the teachers, the runs in their order (each starts from the
+weights of the one before), and the fits afterwards with their databases. A step with a result is left out. An
+interrupted run goes on from its checkpoint. So after an interruption, give the same command again. Weights that teach
+themselves, or that two kinds of machine made, need two recipes: one names the other as its ``first``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .fits.interpolate import check_share
 from .loop.checkpoint import NAME
 from .strict_yaml import read_yaml
 
-Step = tuple[Path, list[str]]  # what it makes, the command
+Step = tuple[Path, list[str]]  # the file that it makes, and its command
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,15 @@ class Teacher:
 
     database: str
     split: str = "train"
-    weights: str | None = None  # a file or a name in the package; None: what the ``first`` recipe made
+    weights: str | None = None  # a file or a name in the package; None: those that the ``first`` recipe made
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Databases on which pose, confidence (one fit after the other) and early exit are fitted; by default those of all
-    weights in the package.
+    """Databases for the fits of pose, confidence (one fit after the other) and early exit. The defaults are those of
+    all weights in the package.
 
-    The landmarks' refinement, the first of all, is fitted on those of the last run, or of other settings.
+    The refinement of the landmarks comes before them, on the databases of the last run or of other ``settings``.
     """
 
     pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "reposed/train", "frames68/train")
@@ -59,20 +58,20 @@ class Fits:
     enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
     limit: int | None = 1500  # faces of each database for the pose; None: all
     refinement: int | None = 4000  # faces of each database for the refinement; None: no refinement
-    settings: str | None = None  # whose databases the refinement is fitted on; None: the last run's
+    settings: str | None = None  # the file with the refinement's databases; None: the last run's
 
 
 @dataclass(frozen=True)
 class Recipe:
-    name: str  # of the weights: NAME.safetensors
-    runs: tuple[str, ...]  # settings, beside the recipe
+    name: str  # of the weights file: NAME.safetensors
+    runs: tuple[str, ...]  # settings files, relative to the recipe
     draw: tuple[Drawn, ...] = ()
     fits: Fits = field(default_factory=Fits)
-    start: str | None = None  # weights that the first run starts from, a file or a name in the package
-    first: str | None = None  # a recipe beside this one, followed before it; the first run starts from its last one
-    share: float | None = None  # of the last run's weights; the rest is of those that it started from (`interpolate`)
+    start: str | None = None  # weights that the first run starts from: a file or a name in the package
+    first: str | None = None  # a recipe beside this one that runs before it; the first run starts from its last weights
+    share: float | None = None  # of the last run's weights; the rest is from those it started from (`interpolate`)
     processes: int = 1
-    device: str = "auto"  # that the runs train on, as `train --device` has it
+    device: str = "auto"  # for the runs, as in `train --device`
     teach: tuple[Teacher, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,7 +80,7 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Raises `InputError` naming the file, the field and what is wrong with it."""
+    """Raises `InputError` with the file, the field and what is wrong with it."""
     recipe = read_yaml(Recipe, path)
     if recipe.start and recipe.first:
         raise InputError(f"{path}: give start or first, not both")
@@ -93,7 +92,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:
-    """Every step in order. Settings lie in ``folder``; ``out`` takes the data and a folder for each run."""
+    """All steps in order. Settings lie in ``folder``. ``out`` gets the data and a folder for each run."""
     data, found = str(out / "data"), list[Step]()
     before = str(bundled().get(recipe.start, recipe.start)) if recipe.start else None
     if recipe.first:
@@ -110,7 +109,7 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         place = labels_path(out / "data", teacher.database, teacher.split, Path(weights).stem)
         whom = [weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
         found.append((place, [python, "-m", "acdc_fast.training.teach", *whom]))
-    # An address without names: looking up the machine's own may hang where there is no network.
+    # Numeric addresses: looking up this machine's own name may hang without a network.
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
     many = ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(recipe.processes)]
     for settings in recipe.runs:
@@ -148,17 +147,17 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
 
 
 def _weights(settings: str, out: Path) -> Path:
-    """What a run leaves."""
+    """The weights file that a run writes."""
     return out / Path(settings).stem / "weights.safetensors"
 
 
 def cook(path: Path, data_root: Path, out: Path) -> int:
-    """Runs the steps that are left; the exit code of the first that fails, else 0."""
+    """Runs the steps that are left. Returns the exit code of the first that fails, else 0."""
     recipe = read_recipe(path)
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
     (out / "data").mkdir(parents=True, exist_ok=True)
-    for item in data_root.iterdir():  # drawn faces lie beside what they are drawn from, which may be read-only
+    for item in data_root.iterdir():  # drawn faces must lie beside their sources, whose folder may be read-only
         link = out / "data" / item.name
         if not link.exists():
             link.symlink_to(item.resolve())

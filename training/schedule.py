@@ -1,4 +1,4 @@
-"""Learning rate and crop resolution as functions of the update count: a resumed run needs no state of theirs."""
+"""Learning rate and crop resolution as functions of the update count, so that a resumed run needs no state for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phase:
-    """Updates at one crop resolution and batch size; phases follow each other."""
+    """A number of updates at one crop resolution and batch size. Phases follow each other."""
 
     updates: int
     resolution: int = 128
@@ -26,7 +26,7 @@ def learning_rate(step: int, updates: int, base: float, power: float = 0.9, warm
 
 
 def phase_at(step: int, phases: Sequence[Phase]) -> Phase:
-    """The phase that update ``step`` belongs to; the last one for steps past the end."""
+    """The phase of update ``step``. Past the end: the last phase."""
     for phase in phases:
         if step < phase.updates:
             return phase

@@ -1,4 +1,4 @@
-"""A training run as one frozen object, read strictly from YAML: errors name the file and the field."""
+"""The settings of a training run as one frozen object, read strictly from YAML: errors name the file and the field."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .strict_yaml import read_yaml
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strength of each change. σ are standard deviations; probabilities are of the change being made at all.
+    """Strength of each change. σ are standard deviations; the other values are probabilities that the change is made.
 
-    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face (0.063 and
-    0.025 of the crop; `acdc_fast.photo.coordinates` states how it was measured); the rest is ours.
+    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face: 0.063 and
+    0.025 of the crop (`acdc_fast.photo.coordinates` says how it was measured). The other defaults are our choice.
     """
 
     rotation: float = 20.0  # σ, degrees in the image plane
     scale: float = 0.12  # σ of log(side)
     shift: float = 0.07  # σ of each coordinate of the centre, in sides
     mirror: float = 0.5
-    cut: float = 0.4  # the picture ends within the crop, as pictures cut close to a face do
+    cut: float = 0.4  # the picture ends within the crop, as in pictures that are cut close to a face
     occluder: float = 0.35
     blur: float = 0.2
     low_resolution: float = 0.2
@@ -55,52 +55,52 @@ class Source:
 
     name: str
     split: str = "train"
-    #: Batches that it gives in each round of the databases.
+    #: Number of batches in each round of the databases.
     batches: int = 1
-    #: x, y in pixels of the picture by which its points are moved: labels that lie to one side of the features, as
-    #: MTFL's and the frames' do (docs/notes/training-log.md, entry 10), contradict their own mirror images.
+    #: x, y in pixels of the picture, added to its points. For labels that lie to one side of the features, as MTFL's
+    #: and the frames' do (docs/notes/training-log.md, entry 10): they contradict their own mirror images.
     shift: tuple[float, float] = (0.0, 0.0)
-    #: The same for these markups alone, in place of ``shift``: AFLW's five points lie to one side, its 68 do not.
+    #: The same for single markups, in place of ``shift``: AFLW's five points lie to one side, its 68 do not.
     shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
-    #: Weights of its labels of these markups, on top of the loss's; 1 where absent, 0 leaves them out.
+    #: Weights of its labels by markup, times the loss's own. Absent: 1. 0 leaves the labels out.
     markups: dict[str, float] = field(default_factory=dict)
-    #: Teacher whose labels it gets of the markups that it lacks (`teach`): the stem of a weights file's name.
+    #: A teacher gives labels for markups that the database lacks (`teach`). The stem of its weights file's name.
     taught: str | None = None
-    #: How its faces are augmented; None: as the run's. What is not named has `Augmentation`'s defaults, not the run's.
+    #: Augmentation of its faces. None: as the run's. A value left out is `Augmentation`'s default, not the run's.
     augment: Augmentation | None = None
 
     def shift_of(self, markup: str) -> tuple[float, float]:
-        """x, y in pixels by which the points of a markup are moved."""
+        """x, y in pixels that are added to the points of a markup."""
         return self.shifts.get(markup, self.shift)
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam, or Muon beside it, and what is around them."""
+    """Adam, or Muon and Adam, with schedule, clipping and averaging."""
 
     rate: float = 5e-4  # paper §III-D
     beta1: float = 0.9  # paper §III-D
     beta2: float = 0.999
-    power: float = 0.9  # of the polynomial annealing, paper §III-D
+    power: float = 0.9  # exponent of the polynomial annealing, paper §III-D
     warmup: int = 0  # updates of linear warm-up, ours
     clip: float | None = None  # largest norm of the gradient, ours
     ema: float | None = None  # decay of the averaged weights, ours
-    muon_rate: float | None = None  # convolutions by Muon at this rate, the rest by Adam; None: all by Adam; ours
+    muon_rate: float | None = None  # Muon's rate for convolutions, the rest by Adam; None: Adam for all; ours
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Weights of the terms against each other."""
+    """Weights of the terms of the loss."""
 
     pose: float = 1.0
     stages: tuple[float, ...] | None = None  # None: the paper's ⅛, ¼, ½, 1 (§III-C); heavier early ones are ours
     markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
-    spread: float = 0.0  # of `losses.spread_loss`, which makes each map as wide as its point is usually wrong; ours
+    spread: float = 0.0  # weight of `losses.spread_loss`, which makes a map as wide as its point's usual error; ours
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run; two runs of equal settings and data give equal weights."""
+    """Everything that decides a run. Two runs with equal settings and data give equal weights."""
 
     databases: tuple[Source, ...]
     phases: tuple[Phase, ...]
@@ -110,22 +110,22 @@ class Settings:
     augment: Augmentation = field(default_factory=Augmentation)
     validation: tuple[Source, ...] = ()
     seed: int = 0
-    #: Processes train each on its share of the batch, with its own batch norm, and their weights are averaged after so
-    #: many updates (local SGD; Stich, ICLR 2019); None: one batch norm and averaged gradients at every update.
+    #: Local SGD (Stich, ICLR 2019): each process trains on its share of the batch with its own batch norm. After this
+    #: many updates the weights are averaged. None: one batch norm, and gradients averaged at every update.
     local: int | None = None
-    #: Batch norm as in inference: means and variances stay those that the run starts from, so that what is trained is
-    #: what will answer, whichever database a batch comes from. For the last updates, from trained weights; ours.
+    #: Batch norm as in inference: means and variances stay as the run starts. So training sees the network that users
+    #: get, for every database. For the last updates of a training, from trained weights; ours.
     fixed_norm: bool = False
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
-    #: The device keeps all faces and augments them itself (`sampling/resident.py`), where workers are too slow.
+    #: The device keeps all faces and augments them itself (`sampling/resident.py`). For when workers are too slow.
     on_device: bool = False
-    threads: int | None = None  # of PyTorch on the CPU; None: its own choice
+    threads: int | None = None  # of PyTorch on the CPU; None: PyTorch decides
     checkpoint_minutes: float = 10.0
     log_every: int = 50  # updates
-    validate_every: int = 2000  # updates; pictures and validation errors
-    card: dict[str, str] = field(default_factory=dict)  # facts that the weights carry: licence, data, …
+    validate_every: int = 2000  # updates; writes validation errors and pictures
+    card: dict[str, str] = field(default_factory=dict)  # facts that the weights file carries: licence, data, …
 
     def __post_init__(self) -> None:
         for name in ("databases", "phases"):
@@ -155,32 +155,32 @@ class Settings:
                 raise ValueError(f"{name} names {sorted(stray)[0]!r}, which network.markups lacks")
 
     def augmentation(self, source: int) -> Augmentation:
-        """Of the faces of ``databases[source]``."""
+        """Augmentation of the faces of ``databases[source]``."""
         return self.databases[source].augment or self.augment
 
     @property
     def updates(self) -> int:
-        """Updates of the whole run."""
+        """Number of updates of the whole run."""
         return sum(phase.updates for phase in self.phases)
 
     @property
     def round(self) -> tuple[int, ...]:
-        """One round of the databases, as indices into `databases`. The batches of each are spread over the round."""
+        """One round of the databases, as indices into `databases`. Each database's batches are evenly spaced in it."""
         places = [((j + 0.5) / s.batches, i) for i, s in enumerate(self.databases) for j in range(s.batches)]
         return tuple(i for _, i in sorted(places))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as YAML and checkpoints hold them."""
+        """Plain values, as in YAML and checkpoints."""
         return typing.cast("dict[str, Any]", _plain(asdict(self)))
 
 
 def trained_by_means(markups: Iterable[str]) -> set[str]:
-    """Markups without maps whose labels train the maps of ``markups`` (`acdc_fast.markups.Markup.means`)."""
+    """Markups without maps of their own: their labels train those of ``markups`` (`acdc_fast.markups.Markup.means`)."""
     return {m.name for m in MARKUPS.values() if m.means and m.means[0] in markups}
 
 
 def read_settings(path: Path) -> Settings:
-    """Raises `InputError` naming the file, the field and what is wrong with it."""
+    """Raises `InputError` with the file, the field and what is wrong with it."""
     return read_yaml(Settings, path)
 
 

@@ -1,7 +1,7 @@
-"""Dataclasses out of YAML files, read strictly: errors name the file and the field. A file may stand on another.
+"""Dataclasses from YAML files, read strictly: errors name the file and the field. A file may build on another.
 
-`base: FILE` at the top of a file takes everything from that file (relative to this one) and lays this file's values
-over it. A mapping is laid over a mapping key by key; everything else, lists too, takes the place of what was there.
+`base: FILE` at the top of a file takes all values from that file (relative to this one). This file's values then
+replace them: a mapping key by key, everything else (also a list) as a whole.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from acdc_fast.errors import InputError, shown
 
 T = TypeVar("T")
 
-#: Files that may stand one on another.
+#: Longest chain of base files.
 DEPTH = 8
-#: Bytes of a file at most; the longest settings there are have 3 KiB.
+#: Largest file in bytes. Our longest settings have 3 KiB.
 LARGEST = 1 << 20
 
 
 def read_yaml(cls: type[T], path: Path) -> T:
-    """A dataclass from a YAML file, as strict as `build`."""
+    """A dataclass from a YAML file, as strict as `build`. Raises `InputError`."""
     return build(cls, _whole(path, ()), str(path))
 
 
 def _whole(path: Path, above: tuple[Path, ...]) -> object:
-    """A file's values laid over those of its base; ``above``: the files that stand on it."""
+    """A file's values over those of its base. ``above``: the files that build on it."""
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: it is no file")
@@ -43,7 +43,7 @@ def _whole(path: Path, above: tuple[Path, ...]) -> object:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:
         raise InputError(f"{path}: not YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date that is none, thousands of digits
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bad UTF-8, an impossible date, thousands of digits
         raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, Mapping) or "base" not in values:
         return values
@@ -64,7 +64,7 @@ def _laid_over(below: object, above: object) -> object:
 
 
 def build(cls: type[T], values: object, where: str) -> T:
-    """A dataclass from plain values; every field must be known, have its type, and be there unless it has a default."""
+    """A dataclass from plain values. Every field must be known, of its type, and present unless it has a default."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: fields expected ({', '.join(f.name for f in fields(cls))}), found {shown(values)}")  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)

@@ -1,9 +1,9 @@
-"""``python -m acdc_fast.training.teach``: what trained weights say of real faces, as labels for networks to come.
+"""``python -m acdc_fast.training.teach``: labels by trained weights for real faces, to train other networks with.
 
-Real faces are labelled with few points. The teacher looks at each and at its mirror image as `Model.align` does, with
-everything added to the maps' moments; what it learns from is the mean of both looks, of the markups and the pose that
-the database lacks (distillation; Hinton et al. 2015). A face on which the two looks disagree teaches nothing.
-A run takes the labels where a source of its settings says ``taught: TEACHER`` (`taught`).
+Real faces have few labelled points. The teacher sees each face and its mirror image as `Model.align` does, with all
+corrections. The labels are the means of both results, for the markups and the pose that the database lacks
+(distillation; Hinton et al. 2015). A face on which the two results disagree is not used. A run takes the labels if a
+source of its settings says ``taught: TEACHER`` (`taught`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .data import Database, open_database
 from .data.taught import APART, labels_path
 from .sampling.augment import face_square
 
-#: Pictures that the teacher is given at a time.
+#: Pictures in each call of the teacher.
 PICTURES = 32
 
 
 def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
-    """``names`` (N,), markup -> (N, L, 2) pixels, ``pose`` (N, 3) degrees, ``apart`` (N,) of both looks."""
+    """``names`` (N,), markup -> (N, L, 2) pixels, ``pose`` (N, 3) degrees, ``apart`` (N,): distance of both results."""
     markups = [m for m in model.markups if MARKUPS[m].points > 5]
     found: dict[str, list[np.ndarray]] = {key: [] for key in (*markups, "pose", "apart")}
     names: list[str] = []
@@ -60,7 +60,7 @@ def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
 
 
 def _looks(plain: Faces, mirrored: Faces, markup: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(L, 2) twice: the points of a picture, and those of its mirror image where they lie in the picture."""
+    """(L, 2) twice: the points found in a picture, and those found in its mirror image, mirrored back."""
     back = mirrored.landmarks[markup][0] * (-1, 1) + (width - 1, 0)
     return plain.landmarks[markup][0].astype(np.float64), back[MARKUPS[markup].mirror]
 
@@ -79,9 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("weights", metavar="WEIGHTS", help="the teacher: a file or a name in the package")
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
-    parser.add_argument("--database", required=True, metavar="NAME", help="its faces are labelled")
-    parser.add_argument("--split", default="train", help="of the database (default: train)")
-    parser.add_argument("--threads", type=int, help="of the teacher (default: all cores)")
+    parser.add_argument("--database", required=True, metavar="NAME", help="database to label")
+    parser.add_argument("--split", default="train", help="split of the database (default: train)")
+    parser.add_argument("--threads", type=int, help="threads of the teacher (default: all cores)")
     options = parser.parse_args(arguments)
     model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
     database = open_database(options.database, options.data_root, options.split)
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = labels_path(options.data_root, options.database, options.split, Path(options.weights).stem)
     with written_beside(path) as beside:
         np.savez(beside, **made)  # type: ignore[arg-type]
-    print(f"{path}: {len(database)} faces, {(made['apart'] >= APART).mean():.1%} of them teach nothing")
+    print(f"{path}: {len(database)} faces, {(made['apart'] >= APART).mean():.1%} of them not used (unsure)")
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Annotated faces: one file a database, all opened by name.
+"""Annotated faces: one file for each database, all opened by name.
 
     database = open_database("mtfl", root="/data")
     sample = database[0]        # Sample: image, landmarks by markup, pose, box, …
 
-A database is a sequence of `Sample`s, decoded when asked for, and can be pickled.
+A database is a sequence of `Sample`s. A picture is decoded when it is asked for. A database can be pickled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from acdc_fast.errors import InputError
 from .derived import FACE_MODEL, with_boxes, with_fit
 from .sample import Annotation, Chosen, Database, Extended, Sample, readable
 
-#: name -> (module, function, splits); the first split is the one opened where none is named.
+#: name -> (module, function, splits). The first split is the default.
 REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "300w": ("w300", "open_300w", ("train", "test", "lfpw", "helen", "ibug")),
     "300wlp": ("w300lp", "open_300wlp", ("train", "test", "all")),
@@ -49,13 +49,13 @@ FITTED = ("frames68",)
 def open_database(
     name: str, root: str | Path, split: str | None = None, skip_broken: bool = False, derived: bool = True
 ) -> Database:
-    """A database under ``root`` (the folder that the database's own archive unpacks to, or that holds the packed tar).
+    """A database under ``root``: the folder that its archive unpacks to, or the folder of the packed tar.
 
-    ``skip_broken`` leaves out faces whose annotation or picture is broken or missing and lists them in ``.skipped``
-    (every picture is then decoded once, which takes a while); otherwise a bad annotation raises here and a bad picture
-    when it is asked for. ``derived`` adds labels that the database does not bring, made once and cached
-    (`data.derived`): the detector's boxes, and fitted poses where ``ict_facekit.npz`` lies in ``root`` too. Raises
-    `InputError` for an unknown name or split, and for files that are missing or broken, with file and line.
+    ``skip_broken`` leaves out faces with a broken or missing annotation or picture, and lists them in ``.skipped``. It
+    decodes every picture once, which takes a while. Without it a bad annotation raises here, and a bad picture raises
+    when it is asked for. ``derived`` adds labels that the database lacks (`data.derived`), made once and cached: the
+    detector's boxes, and fitted poses if ``ict_facekit.npz`` lies in ``root`` too. Raises `InputError` for an unknown
+    name or split, and for missing or broken files, with file and line.
     """
     if name not in REGISTRY:
         raise InputError(f"unknown database {name!r}; known: {', '.join(REGISTRY)}")

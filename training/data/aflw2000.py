@@ -1,4 +1,4 @@
-"""AFLW2000-3D (Zhu et al., CVPR 2016): 2000 pictures of 450×450 with 68 projected points and pose, for tests only."""
+"""AFLW2000-3D (Zhu et al., CVPR 2016): 2000 pictures, 450×450, with 68 projected points and pose. For tests only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sample import Broken, Database
 
 
 def open_aflw2000(root: Path, split: str = "test", skip_broken: bool = False) -> Database:
-    """``root`` is the folder ``AFLW2000``, or holds it (also as ``AFLW2000-3D``)."""
+    """``root`` is the folder ``AFLW2000`` (or ``AFLW2000-3D``), or the folder that holds it."""
     home = next((root / n for n in ("AFLW2000", "AFLW2000-3D") if (root / n).is_dir()), root)
     broken = Broken(skip_broken)
     files = list_pictures(home, [home], LABELS, broken)

@@ -1,9 +1,9 @@
-"""AFLW photographs with people's points: MTFL's five, and for most faces 68 with a flag each.
+"""AFLW photographs with points marked by people: MTFL's five, and for most faces also 68, with a flag for each.
 
-The five are MTFL's (Zhang, Luo, Loy, Tang, ECCV 2014), the 68 and their flags MERL-RAV's (Kumar et al., CVPR 2020),
+The five are MTFL's (Zhang, Luo, Loy, Tang, ECCV 2014). The 68 and their flags are MERL-RAV's (Kumar et al., CVPR 2020),
 placed on these crops. Flags: 0 visible, 1 covered by something (a person guessed the place), 2 turned away (no place).
 Columns: ``image``, ``x0 … y4``, ``X0 … Y67``, ``v0 … v67``, ``pose`` (MTFL's class), ``residual`` (of the placing).
-A point that is turned away is NaN and weighs nothing. A covered one weighs `COVERED`.
+A point that is turned away is NaN and has weight 0. A covered point has weight `COVERED`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from .packed import TABLE
 from .sample import Broken, Chosen, Database, Extended, Table, TarPictures
 from .text import numbers
 
-#: Weight of a covered point's label beside that of a visible one: its place is a guess.
+#: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.
 COVERED = 0.4
 VISIBLE_FLAG, COVERED_FLAG, AWAY_FLAG = 0, 1, 2
 COLUMNS = (
     "image", *(f"{axis}{k}" for k in range(5) for axis in "xy"), *(f"{axis}{k}" for k in range(68) for axis in "XY"),
     *(f"v{k}" for k in range(68)), "pose", "residual",
 )  # fmt: skip
-#: Pictures and list of each split; a list of None lies in the tar.
+#: Tar and list of each split. None: the list lies in the tar.
 FILES: dict[str, tuple[str, str | None]] = {
     "train": ("aflw68-train.tar", None),
     "five": ("aflw68-train.tar", None),
@@ -36,7 +36,7 @@ FILES: dict[str, tuple[str, str | None]] = {
 
 
 def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """Splits: "train" (68 and five points), "five" (the faces that have five alone) and "dev" (only to choose by).
+    """Splits: "train" (68 and five points), "five" (faces with five points only), "dev" (only to choose between runs).
 
     Attributes: "flags-2d68" (68,) int, "pose" (MTFL's class 1–5).
     """
@@ -75,7 +75,7 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
 
 
 def _row(row: list[str], line: str, broken: Broken) -> np.ndarray | None:
-    """(216,) numbers of a row, NaN where the list says nothing; None after a report."""
+    """(216,) numbers of a row, NaN where the list is empty. None after a report."""
     if len(row) != len(COLUMNS):
         broken.report(f"{line}: {len(COLUMNS)} columns expected, {len(row)} found")
         return None

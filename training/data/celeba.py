@@ -1,9 +1,9 @@
 """CelebA (Liu, Luo, Wang, Tang, ICCV 2015): 5 points in text lists; official splits 162 770, 19 867 and 19 962.
 
-With the pictures in the wild (``img_celeba`` and ``list_landmarks_celeba.txt``) those are used and the rectangles of
-``list_bbox_celeba.txt`` (x, y, width, height) come as attribute ``rect`` (xyxy); they are no detector's boxes.
-Otherwise the aligned pictures (``img_align_celeba``, ``list_landmarks_align_celeba.txt``), to which the rectangles do
-not apply. Lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
+The pictures in the wild (``img_celeba`` and ``list_landmarks_celeba.txt``) are used if they are there. The rectangles
+of ``list_bbox_celeba.txt`` (x, y, width, height) are then attribute ``rect`` (xyxy); no detector made them. Otherwise
+the aligned pictures are used (``img_align_celeba``, ``list_landmarks_align_celeba.txt``); the rectangles do not apply
+to them. The lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _list(root: Path, name: str) -> Path:
 def _read(
     path: Path, count: int, header: int, broken: Broken, chosen: set[str] | None = None
 ) -> dict[str, list[float]]:
-    """name → ``count`` numbers of every line after the header (a count of faces, then column names)."""
+    """name → ``count`` numbers, for each line after the header (a count of faces, then column names)."""
     lines, found = list(read_lines(path)), {}
     if header:
         first = lines[0][1].split() if lines else []

@@ -1,7 +1,7 @@
-"""Labels that the databases do not bring: the detector's boxes, and pose and solid points by a fit. Kept in a cache.
+"""Labels that the databases lack, kept in a cache: the detector's boxes, and pose and solid points from a fit.
 
-Training sees faces as `Model.align` will: cropped by the detector's own box. The cache is `$ACDC_CACHE`, else
-`~/.cache/acdc-fast`; a file in it is named by what it was made from, so that it is never taken for another's.
+Training sees faces as `Model.align` will: cropped by the detector's own box. The cache is `$ACDC_CACHE`, or else
+`~/.cache/acdc-fast`. The name of a cached file is a digest of its inputs, so it cannot be mistaken for another.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from acdc_fast.photo.coordinates import box_from_points
 
 from .sample import Database, Extended
 
-#: Raised when the detector, the fit or the rules below change: what an older version made is then made anew.
+#: Raise this when the detector, the fit or the rules below change. Files of an older version are then made again.
 VERSION = "1"
 FACE_MODEL = "ict_facekit.npz"
 
-#: A detected box is the labelled face's when its centre lies within NEAR of its sides from where the points say, and
-#: its sides are within a factor ALIKE of what they say (six and more σ of the scatter in `photo/coordinates.py`).
+#: A detected box belongs to the labelled face if its centre is at most NEAR sides from where the points put it, and its
+#: sides differ from the expected ones by at most a factor ALIKE (over six σ of the scatter in `photo/coordinates.py`).
 NEAR, ALIKE = 0.35, 1.6
 
-#: Median distance (cm on the head) of the inner points from the fit from which the fit is not believed. 0.12 is usual.
+#: A fit is rejected if the median distance of the inner points from it is above this (cm on the head). 0.12 is usual.
 POOR = 0.35
 
 
@@ -42,13 +42,13 @@ def cache_folder() -> Path:
 
 
 def with_boxes(database: Database) -> Database:
-    """Adds the boxes of the package's detector; a face that it does not find keeps what it has."""
+    """Adds the boxes of the package's detector. A face that it does not find keeps its box, or none."""
     boxes = _cached(database, "boxes", lambda: {"boxes": detected_boxes(database)})["boxes"]
     return Extended(database, boxes=boxes)
 
 
 def with_fit(database: Database, face_model: Path) -> Database:
-    """Adds pose and "3d68", pseudo-labels fitted to "2d68". A poor fit gives no pose and points of weight 0."""
+    """Adds pose and "3d68": pseudo-labels fitted to "2d68". A rejected fit gives no pose and points of weight 0."""
     made = _cached(database, "fit", lambda: fitted(database, face_model))
     return Extended(database, poses=made["pose"], points={"3d68": made["points"]}, weights={"3d68": made["weights"]})
 
@@ -69,7 +69,7 @@ def fitted(database: Database, face_model: Path) -> dict[str, np.ndarray]:
 
 
 def detected_boxes(database: Database) -> np.ndarray:
-    """(N, 4) xyxy of the detected box that is the labelled face's; NaN where there is none."""
+    """(N, 4) xyxy: the detected box of the labelled face, or NaN."""
     faces = range(len(database))
     if len(faces) < 200:
         return np.array([_detected(database, i) for i in faces], np.float32).reshape(-1, 4)
@@ -82,7 +82,7 @@ def detected_boxes(database: Database) -> np.ndarray:
 
 
 def _one_thread() -> None:
-    """The detector's threads gain nothing on small pictures and wait busily for each other where cores are shared."""
+    """More threads do not help on small pictures. On shared cores they wait for each other in busy loops."""
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
@@ -97,13 +97,13 @@ def _detected(database: Database, index: int) -> np.ndarray:
     try:
         grey = database.picture(index)
     except InputError:
-        return nothing  # whoever asks for this face is told
+        return nothing  # the error is raised when training asks for this face
     boxes = detect(np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3))))[0].astype(np.float64)
     return match(boxes, box_from_points(database.annotation(index).finest[None])[0])
 
 
 def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """(N, 4) boxes, (4,) box expected from the points → the (4,) box that is this face's, or NaN."""
+    """(N, 4) boxes, (4,) box expected from the points → the (4,) box of this face, or NaN."""
     sides, wanted = boxes[:, 2:] - boxes[:, :2], expected[2:] - expected[:2]
     away = np.abs(boxes[:, :2] + boxes[:, 2:] - expected[:2] - expected[2:]) / 2 / wanted
     factor = np.abs(np.log(np.maximum(sides, 1e-3) / wanted))
@@ -114,7 +114,7 @@ def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def _cached(database: Database, kind: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of one row a face, from the cache or made and put there."""
+    """Arrays with one row for each face, from the cache, or made and written there."""
     digest = hashlib.sha256(f"{VERSION} {kind} {database.name}".encode())
     for index in range(len(database)):
         known = database.annotation(index)
@@ -129,7 +129,7 @@ def _cached(database: Database, kind: str, make: Callable[[], dict[str, np.ndarr
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             _note(f"{path}: broken ({error}); made anew")
     values = make()
-    save: Any = np.savez  # whose stubs differ from one numpy to the next
+    save: Any = np.savez  # its type stubs differ between numpy versions
     with written_beside(path) as beside:
         save(beside, **values)
     return values

@@ -1,7 +1,7 @@
-"""68-point video frames: a packed tar of crops named ``Person_Name_12.jpg``, points found automatically (so noisy).
+"""68-point video frames: a packed tar of crops named ``Person_Name_12.jpg``. The points are automatic, so noisy.
 
-Split by person, so that nobody is in both parts: a person is held out when a hash of the name falls in the first
-tenth. The hash (CRC-32 of the UTF-8 name) is the same everywhere and for ever.
+The split is by person: nobody is in both parts. A person is held out if a hash of the name (CRC-32 of the UTF-8 text,
+the same on every machine) falls in the first tenth.
 """
 
 from __future__ import annotations

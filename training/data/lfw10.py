@@ -1,8 +1,8 @@
-"""Ten points by people for the LFW faces of MTFL's training list (Dantone et al., CVPR 2012).
+"""Ten points marked by people on the LFW faces of MTFL's training list (Dantone et al., CVPR 2012).
 
-They are nearly points of the 68, so they have no maps of their own: the loss compares them with means of the 68
-(`acdc_fast.markups.Markup.means`). The wings of the nose have no like among the 68: they weigh nothing.
-What is constant between the two definitions, `OFFSETS`, is taken off when the list is read.
+They are nearly points of the 68, so they have no maps of their own. The loss compares them with means of the 68
+(`acdc_fast.markups.Markup.means`). The wings of the nose have no counterpart among the 68 and get weight 0.
+The constant difference between the two definitions, `OFFSETS`, is subtracted when the list is read.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ POINTS = (
 )  # fmt: skip
 MEANS = (MARKUPS[MARKUP].means or ("", ()))[1]
 COLUMNS = ("image", *(f"{point}_{axis}" for point in POINTS for axis in "xy"), "headpose", "pose", "residual")
-#: Mean place of a label beside that mean, along the eyes and across them (down), in distances of the outer eye corners:
-#: medians of 955 faces and their mirror images beside acdc-w32, brought to the points of people (`aflw68`).
+#: Mean place of each label minus that mean of the 68, along the eyes and across them (down), in distances between the
+#: outer eye corners: medians over 955 faces and their mirror images, by acdc-w32 brought to people's points (`aflw68`).
 OFFSETS = np.array([
     [-0.030, 0.009], [-0.009, -0.010], [0.005, 0.015], [-0.005, 0.015], [0.000, 0.013], [0.000, -0.020],
     [0.009, -0.010], [0.030, 0.009], [0.000, 0.000], [0.000, 0.000],
@@ -38,7 +38,7 @@ OFFSETS = np.array([
 
 
 def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """The faces of ``mtfl-train.tar`` in ``mtfl-train-lfw10.csv``, with MTFL's five points and the ten."""
+    """The faces of ``mtfl-train-lfw10.csv``: MTFL's five points and the ten. Pictures: ``mtfl-train.tar``."""
     tar, path = root / TAR, root / LIST
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     five = _five(pictures, tar, broken)
@@ -71,14 +71,14 @@ def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> D
 
 
 def without_offsets(points: np.ndarray) -> np.ndarray:
-    """(N, 10, 2) pixels as they are listed → the same with `OFFSETS` taken off."""
+    """(N, 10, 2) pixels as listed → the same minus `OFFSETS`."""
     along = points[:, 7] - points[:, 0]
     axes = np.stack([along, along[:, ::-1] * (-1, 1)], 1)  # (N, 2, 2): along the eyes, and across them, downwards
     return np.asarray(points - OFFSETS @ axes)
 
 
 def _five(pictures: TarPictures, tar: Path, broken: Broken) -> dict[str, np.ndarray]:
-    """MTFL's five points (5, 2) of every face of the tar, by picture."""
+    """picture → MTFL's five points (5, 2), for every face of the tar."""
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")
     rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))

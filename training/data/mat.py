@@ -1,7 +1,7 @@
 """The ``.mat`` files of 300W-LP and AFLW2000-3D (Zhu et al., CVPR 2016).
 
-``Pose_Para`` holds pitch, yaw, roll in radians (then shift and scale); ``pt3d_68`` (3, 68) or, in 300W-LP, ``pt2d``
-(2, 68) the projections of the model's 68 points, hidden jaw line included. Pixels count from 1; one is taken off.
+``Pose_Para`` holds pitch, yaw, roll in radians, then shift and scale. ``pt3d_68`` (3, 68), in 300W-LP ``pt2d`` (2, 68),
+holds the model's 68 points projected, with the hidden jaw line. Pixels count from 1 there; we subtract 1.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .beside import Labels
 
 
 def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(68, 2) float32 pixels, (3,) float32 yaw, pitch, roll in degrees. Raises `InputError` naming file and field."""
+    """(68, 2) float32 pixels; (3,) float32 yaw, pitch, roll in degrees. Raises `InputError` with file and field."""
     try:
         data = loadmat(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing") from error
-    except Exception as error:  # scipy raises errors of many kinds, some its own, for files that are broken
+    except Exception as error:  # for broken files scipy raises many kinds of errors, some of its own
         raise InputError(f"{path}: not a .mat file that can be read: {error}") from error
     field = "pt3d_68" if "pt3d_68" in data else "pt2d"
     for name, least in ((field, (2, 68)), ("Pose_Para", (1, 3))):

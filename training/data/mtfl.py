@@ -1,9 +1,10 @@
 """MTFL (Zhang, Luo, Loy, Tang, ECCV 2014): 5 points, gender, smile, glasses and a pose class.
 
 Two forms are read. Packed tars hold JPEGs and one ``annotations.csv`` (``image,x0,y0,…,y4,gender,smile,glasses,pose``).
-The database's own lists (``training.txt``, ``testing.txt``) name a picture and give x1…x5 y1…y5 (1-based, so one is
-taken off) and the four attributes, with blanks between them and backslashes in the names. Points: left eye, right eye,
-nose tip, left and right mouth corner, image-left first. Pose class: 1 left profile … 3 frontal … 5 right profile.
+The database's own lists are ``training.txt`` and ``testing.txt``. A line names a picture (with backslashes) and gives
+x1…x5 y1…y5 and the four attributes, with blanks between. Pixels count from 1 there; we subtract 1. Points: left eye,
+right eye, nose tip, left and right mouth corner, image-left first. Pose class: 1 left profile … 3 frontal … 5 right
+profile.
 """
 
 from __future__ import annotations

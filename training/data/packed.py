@@ -1,7 +1,7 @@
 """Packed tars: JPEGs and one ``annotations.csv`` with a header ``image,x0,y0,x1,y1,…`` and attributes after the points.
 
-Coordinates are pixels of the stored picture, pixel centres at integers. Pictures stay encoded in the tar and are
-decoded one at a time (0.3 ms a crop of 224 px), which costs less than the memory that decoded ones would take.
+Coordinates are pixels of the stored picture, with pixel centres at integers. Pictures stay encoded in the tar and are
+decoded one at a time (0.3 ms for a crop of 224 px). Decoded pictures would take far more memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TABLE = "annotations.csv"
 def open_packed(
     tar: Path, name: str, split: str, markup: str, attributes: Sequence[str] = (), skip_broken: bool = False
 ) -> Table:
-    """The faces of a packed tar. Raises `InputError` naming the file, the line and what is wrong."""
+    """The faces of a packed tar. Raises `InputError` with the file, the line and what is wrong."""
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")

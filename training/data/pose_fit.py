@@ -1,13 +1,13 @@
 """Head pose and solid points from 68 points in the image: a robust fit of the ICT-FaceKit model.
 
 The model's shape is neutral + identity + expression offsets (Li et al., "Learning Formation of Physically-Based Face
-Attributes", CVPR 2020), seen in weak perspective: p = s·(x, −y) + t of the turned head. Scale, shift, rotation and all
-offsets are found together by Gauss-Newton steps on a Huber loss (iteratively reweighted), with Gaussian priors on the
-offsets. Many faces are fitted at once. What comes out are pseudo-labels: a fit, not a measurement.
+Attributes", CVPR 2020). The projection is weak perspective: p = s·(x, −y) + t of the rotated head. Gauss-Newton steps
+find scale, shift, rotation and all offsets together, on a Huber loss (iteratively reweighted), with Gaussian priors on
+the offsets. Many faces are fitted at once. The results are pseudo-labels: a fit, not a measurement.
 
-Points drawn along the visible outline mark no places of the head: the outline moves over the cheek as the head turns.
-So only the distance across the outline counts (nearly), and the model's point may lie anywhere between the jaw line and
-the cheek. What is given back as "3d68" has the jaw line itself, hidden or not, as 300W-LP and AFLW2000-3D have.
+Points on the visible outline mark no fixed places of the head: the outline moves over the cheek as the head turns. So
+(nearly) only the distance across the outline counts, and the model's point may lie anywhere between the jaw line and
+the cheek. The "3d68" that is returned has the jaw line itself, hidden or not, as 300W-LP and AFLW2000-3D have.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from numpy.typing import ArrayLike
 from acdc_fast.errors import InputError
 from acdc_fast.photo.coordinates import euler_to_matrix, matrix_to_euler
 
-#: Vertices of the jaw line for points 0–16: those nearest to the jaw of AFLW2000-3D's faces (turned back by their
-#: `Pose_Para`, averaged with their mirror image, laid on the neutral head by its inner points; 0.2 to 0.7 cm away).
-#: The model's own points 0–16 lie further forward, on the outline that is seen from the front.
+#: Vertices of the jaw line for points 0–16: those nearest to the jaw of AFLW2000-3D's faces. These were rotated back by
+#: `Pose_Para`, averaged with their mirror image and aligned with the neutral head by the inner points (0.2 to 0.7 cm
+#: away). The model's own points 0–16 lie further forward, on the outline as seen from the front.
 JAW = (7511, 7798, 7846, 8847, 8858, 1830, 790, 2196, 969, 4387, 3031, 4032, 9181, 9170, 7119, 7071, 6784)
 
-#: The neutral head is turned up by this much (degrees) against that of 300W-LP and AFLW2000-3D, by the same comparison.
+#: The neutral head looks up by this much (degrees) against that of 300W-LP and AFLW2000-3D, by the same comparison.
 NEUTRAL_PITCH = 2.6
 
 IDENTITIES = 40  # the offsets after these are below 0.02 cm
 NOISE = 0.25  # σ of a point, in cm on the head
 HUBER = 1.5  # residuals beyond this many σ count linearly
-EXPRESSION_PRIOR = 0.3  # σ of an expression's coefficient; those of identity have σ 1 by their making
+EXPRESSION_PRIOR = 0.3  # σ of an expression's coefficient; the model's identity coefficients have σ 1
 ALONG_OUTLINE = 0.1  # weight of the distance along the outline
 STEPS = 12
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """The model at 85 points: 17 of the outline seen from the front, the 51 inner ones, 17 of the jaw line."""
+    """The model at 85 points: 17 of the outline seen from the front, 51 inner ones, 17 of the jaw line."""
 
     mean: np.ndarray  # (85, 3) cm; x to the right of a viewer of the face, y up, z towards the viewer
     basis: np.ndarray  # (K, 85, 3) offsets
@@ -47,7 +47,7 @@ class FaceModel:
 
     @classmethod
     def load(cls, path: Path) -> FaceModel:
-        """Reads `ict_facekit.npz`. Raises `InputError` naming the file and what it lacks."""
+        """Reads `ict_facekit.npz`. Raises `InputError` with the file and what is missing."""
         try:
             with np.load(path) as data:
                 points = np.concatenate([data["landmarks68"], JAW])
@@ -66,7 +66,7 @@ class Fit:
 
     pose: np.ndarray  # (N, 3) yaw, pitch, roll in degrees; NaN where no fit was found
     points: np.ndarray  # (N, 68, 2) image pixels of the model's points with its jaw line
-    error: np.ndarray  # (N,) median distance of the inner points from the fit, in cm on the head
+    error: np.ndarray  # (N,) median distance between inner points and fit, in cm on the head
     scale: np.ndarray  # (N,) pixels a cm
     shift: np.ndarray  # (N, 2) image pixels of the model's origin
     rotation: np.ndarray  # (N, 3, 3) of the model's vertices, to x right, y up, z towards the viewer
@@ -158,13 +158,13 @@ def _outline_frame(outline: np.ndarray) -> np.ndarray:
 
 
 def _outline(points: np.ndarray, share: np.ndarray | int) -> np.ndarray:
-    """(…, 85, d) → (…, 68, d): outline points that lie ``share`` (…, 17, 1) of the way from the jaw to the front."""
+    """(…, 85, d) → (…, 68, d): outline points at ``share`` (…, 17, 1) of the way from the jaw to the front."""
     front, inner, jaw = points[..., :17, :], points[..., 17:68, :], points[..., 68:, :]
     return np.concatenate([jaw + share * (front - jaw), inner], -2)
 
 
 def _share(flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(N, 85, 2), (N, 17, 2) → (N, 17, 1): how far between jaw and front the outline seen lies, 0 to 1."""
+    """(N, 85, 2), (N, 17, 2) → (N, 17, 1): where between jaw (0) and front (1) the visible outline lies."""
     way = flat[:, :17] - flat[:, 68:]
     along = ((seen - flat[:, 68:]) * way).sum(2, keepdims=True)
     return np.asarray(np.clip(along / np.maximum((way**2).sum(2, keepdims=True), 1e-9), 0, 1))

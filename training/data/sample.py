@@ -1,7 +1,7 @@
 """One annotated face, and a database as a lazy sequence of them.
 
-A database lists its faces when it is opened and decodes a picture when it is asked for. It holds no open file, so it
-can be pickled and sent to worker processes. Pixels: centres at integer coordinates, x to the right, y down.
+Opening a database lists its faces. A picture is decoded when it is asked for. A database holds no open file, so it can
+be pickled and sent to worker processes. Pixels: centres at integer coordinates, x to the right, y down.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from acdc_fast.markups import MARKUPS
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Annotation:
-    """What is known of one face without its picture."""
+    """The labels of one face, without its picture."""
 
-    source: str  # database
-    name: str  # face, unique in its database
+    source: str  # name of the database
+    name: str  # of the face, unique in its database
     landmarks: Mapping[str, np.ndarray]  # markup -> (L, 2) float32 pixels
     pose: np.ndarray | None = None  # (3,) float32 yaw, pitch, roll in degrees
-    box: np.ndarray | None = None  # (4,) float32 xyxy pixels, as a detector gives it; None: regress it from the points
+    box: np.ndarray | None = None  # (4,) float32 xyxy pixels, a detector's; None: computed from the points
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)  # markup -> (L,) float32; absent: all ones
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finest(self) -> np.ndarray:
-        """(L, 2) pixels: the finest markup of which every point is known and which tells eyes, nose and mouth."""
+        """(L, 2) pixels: the finest markup with eyes, nose and mouth of which every point is known."""
         whole = [p for m, p in self.landmarks.items() if MARKUPS[m].five is not None and np.isfinite(p).all()]
         return max(whole, key=len)
 
@@ -47,7 +47,7 @@ class Sample(Annotation):
 
 
 class Broken:
-    """Broken or missing input: an error, or, where asked for, a line in the list of what was skipped."""
+    """What to do with broken or missing input: raise, or (``skip``) note it in ``messages`` and go on."""
 
     def __init__(self, skip: bool = False) -> None:
         self.skip = skip
@@ -84,7 +84,7 @@ class FolderPictures:
 
 
 class TarPictures:
-    """Pictures as members of an uncompressed tar, found by their offsets (no handle is kept open)."""
+    """Pictures in an uncompressed tar, found by their offsets. No file stays open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -119,25 +119,25 @@ def decode_grey(data: bytes, where: str) -> np.ndarray:
 
 
 class Database(Sequence[Sample]):
-    """Faces of one split of one database. Subclasses give `annotation` for a face and `_picture`, where it lies."""
+    """Faces of one split of one database. A subclass defines `annotation` and `_picture`."""
 
     name: str
     split: str
     markups: tuple[str, ...]
     pictures: Pictures
-    #: What was left out because it was broken, one line each (only with skip_broken).
+    #: One line for each face that was left out because it was broken (only with skip_broken).
     skipped: Sequence[str] = ()
 
     @abstractmethod
     def annotation(self, index: int) -> Annotation:
-        """Labels of a face, without its picture."""
+        """Labels of one face, without its picture."""
 
     @abstractmethod
     def _picture(self, index: int) -> str:
-        """Name of the picture that a face lies in."""
+        """Name of the picture that shows the face."""
 
     def picture(self, index: int) -> np.ndarray:
-        """(H, W) uint8. Raises `InputError` naming the file that is missing or broken."""
+        """(H, W) uint8. Raises `InputError` with the missing or broken file."""
         name = self._picture(index)
         where = self.pictures.where(name)
         try:
@@ -160,7 +160,7 @@ class Database(Sequence[Sample]):
 
 
 class Table(Database):
-    """A database whose annotations fit in a few arrays: text lists and packed tars.
+    """A database with all annotations in a few arrays: for text lists and packed tars.
 
     ``names`` and ``files`` (N), ``points`` markup -> (N, L, 2), ``boxes`` (N, 4) or None, ``attributes`` name -> (N,).
     """
@@ -218,7 +218,7 @@ class Chosen(Database):
 
 
 def readable(database: Database) -> Database:
-    """The faces whose annotation and picture can be read; the others are added to ``.skipped``."""
+    """The faces with a readable annotation and picture. The others are added to ``.skipped``."""
     good, bad = [], []
     for index in range(len(database)):
         try:
@@ -234,7 +234,7 @@ def readable(database: Database) -> Database:
 
 
 class Extended(Database):
-    """A database with labels added to each face: detector boxes, fitted poses, fitted points, weights.
+    """A database with labels added: detector boxes, fitted poses, fitted points, weights.
 
     ``boxes`` (N, 4) and ``poses`` (N, 3): a row of NaN leaves the face as it is. ``points`` markup -> (N, L, 2) and
     ``weights`` markup -> (N, L) are added to every face.

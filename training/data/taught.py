@@ -1,4 +1,4 @@
-"""A teacher's labels (`teach`) beside those that a database brings."""
+"""A teacher's labels (`teach`), added to those of a database."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..settings import Source
 from . import Database
 from .sample import Extended
 
-#: Mean distance between the two looks, in sizes of the shape, from which nothing is taken: 1.4 % of the faces of MTFL
-#: by acdc-w32, whose median is 0.036. At 0.05 9 % would go, many of them in profile, which look well labelled.
+#: A teacher labels each face twice. If the mean distance of the two is APART or more (in sizes of the shape), the
+#: labels are not used: 1.4 % of MTFL with acdc-w32 (median 0.036). 0.05 would drop 9 %, many of them good profiles.
 APART = 0.07
 
 
 def labels_path(root: Path, name: str, split: str, teacher: str) -> Path:
-    """Where a teacher's labels of a split lie; the teacher is the stem of its weights file's name."""
+    """Where a teacher's labels of a split lie. ``teacher`` is the stem of its weights file's name."""
     return root / f"{name}-{split}-by-{teacher}.npz"
 
 
 def with_taught(database: Database, path: Path, source: Source) -> Database:
-    """Adds the teacher's labels of the markups that the database lacks, and its pose where the database has none.
+    """Adds the teacher's labels for markups that the database lacks, and its pose if the database has none.
 
-    They lie on the features, so what the source's points are to be moved by is taken off. Raises `InputError`
-    where the labels are missing, broken or of other faces.
+    These labels lie on the features themselves. The loss will move the source's points by its shift, so the shift is
+    subtracted here. Raises `InputError` if the labels are missing, broken or made for other faces.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -13,7 +13,7 @@ from .sample import Broken
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """("file:line", text) of every line that is not blank. Raises `InputError` for a file that cannot be read."""
+    """("file:line", text) of every line that is not blank. Raises `InputError` if the file cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

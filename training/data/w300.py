@@ -25,7 +25,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
 
 
 def find_folder(root: Path, name: str) -> Path:
-    """A folder under the root whatever the case of its name. Raises `InputError` where there is none."""
+    """A folder under the root, with its name in any case. Raises `InputError` if there is none."""
     here = root
     for part in Path(name).parts:
         found = [p for p in sorted(here.iterdir()) if p.is_dir() and p.name.lower() == part] if here.is_dir() else []

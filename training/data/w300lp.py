@@ -1,8 +1,8 @@
 """300W-LP (Zhu et al., CVPR 2016): 300W's faces turned to large poses, with 68 projected points and pose.
 
-Folders AFW, HELEN, IBUG, LFPW and their mirror images in AFW_Flip, HELEN_Flip, … . A face is a test face when the
-picture of 300W that it was made from is one: IBUG, LFPW's ``image_test`` and HELEN's test set. HELEN's file names do
-not tell, so "train" and "test" read the names in 300W's ``helen/testset``, which must lie under the same root.
+Folders: AFW, HELEN, IBUG, LFPW and their mirror images AFW_Flip, HELEN_Flip, … . A face is a test face if it was made
+from a test picture of 300W: IBUG, LFPW's ``image_test``, HELEN's test set. HELEN's file names do not say which, so
+"train" and "test" read the names in 300W's ``helen/testset``. It must lie under the same root.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDERS = ("AFW", "HELEN", "IBUG", "LFPW", "AFW_Flip", "HELEN_Flip", "IBUG_Flip"
 
 
 def open_300wlp(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """``root`` is the folder ``300W_LP``, or holds it. Splits: "train", "test" and "all"."""
+    """``root`` is the folder ``300W_LP`` or holds it. Splits: "train", "test" and "all"."""
     home = next((root / n for n in ("300W_LP", "300W-LP") if (root / n).is_dir()), root)
     broken = Broken(skip_broken)
     folders = [home / name for name in FOLDERS if (home / name).is_dir()]
@@ -34,7 +34,7 @@ def open_300wlp(root: Path, split: str = "train", skip_broken: bool = False) -> 
 
 
 def is_test(file: str, helen: set[str]) -> bool:
-    """Whether ``HELEN/HELEN_232194_1_0.jpg`` was made from a test picture of 300W; ``helen``: names of HELEN's."""
+    """Whether ``HELEN/HELEN_232194_1_0.jpg`` was made from a test picture of 300W. ``helen``: HELEN's test names."""
     origin, _, rest = PurePath(file).stem.partition("_")  # (HELEN, 232194_1_0): picture 232194_1, version 0
     if origin == "HELEN":
         return rest.rpartition("_")[0] in helen

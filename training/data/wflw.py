@@ -1,8 +1,8 @@
-"""WFLW (Wu et al., CVPR 2018): 98 points, a rectangle and six attributes in one text list a split.
+"""WFLW (Wu et al., CVPR 2018): 98 points, a rectangle and six attributes, in one text list for each split.
 
 A line of ``list_98pt_rect_attr_train.txt`` or ``…_test.txt``: x0 y0 … x97 y97, x_min y_min x_max y_max, pose expression
-illumination make-up occlusion blur (0 or 1), picture. Pictures lie in ``WFLW_images``; several faces may share one. The
-six subsets of the test split are opened by their attribute's name. The rectangle comes as attribute ``rect``.
+illumination make-up occlusion blur (0 or 1), picture. Pictures lie in ``WFLW_images``; one may show several faces. The
+six subsets of the test split are opened by the attribute's name. The rectangle is attribute ``rect``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDERS = (".", "WFLW_annotations/list_98pt_rect_attr_train_test")
 
 
 def open_wflw(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """Splits: "train", "test" and the attributes' names (parts of "test")."""
+    """Splits: "train", "test" and the names of the attributes (parts of "test")."""
     broken, pictures = Broken(skip_broken), FolderPictures(root / "WFLW_images")
     file = f"list_98pt_rect_attr_{'train' if split == 'train' else 'test'}.txt"
     path = next((p for p in (root / d / file for d in FOLDERS) if p.is_file()), root / file)

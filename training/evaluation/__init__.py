@@ -1,1 +1,1 @@
-"""Weights on databases: metrics, tables, figures."""
+"""Evaluation of weights on databases: metrics, tables, figures."""

@@ -1,7 +1,7 @@
-"""The paper's ablation (§IV-B, Table I): AC, AC+Pose and AC-DC at one budget, several seeds each, mean and spread.
+"""The paper's ablation (§IV-B, Table I): AC, AC+Pose and AC-DC with one budget, several seeds each, mean and deviation.
 
-Every run is that of the settings but for its variant and seed; of several files of settings each starts from the
-weights of the one before, as a cascade grows (`growing`). A finished run is not repeated, a broken one resumed.
+All runs use the same settings, except for variant and seed. With several files of settings, each starts from the
+weights of the one before, as a cascade grows (`growing`). A finished run is not repeated; an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Scores = dict[str, float]
 
 
 def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
-    """Last stage's figures by name: NME of each markup (five points: own mean offset removed), pose MAE."""
+    """The last stage's figures by name: NME of each markup (2d5: offset removed), mean absolute error of the pose."""
     found: Scores = {}
     for name, values in reports.items():
         for markup, m in values["markups"].items():
@@ -46,10 +46,10 @@ def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
 
 
 def grown(chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path) -> Path | None:
-    """The weights at the end of the chain. None where it was asked to stop."""
+    """The weights at the end of the chain. None if the run was asked to stop."""
     weights = None
     for number, settings in enumerate(chain):
-        # one stage has no fusion: AC-DC is AC+Pose there, and both go on from the same weights
+        # One stage has no fusion, so AC-DC equals AC+Pose there. Both go on from the same weights.
         kind: Variant = "ac+pose" if variant == "ac-dc" and settings.network.stages == 1 else variant
         own = replace(settings, seed=seed, network=replace(settings.network, variant=kind))
         folder = out / f"{kind}-{seed}-{number}"
@@ -63,7 +63,7 @@ def grown(chain: Sequence[Settings], variant: Variant, seed: int, data_root: Pat
 def one_run(
     chain: Sequence[Settings], variant: Variant, seed: int, data_root: Path, out: Path, databases: list[str], limit: int
 ) -> Scores | None:
-    """Trains and measures one network; what was measured before is read. None where it was asked to stop."""
+    """Trains and measures one network, or reads an earlier result. None if the run was asked to stop."""
     kept = out / f"{variant}-{seed}.json"
     if not kept.exists():
         weights = grown(chain, variant, seed, data_root, out)
@@ -81,7 +81,7 @@ def one_run(
 
 
 def summary(found: Mapping[str, Sequence[Scores]], chain: Sequence[Settings]) -> str:
-    """Table I's layout: a row for each variant, mean and standard deviation over the seeds."""
+    """A table like Table I: two rows for each variant, mean and standard deviation over the seeds."""
     heads = list(dict.fromkeys(h for runs in found.values() for h in runs[0]))
     rows: dict[str, list[float | None]] = {}
     for variant, runs in found.items():
@@ -104,7 +104,7 @@ def _deviation(values: Sequence[float]) -> float | None:
 def run(args: argparse.Namespace) -> int:
     chain = [read_settings(path) for path in args.config]
     found: dict[str, list[Scores]] = {}
-    for seed in range(args.seeds):  # one of each variant first, so that a part of the answer is there early
+    for seed in range(args.seeds):  # every variant once before the next seed: a partial answer comes early
         for variant in get_args(Variant):
             values = one_run(chain, variant, seed, args.data_root, args.out, args.databases, args.limit)
             if values is None:

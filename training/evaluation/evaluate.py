@@ -30,23 +30,23 @@ from .report import report
 from .tables import SUBSETS, database_tables, paper_tables, table
 from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
 
-#: What is looked for where --databases names none; the first that is there with --detector is the test of the whole.
+#: What is looked for if --databases names nothing. The first one found with --detector tests the whole path.
 WANTED = ("mtfl-dev", "frames68", "synthetic", "300w", "aflw2000", "celeba", *(f"wflw/{s}" for s in SUBSETS))
-#: Split of each database that is nobody's training data.
+#: Split of each database that no training uses.
 TESTS = {"mtfl-dev": "dev"}
 
 
 def load_network(path: Path) -> tuple[ACDC, int]:
-    """The eager network and the resolution that its card names (128 where it names none)."""
+    """The eager network in eval mode, and the resolution that its card names (128 if it names none)."""
     weights = load_weights(path)
     network = ACDC(weights.config)
     state = {name: torch.from_numpy(value) for name, value in weights.arrays.items()}
-    network.load_state_dict(state, strict=False)  # all but the batch counters, as load_weights has checked
+    network.load_state_dict(state, strict=False)  # only the batch counters may be missing: load_weights has checked
     return network.eval(), int(weights.card.get("resolution", 128))
 
 
 def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
-    """Databases asked for by name (``mtfl-dev``, ``wflw/pose``, ``mtfl/train[:500]``), or all test splits present."""
+    """The databases named (``mtfl-dev``, ``wflw/pose``, ``mtfl/train[:500]``), or all test splits that are present."""
     found: dict[str, Database] = {}
     absent: list[str] = []
     for name in names or WANTED:
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     databases = open_all(args.databases, args.data_root, args.skip_broken)
     reports: dict[str, Any] = {}
     seen, loaded = {}, load_weights(path)
-    readout = None if args.pose else loaded.pose  # it is fitted to what the network itself says
+    readout = None if args.pose else loaded.pose  # --pose fits the polynomial to the network's own output
     for name, database in databases.items():
         if args.detector:
             seen[name] = observe_align(path, database, resolution, args.limit, dtype=args.dtype)

@@ -15,7 +15,7 @@ from ..sampling.augment import crop_face
 
 @torch.no_grad()
 def draw_masks(network: ACDC, database: Database, resolution: int, path: Path, faces: int = 6) -> None:
-    """Figure 6: a row a face, the landmarks on the crop and the masks Φ_1…Φ_n of all stages."""
+    """Figure 6: one row for each face: the landmarks on the crop and the masks Φ_1…Φ_n of all stages."""
     from matplotlib.figure import Figure
 
     indices = np.linspace(0, len(database) - 1, min(faces, len(database))).round().astype(int)
@@ -40,7 +40,7 @@ def draw_masks(network: ACDC, database: Database, resolution: int, path: Path, f
 
 @torch.no_grad()
 def draw_excitations(network: ACDC, database: Database, resolution: int, path: Path, limit: int = 400) -> None:
-    """Figure 5: the excitation f(Ω) that the stage before the last hands on, against yaw, one line a channel."""
+    """Figure 5: the excitation f(Ω) of the last stage's input, against yaw, one line for each channel."""
     from matplotlib.figure import Figure
 
     if not network.config.has_excitation:

@@ -15,15 +15,15 @@ from .uncertainty import doubt
 
 Calibration = Mapping[str, tuple[float, ...]]
 
-#: MTFL's pose classes that are profiles, and the frontal one.
+#: MTFL's pose classes for profiles, and the frontal one.
 PROFILES, FRONTAL = (1, 5), 3
 
 
 def report(seen: Observations, calibration: Calibration | None = None, enough: float = 0.0) -> dict[str, Any]:
-    """Errors in %, angles in degrees. A miss counts as error 100 %; poses of missed faces are left out.
+    """Errors in %, angles in degrees. A missed face has error 100 %. Poses of missed faces are left out.
 
-    ``calibration`` is that of the weights, for the calibration error of their confidence; ``enough`` the mean spread
-    at which ``stages="auto"`` ends (0: not asked).
+    ``calibration``, from the weights, adds the calibration error of their confidence. ``enough`` is the mean spread
+    at which ``stages="auto"`` ends (0: not measured).
     """
     values: dict[str, Any] = {"faces": len(seen.annotations), "missed": int(seen.missed.sum()), "markups": {}}
     for markup in seen.points[-1]:
@@ -43,7 +43,7 @@ def report(seen: Observations, calibration: Calibration | None = None, enough: f
 
 
 def _ended_early(seen: Observations, enough: float) -> dict[str, Any]:
-    """What ``stages="auto"`` gives: mean number of stages run, and the errors as `_of_markup` has them."""
+    """Results of ``stages="auto"``: mean number of stages, and the errors as in `_of_markup`."""
     ends, faces = depths(seen.doubts, enough), np.arange(len(seen.annotations))
     values: dict[str, Any] = {"stages": float(ends.mean() + 1), "nme": {}, "nme_offset_removed": {}}
     for markup in seen.points[-1]:
@@ -91,7 +91,7 @@ def _of_pose(seen: Observations, target: np.ndarray, known: np.ndarray) -> dict[
 
 
 def _by_class(seen: Observations) -> dict[str, Any]:
-    """MTFL's pose classes: NME by √(w·h) of the labelled points' box, and how well |yaw| tells profile from frontal."""
+    """MTFL's pose classes: NME by √(w·h) of the points' box, and how well |yaw| separates profile and frontal."""
     target, known = seen.labelled("2d5")
     classes = np.array([int(seen.annotations[i].attributes["pose"]) for i in known])
     errors = metrics.nme(seen.points[-1]["2d5"][known], target, metrics.box_size(target))

@@ -1,6 +1,6 @@
-"""The paper's tables with our row beside the published ones, and plain tables for the other databases.
+"""The paper's tables with our row added, and plain tables for the other databases.
 
-Only figures of the paper itself stand here; what it does not give for a method is left blank.
+The published figures are the paper's own. A figure that it does not give is left blank.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | 
 
 
 def paper_tables(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tables I to IV for which a database is there. Reports by database, WFLW's subsets as ``wflw/pose`` and so on."""
+    """Tables I to IV, as far as their databases are there. Keys: the database, WFLW's subsets as ``wflw/pose`` etc."""
     found = []
     wflw = [reports.get(f"wflw/{subset}") for subset in SUBSETS]
     if wflw[0] is not None and "2d98" in wflw[0]["markups"]:
@@ -70,7 +70,7 @@ def paper_tables(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
-    """Every measure of one database."""
+    """All tables of one database."""
     found = []
     told = f"{name}: {values['faces']} faces" + (f", {values['missed']} missed" if values["missed"] else "")
     rows: dict[str, Sequence[float | None]] = {}

@@ -1,8 +1,8 @@
-"""What the spread of an attention map is worth as a measure of doubt (the paper's §IV-F leaves it as future work).
+"""How well the spread of an attention map predicts its error (the paper's §IV-F leaves this as future work).
 
-Spearman's correlation with the true error, the calibration error of the confidence, the error of the faces that are
-left when the doubtful ones are turned away (risk against coverage), and whether hiding half of a face raises the doubt
-of the points that are hidden.
+Measured are: Spearman's correlation with the true error; the calibration error of the confidence; the error of the
+faces that remain after the most doubtful are removed (risk against coverage); and whether the spread of points rises
+when the half of the face that they lie in is covered.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..loop.validation import normaliser
 from ..observations import Observations, chosen
 from ..sampling.augment import crop_face
 
-#: Shares of faces kept for which the error is printed.
+#: The error is printed for these shares of faces kept.
 COVERAGES = (1.0, 0.9, 0.8, 0.6, 0.4)
 
 
 def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
-    """Of a markup's labelled points on faces that were found, errors in % of the normaliser. Empty under 3 faces."""
+    """Figures for a markup's labelled points on found faces, errors in % of the normaliser. Empty below 3 faces."""
     target, known = seen.labelled(markup)
     found = ~seen.missed[known]
     target, known = target[found], known[found]
@@ -50,7 +50,7 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         values["ece"] = expected_calibration_error(sure.ravel(), (gap < NEAR).ravel())
         values["spearman_confidence"] = metrics.rank_correlation(-sure.ravel(), errors.ravel())
-        if not markup.startswith("3d"):  # labels that lie to one side are no error of the points
+        if not markup.startswith("3d"):  # a constant offset of the labels is no error of the points
             fair = metrics.offset_removed_errors(seen.points[-1][markup][known], target)
             values["spearman_confidence_offset_removed"] = metrics.rank_correlation(-sure.ravel(), fair.ravel())
     return values
@@ -63,7 +63,7 @@ def risk(errors: np.ndarray, doubts: np.ndarray, coverage: float) -> float:
 
 
 def draw_risk(observed: Mapping[str, Observations], path: Path) -> None:
-    """Risk against coverage of every labelled markup; dashed: in the order of the true errors."""
+    """Risk against coverage for each labelled markup. Dashed: sorted by the true errors."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -89,8 +89,8 @@ def draw_risk(observed: Mapping[str, Observations], path: Path) -> None:
 def half_hidden(network: ACDC, database: Database, resolution: int, limit: int | None = None) -> dict[str, list[float]]:
     """Covers the left, right, upper and lower half of each crop in turn with a grey plane.
 
-    Markup → mean spread in crop units of the points that this hides, before and after, then of the points left in
-    sight, before and after. Points are hidden where the network saw them on the whole crop.
+    Markup → mean spread in crop units: of the points that are covered, before and after; then of the points that stay
+    visible, before and after. A point is covered if the network found it in that half on the whole crop.
     """
     size, half = resolution, resolution // 2
     parts = [np.s_[:, :half], np.s_[:, half:], np.s_[:half], np.s_[half:]]
@@ -100,7 +100,7 @@ def half_hidden(network: ACDC, database: Database, resolution: int, limit: int |
         crops = np.stack([whole, *(whole for _ in parts)])
         for crop, part in zip(crops[1:], parts, strict=True):
             crop[part] = int(crop.mean())
-            crop[:] = cv2.GaussianBlur(crop, (0, 0), size / 128)  # no edge sharper than the picture's own
+            crop[:] = cv2.GaussianBlur(crop, (0, 0), size / 128)  # soften the edge of the plane
         crops[0] = cv2.GaussianBlur(whole, (0, 0), size / 128)
         prediction = network.eval()(torch.from_numpy(crops[:, None]).float() / 255)
         for markup, landmarks in prediction.landmarks.items():
@@ -114,8 +114,8 @@ def half_hidden(network: ACDC, database: Database, resolution: int, limit: int |
 
 
 def doubt_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[float | None]]:
-    """Rows of the table: Spearman of spreads, of faces' and of confidence (also with the labels' offset removed),
-    calibration error, risk at each coverage."""
+    """Rows of the table: Spearman of the spreads, of their means per face, of the confidence (also with the offset
+    removed), calibration error, risk at each coverage."""
     names = ("spearman", "spearman_faces", "spearman_confidence", "spearman_confidence_offset_removed", "ece")
     return {markup: [*(d.get(n) for n in names), *d["risk"]] for markup, d in values.items() if d}
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 class Average:
-    """``average ← decay · average + (1 − decay) · network``, with the decay ramped up over the first updates.
+    """``average ← decay · average + (1 − decay) · network``. The decay rises over the first updates.
 
-    The ramp, min(decay, (1 + n) / (10 + n)) after n updates, lets the average forget the random start.
+    After n updates it is min(decay, (1 + n) / (10 + n)). So the average forgets the random start.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -22,7 +22,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, count: int) -> None:
-        """``count``: updates done so far."""
+        """``count``: number of updates so far."""
         decay = min(self.decay, (1 + count) / (10 + count))
         pairs = list(zip(_values(self.network), _values(network), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]

@@ -1,4 +1,4 @@
-"""A function of a batch as CUDA graphs: its thousands of short kernels are started at once."""
+"""A function of a batch as CUDA graphs: one launch starts its thousands of short kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..sampling.targets import Targets
 
 Told = dict[str, Tensor]
-#: Calls on a stream of their own before a source's graph is recorded, in which libraries choose their kernels and
+#: Calls on a separate stream before a source's graph is recorded. In these, libraries choose their kernels and
 #: optimisers make their state.
 WARM = 3
 
@@ -25,10 +25,10 @@ class _Recorded:
 
 
 class Captured:
-    """``function(image, targets)`` of batches whose shapes depend on their source alone, a graph for each.
+    """``function(image, targets)`` recorded as one graph for each source. A source's batches must all have one shape.
 
-    The function must not wait for the device nor use state that is not on it. What it gives is overwritten by the next
-    call.
+    The function must not wait for the device, nor use state outside the device. Each call overwrites the tensors that
+    the last one returned.
     """
 
     def __init__(self, function: Callable[[Tensor, Targets], Told]) -> None:

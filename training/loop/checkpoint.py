@@ -1,4 +1,4 @@
-"""Checkpoints: written beside and renamed, so that a file of this name is always whole."""
+"""Checkpoints. They are written beside and renamed, so a file of this name is always whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Raises `InputError` where the disk refuses; the checkpoint that was there before stays."""
+    """Raises `InputError` if the file cannot be written. The old checkpoint then stays."""
     beside = path.with_name(path.name + ".part")
     try:
         with open(beside, "wb") as file:
@@ -29,13 +29,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        # torch tells of its own trouble with the file; the disk's refusal, where it saw one, is what that came from.
+        # torch raises an error of its own. If the disk refused, that error is its context and the true reason.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise InputError(f"{path}: cannot be written ({reason}); the one from before, if any, is whole") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only: nothing in the file is run."""
+    """Loads tensors and plain values only, so nothing in the file is run. Raises `InputError`."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def random_states() -> dict[str, Any]:
-    """States of all generators that a run might use. Batches need none: they depend on seed and update alone."""
+    """States of all generators that a run might use. Batches need none: they depend on seed and update only."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     version, words, gauss = random.getstate()
     return {

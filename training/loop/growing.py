@@ -1,12 +1,12 @@
-"""A larger cascade from a trained one, so that cheap stages and narrow networks can be trained first (ours).
+"""Makes a larger cascade from a trained one, so that cheap stages and narrow networks can be trained first (ours).
 
-Stages that the trained network lacks start as copies of its last one. A copy of a first stage reads the image alone:
-the columns of its stem for I⊙Φ, H and H⊙Φ start at 0 and the excitation at ½ for every pose, so that each new stage
-says at first exactly what the one before it said, and learns from there to use the rest.
+More stages: each new stage starts as a copy of the last trained one. If that is the first stage, its copy reads only
+the image: the weights of its stem for I⊙Φ, H and H⊙Φ start at 0, and the excitation at ½ for every pose. So each new
+stage first gives exactly what the stage before it gave. Training then teaches it to use the rest.
 
-A network of a multiple of the width starts with every channel as that many copies, whose weights in the next layer
-share those of the original in random parts: it says at first exactly what the narrow one said, and no two copies learn
-alike (after Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016).
+More width (a multiple): each channel starts as several copies. The next layer's weights split the original weight
+among the copies in random parts. So the wide network first gives exactly what the narrow one gave, but no two copies
+learn alike (after Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from acdc_fast.weights import Arrays
 
 
 def grow(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int = 0) -> Arrays:
-    """``arrays`` of a smaller network → those of ``wanted`` that follow from them: widened first, then deepened."""
+    """``arrays`` of a smaller network → arrays to start ``wanted`` from: widened first, then deepened."""
     if wanted.width % trained.width or trained.stages > wanted.stages:
         return dict(arrays)
     grown = _widen(arrays, trained, wanted, seed) if wanted.width > trained.width else dict(arrays)
@@ -44,21 +44,21 @@ def _deepen(grown: Arrays, trained: ACDCConfig, wanted: ACDCConfig) -> None:
 
 
 def _widen(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int) -> Arrays:
-    """Channel c of every layer → channels rc to rc + r - 1, r the ratio of the widths. I and I⊙Φ stay single."""
+    """Channel c of every layer → channels rc to rc + r − 1; r is the ratio of the widths. I and I⊙Φ stay single."""
     if wanted.stream_channels * trained.width != trained.stream_channels * wanted.width:
-        return dict(arrays)  # the streams would read other channels
+        return dict(arrays)  # the transfer layers would read other channels
     ratio, rng = wanted.width // trained.width, np.random.default_rng(seed)
     fused = np.concatenate([[0, 1], 2 + np.arange(2 * trained.width).repeat(ratio)])
 
     def shared(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """Columns (axis 1) repeated as ``inputs`` names them, each copy with a random part of the original."""
+        """Columns (axis 1) repeated as ``inputs`` says. Each copy gets a random part of the original."""
         parts = rng.uniform(0.1, 1.0, (len(weights), len(inputs), *(1,) * (weights.ndim - 2))).astype(np.float32)
         total = np.zeros((weights.shape[1], len(weights), *parts.shape[2:]), parts.dtype)
         np.add.at(total, inputs, parts.swapaxes(0, 1))
         return np.asarray(weights[:, inputs] * (parts / total.swapaxes(0, 1)[:, inputs]))
 
     grown = dict(arrays)
-    first = tuple(f"gtn.transfer.{m}" for m in (*trained.chain[:1], *trained.solid))  # later ones read maps
+    first = tuple(f"gtn.transfer.{m}" for m in (*trained.chain[:1], *trained.solid))  # the others read maps, not H
     for name, value in arrays.items():
         if name in first:
             grown[name] = shared(value, np.arange(trained.stream_channels).repeat(ratio))

@@ -1,7 +1,7 @@
-"""What training minimises: landmark loss (eq. 7) and pose loss (eq. 8) of every stage.
+"""The loss that training minimises: landmark loss (eq. 7) and pose loss (eq. 8) of every stage.
 
-Every mean runs over all faces of a batch, known or not: an unknown point or pose counts as zero. The loss of a batch is
-then the mean of the losses of its equal parts, which is what distributed training computes.
+Every mean is over all faces of a batch; an unknown point or pose counts as zero. The loss of a batch is therefore the
+mean of the losses of its equal parts, which distributed training relies on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from acdc_fast.types import Prediction
 
 from ..sampling.targets import Targets
 
-#: Of a map, crop units squared: the slope of the root grows without bound below it (a hundredth of a pixel of 128²).
+#: Least variance of a map, crop units²: below it the slope of the root grows without bound (1/100 pixel of 128²).
 LEAST_VARIANCE = 1e-8
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:
-    """λ of each stage, paper §III-C: ⅛, ¼, ½, 1; doubled from stage to stage for other numbers of stages (ours)."""
+    """λ of each stage (§III-C): ⅛, ¼, ½, 1. For other numbers of stages each λ is twice the one before (ours)."""
     return tuple(0.5 ** (stages - 1 - i) for i in range(stages))
 
 
@@ -39,9 +39,9 @@ def landmark_loss(predicted: Tensor, target: Tensor, weights: Tensor | None = No
 
 
 def points_for(markup: str, landmarks: Mapping[str, Tensor]) -> Tensor | None:
-    """(B, L, 2) points of a stage that labels of ``markup`` are compared with: its maps' own, else means of another's.
+    """(B, L, 2) points of a stage to compare labels of ``markup`` with: of its own maps, or means of another markup's.
 
-    None where the stage has neither. A point that is no mean of others (`Markup.means`) is 0: its label weighs nothing.
+    None if the stage has neither. A point that is no mean of others (`Markup.means`) is 0; its label has weight 0.
     """
     if markup in landmarks:
         return landmarks[markup].float()
@@ -56,10 +56,10 @@ def points_for(markup: str, landmarks: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def spread_loss(predicted: Tensor, covariance: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over faces and points of |spread − error|, ours: (B, L, 2), (B, L, 3), (B, L, 2), (B, L) → scalar.
+    """Mean over faces and points of |spread − error| (ours): (B, L, 2), (B, L, 3), (B, L, 2), (B, L) → scalar.
 
-    The spread is the root of the covariance's trace, the error the point's distance from its label, taken as given: the
-    least L1 is where each map is as wide as its point is usually wrong, so that the spread tells doubt.
+    The spread is the root of the covariance's trace. The error is the distance of point and label, without gradient.
+    The loss is least if each map is as wide as its point's usual error. So the spread measures doubt.
     """
     known = torch.ones_like(target[..., 0]) if weights is None else weights
     target = torch.where(known[..., None] > 0, target, predicted.detach())
@@ -86,11 +86,9 @@ def cascade_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over stages of λ·(eq. 7 for each markup of the batch + pose_weight · eq. 8), and its parts.
 
-    ``spread_weight`` adds `spread_loss` of each markup to eq. 7 (ours).
-
     ``prediction`` must have its stages (``all_stages=True``). The parts are named ``stage1/2d68``, ``stage1/pose``, …,
-    unweighted and detached. ``markup_weights`` weighs markups against each other (ours; 1 where absent), ``scales``
-    takes the place of the paper's λ.
+    unweighted and detached. Ours: ``spread_weight`` adds `spread_loss` of each markup to eq. 7; ``markup_weights``
+    weigh the markups (1 if absent); ``scales`` replace the paper's λ. Raises `ValueError` if no label can be used.
     """
     if prediction.stages is None:
         raise ValueError("the loss needs every stage: call the network with all_stages=True")

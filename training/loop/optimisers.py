@@ -1,9 +1,9 @@
 """The optimiser of a run: Adam as in the paper, or Muon for the convolutions with Adam for the rest (ours).
 
-Muon (Jordan et al. 2024) replaces the momentum of a weight matrix by the nearest matrix whose singular values are all
-about 1, which spends a step on all directions alike. A convolution is the matrix (outputs, inputs · 9).
-PyTorch's own Muon works in bfloat16, matrix by matrix: on a CPU without bf16 instructions it took half as long as
-forward and backward together. Here matrices of one shape go together, in float32.
+Muon (Jordan et al. 2024) replaces the momentum of a weight matrix by the nearest matrix with all singular values about
+1. So a step goes equally far in all directions. A convolution is the matrix (outputs, inputs · 9). PyTorch's own Muon
+works in bfloat16, one matrix at a time. On a CPU without bf16 instructions it took half as long as forward and backward
+together. Here all matrices of one shape are computed together, in float32.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from acdc_fast.network import ACDC
 
 from ..settings import Optimiser
 
-#: Of the odd polynomial that drives every singular value in (0, 1] into about [0.7, 1.2] (Jordan et al. 2024).
+#: Coefficients of the odd polynomial that moves all singular values in (0, 1] to about [0.7, 1.2] (Jordan et al. 2024).
 QUINTIC, STEPS = (3.4445, -4.7750, 2.0315), 5
 MOMENTUM = 0.95
-#: Root mean square of a step's entries over the rate: that of Adam's (Liu et al. 2025).
+#: Root mean square of a step's entries divided by the rate, chosen like Adam's (Liu et al. 2025).
 SCALE = 0.2
 
 
 class Optimisers:
-    """Adam, with Muon beside it where the settings have a rate for it, behind one interface.
+    """Adam, and Muon if the settings have a rate for it, behind one interface.
 
-    The rates are tensors on a GPU, so that a recorded `step` follows the schedule.
+    On a GPU the rates are tensors, so that a recorded `step` follows the schedule.
     """
 
     def __init__(self, network: ACDC, settings: Optimiser) -> None:
@@ -48,7 +48,7 @@ class Optimisers:
         self.momenta = [torch.zeros(len(g), g[0].shape[0], g[0][0].numel(), device=g[0].device) for g in self.groups]
 
     def schedule(self, scale: float) -> None:
-        """Sets the rates for the next steps. ``scale``: of the settings' rates, 0 to 1."""
+        """Sets the rates for the next steps. ``scale``: 0 to 1, multiplies the settings' rates."""
         rates = (scale * self.settings.rate, scale * (self.settings.muon_rate or 0.0))
         for place, rate in zip(self.rates, rates, strict=True):
             place.fill_(rate)
@@ -57,7 +57,7 @@ class Optimisers:
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step along the gradients that the network holds."""
+        """One step with the gradients that the network holds."""
         self.adam.step()
         for kernels, momentum in zip(self.groups, self.momenta, strict=True):
             gradients = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in kernels])
@@ -75,21 +75,21 @@ class Optimisers:
         return {"adam": self.adam.state_dict(), "muon": self.momenta}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `InputError` where the state is that of other optimisers."""
+        """Raises `InputError` if the state is from other optimisers."""
         if "muon" not in state or [m.shape for m in state["muon"]] != [m.shape for m in self.momenta]:
             raise InputError("the checkpoint is of other optimisers: has optimiser.muon_rate changed?")
         self.adam.load_state_dict(state["adam"])
-        for group in self.adam.param_groups:  # of the device that the state comes from
+        for group in self.adam.param_groups:  # the state may come from another kind of device
             group["capturable"] = self.rates.is_cuda
         for momentum, stored in zip(self.momenta, state["muon"], strict=True):
             momentum.copy_(stored)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, m, n) → the same with every singular value about 1, by Newton and Schulz's iteration.
+    """(N, m, n) → the same with every singular value about 1, by the Newton-Schulz iteration.
 
-    The iteration X ← (a + b·G + c·G²)·X with G = X·Xᵀ is done on the small square G alone: it and the product of all
-    the polynomials commute.
+    The iteration is X ← (a + b·G + c·G²)·X with G = X·Xᵀ. Polynomials of G commute, so it runs on the small square G
+    alone, and their product is applied to X once.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT

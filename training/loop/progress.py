@@ -1,4 +1,4 @@
-"""What a run tells while it goes: history file, TensorBoard, progress bar, sample pictures."""
+"""Reports of a run: history file, TensorBoard, sample pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HISTORY = "history.jsonl"
 
 
 class Meters:
-    """Running sums of named values since the last report; kept in checkpoints, so that resumed runs report the same.
+    """Sums of named values since the last report. Checkpoints keep them, so a resumed run reports the same.
 
-    Values that come together are kept as one vector, for on a GPU each addition is a kernel of its own. ``sums`` names
-    -> (N,), ``counts`` names -> additions.
+    Values that arrive together are kept as one vector, because on a GPU each addition is one kernel. ``sums``: names
+    -> (N,). ``counts``: names -> number of additions.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Meters:
         self.counts[names] = self.counts.get(names, 0) + 1
 
     def means(self) -> tuple[list[str], Tensor]:
-        """Names in order, and the mean of each."""
+        """The names, sorted, and the mean of each."""
         names = [name for together in self.sums for name in together]
         values = torch.cat([sums / self.counts[together] for together, sums in self.sums.items()])
         order = sorted(range(len(names)), key=names.__getitem__)
@@ -47,7 +47,7 @@ class Meters:
 
 
 class Journal:
-    """One line of JSON per report in ``history.jsonl``, and the same numbers in TensorBoard."""
+    """Writes one line of JSON for each report to ``history.jsonl``, and the same numbers to TensorBoard."""
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
@@ -75,7 +75,7 @@ class Journal:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The reports of a run so far; a last line cut short by a kill is left out."""
+    """The reports of a run so far. A last line that a kill cut short is left out."""
     lines: list[dict[str, Any]] = []
     try:
         text = (folder / HISTORY).read_text()
@@ -90,7 +90,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def contact_sheet(crops: np.ndarray, points: np.ndarray, mask: np.ndarray | None, zoom: int = 2) -> np.ndarray:
-    """Crops (N, S, S) in [0, 1] with landmarks (N, L, 2) in crop units, above masks (N, S, S) → (H, W, 3) uint8."""
+    """Crops (N, S, S) in [0, 1] with landmarks (N, L, 2) in crop units, masks (N, S, S) below → (H, W, 3) uint8."""
     import cv2
 
     rows = []

@@ -1,4 +1,4 @@
-"""What a training run holds: the network with what surrounds it, where both start from, and what checkpoints keep."""
+"""A training run: the network, its optimiser and average, where they start, and what a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .progress import Meters
 
 
 class Run:
-    """A training run: its network, what surrounds it, and the number of updates done."""
+    """A training run: its network, optimiser, average and reports, and the number of updates done."""
 
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings, self.world = settings, world
@@ -40,13 +40,13 @@ class Run:
 
     @property
     def best_network(self) -> ACDC:
-        """The averaged network where there is one."""
+        """The averaged network if there is one, or else the network."""
         network = self.average.network if self.average else self.network
         assert isinstance(network, ACDC)
         return network
 
     def report(self) -> dict[str, float]:
-        """Means since the last report over all processes, and the rate of the next update."""
+        """Means since the last report, over all processes."""
         names, means = self.meters.means()
         self.meters = Meters()
         return dict(zip(names, self.world.mean(means).tolist(), strict=True))
@@ -63,7 +63,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Raises `InputError` where the checkpoint is of another architecture; the schedule may differ."""
+        """Raises `InputError` if the checkpoint is of another architecture. The schedule may differ."""
         ours, theirs = self.settings.to_dict()["network"], state["settings"]["network"]
         for name, value in ours.items():
             if theirs.get(name) != value:
@@ -78,9 +78,9 @@ class Run:
         restore_random_states(state["random"])
 
     def start_from(self, path: Path) -> None:
-        """Weights of a file made by ``acdc-fast train``; what does not fit (other markups) starts anew and is named.
+        """Starts from a weights file. Arrays that do not fit (other markups) start at random and are named on stderr.
 
-        Stages that the file lacks start as its last one (`growing`).
+        Stages that the file lacks start as copies of its last one (`growing`).
         """
         start = load_weights(path)
         arrays = grow(start.arrays, start.config, self.settings.network)
@@ -96,7 +96,7 @@ class Run:
 
 
 def write_weights(run: Run, path: Path) -> None:
-    """The (averaged) weights with the architecture and how they were made."""
+    """Writes the (averaged) weights with the architecture, the settings and the number of updates."""
     arrays = {n: v.cpu().numpy() for n, v in run.best_network.state_dict().items() if v.is_floating_point()}
     settings = run.settings
     card = {"resolution": str(phase_at(run.step - 1, settings.phases).resolution), "updates": str(run.step)}

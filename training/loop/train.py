@@ -1,7 +1,7 @@
 """``acdc-fast train``: trains AC-DC from a YAML file of settings.
 
-A batch depends on the seed and the update's number alone, so a run that is killed and resumed from its last checkpoint
-repeats the same updates bit for bit (on one device and the same number of processes).
+A batch depends only on the seed and on the number of the update. So a run that is killed and resumed from its last
+checkpoint repeats the same updates bit for bit (on one device, with the same number of processes).
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def train(
     settings: Settings, data_root: Path, out: Path, *, resume: bool = False, init: Path | None = None,
     until: int | None = None, device: str = "auto", skip_broken: bool = False,
 ) -> int:  # fmt: skip
-    """Trains to the last update of the settings, to ``until``, or to a stop signal; returns the exit code.
+    """Trains to the last update of the settings, to ``until``, or to a stop signal. Returns the exit code.
 
-    Raises `InputError` for what the person who started the run can mend.
+    Raises `InputError` for bad settings, data or folders.
     """
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     try:
-        with join(device) as world:  # left after the network is gone, because DDP waits for its group when it goes
+        with join(device) as world:  # leaves the group after the network is freed: freeing DDP needs the group
             return _train(settings, data_root, out, resume, init, until, skip_broken, world)
     except OSError as error:  # a full disk, a folder that cannot be written
         told = f"{error.filename or out}: {error.strerror or error}"
@@ -89,10 +89,10 @@ def _make_folder(out: Path) -> None:
 
 
 def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: StopRequests) -> bool:
-    """Updates up to ``last``; whether it stopped before, because it was asked to."""
+    """Updates up to ``last``. Returns whether a signal stopped it before."""
     settings, world = run.settings, run.world
     journal = Journal(out, run.step) if world.leads else None
-    hidden = None if world.leads else True  # None: shown on a terminal alone
+    hidden = None if world.leads else True  # None: shown only on a terminal
     bar = tqdm(total=last, initial=run.step, unit="update", disable=hidden, dynamic_ncols=True)
     update, saved, stopping = Update(run), time.monotonic(), False
     for batch in batches.loader(run.step, last):

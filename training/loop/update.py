@@ -1,4 +1,4 @@
-"""One update of a training run, from a batch to new weights, in the order in which things happen."""
+"""One update of a training run, from a batch to new weights, in order of execution."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .run import Run
 
 
 class Update:
-    """Updates a run, one batch a call."""
+    """Updates a run, one batch for each call."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        # An update is some thousands of short kernels, which a graph starts at once. DDP has hooks of its own.
+        # An update is thousands of short kernels; a graph starts them at once. DDP's hooks cannot be recorded.
         alone = run.parallel is run.network
         on_gpu = run.settings.on_device and run.world.device.type == "cuda"
         self.captured = Captured(self.learn) if on_gpu and alone else None
 
     def __call__(self, image: Tensor, targets: Targets, source: str) -> None:
-        """One update on this process's share of a batch: (B, 1, S, S) in [0, 1] and its labels, of one database.
+        """One update on this process's share of a batch from one database: (B, 1, S, S) in [0, 1], and its labels.
 
-        Raises `InputError` where the gradient is not finite.
+        Raises `InputError` if the gradient is not finite.
         """
         run, settings, optimiser = self.run, self.run.settings, self.run.settings.optimiser
         run.parallel.train()
@@ -45,9 +45,9 @@ class Update:
         run.meters.add({f"{source}/{name}": value for name, value in told.items()})
 
     def learn(self, image: Tensor, targets: Targets) -> Told:
-        """Forward, loss, backward and a step of the optimiser; the loss, its parts and the norm of the gradient."""
+        """Forward, loss, backward and optimiser step. Returns the loss, its parts and the norm of the gradient."""
         run, loss = self.run, self.run.settings.loss
-        # A recorded update must cast the weights anew each time.
+        # A recorded update must cast the weights again each time: a cached cast would be an old one.
         with torch.autocast(
             run.world.device.type, torch.bfloat16, enabled=run.settings.bf16, cache_enabled=self.captured is None
         ):
@@ -62,14 +62,14 @@ class Update:
         return {"loss": total.detach(), "gradient": norm, **parts}
 
     def check(self) -> None:
-        """Raises `InputError` where recorded updates, which cannot look at what they do, have gone astray."""
+        """Raises `InputError` if recorded updates made a weight infinite or NaN. They cannot check while they run."""
         run = self.run
         if self.captured and not all(bool(torch.isfinite(p).all()) for p in run.network.parameters()):
             raise _unsound(f"a weight is not finite after update {run.step}")
 
 
 def hold_norm(network: ACDC) -> None:
-    """Batch norm as in inference, all else as it is."""
+    """Sets batch norm to inference mode, and changes nothing else."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # synchronised ones as well
             module.eval()

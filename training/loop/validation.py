@@ -1,4 +1,4 @@
-"""Errors of a network on crops of a database: what a run reports while it goes, and what evaluation builds on."""
+"""Errors of a network on crops of a database: for reports during a run, and for evaluation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Sheet = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the network said of N faces, in crop units and degrees, and the labels of the same crops."""
+    """Output of the network for N faces, in crop units and degrees, and the labels of the same crops."""
 
     predicted: tuple[dict[str, np.ndarray], ...]  # one per stage: markup -> (N, L, 2)
     spread: dict[str, np.ndarray]  # markup -> (N, L) root of the covariance's trace, last stage
     pose: tuple[np.ndarray, ...]  # one per stage: (N, 3); empty without a pose head
     crops: Sequence[Crop]
-    mask: np.ndarray  # (N', S, S) last Φ of the first few faces
+    mask: np.ndarray  # (N', S, S) last Φ, for the first few faces only
     doubts: np.ndarray  # (stages, N) mean spread of all maps after each stage, crop units
 
     def labels(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
@@ -78,20 +78,20 @@ def predict(
 
 
 def _mean_spread(prediction: Prediction) -> torch.Tensor:
-    """(B,) mean over all maps of the root of the covariance's trace, crop units: what ``stages="auto"`` looks at."""
+    """(B,) mean spread over all maps, crop units: `stages="auto"` decides by it."""
     moments = torch.cat(list(prediction.covariance.values()), 1)
     return (moments[..., 0] + moments[..., 2]).sqrt().mean(1)
 
 
 def normaliser(markup: str, points: np.ndarray) -> np.ndarray:
-    """The paper's: outer eye corners' distance (2D), √(box height·width) (3D)."""
+    """The paper's normaliser: distance of the outer eye corners (2D), √(width·height) of the points' box (3D)."""
     return metrics.box_size(points) if markup.startswith("3d") else metrics.eye_distance(points)
 
 
 def validate(
     network: ACDC, database: Database, resolution: int, device: torch.device, limit: int = 256
 ) -> tuple[dict[str, float], Sheet]:
-    """NME in % and pose MAE in degrees after each stage, and crops, points and masks of a few faces for a picture."""
+    """NME in % and pose MAE in degrees after each stage; crops, points and masks of a few faces for a picture."""
     outcome = predict(network, database, resolution, device, limit)
     values: dict[str, float] = {}
     for s, predicted in enumerate(outcome.predicted):

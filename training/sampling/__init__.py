@@ -1,1 +1,1 @@
-"""From annotated faces to batches of crops: on the CPU, or on the device that trains."""
+"""From annotated faces to batches of crops, on the CPU or on the training device."""

@@ -1,8 +1,7 @@
-"""Face → square grey crop with its labels, plain or augmented; every random choice comes from the generator given.
+"""Face → square grey crop with its labels, plain or augmented. Every random choice comes from the given generator.
 
-The geometry (crop square, rotation, scale, shift, mirror) is one affine warp straight from the picture, with the
-labels moved exactly; the photometry (occluder, blur, low resolution, brightness, contrast, gamma, noise, JPEG) works on
-the crop.
+Geometry (crop square, rotation, scale, shift, mirror) is one affine warp of the picture; the labels move exactly with
+it. Photometry (occluder, blur, low resolution, brightness, contrast, gamma, noise, JPEG) changes the crop's values.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..settings import Augmentation
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """What the network sees of a face, and what it should say."""
+    """The network's input for one face, and the labels in it."""
 
     image: np.ndarray  # (1, S, S) uint8
     landmarks: Mapping[str, np.ndarray]  # markup -> (L, 2) float32 crop units
@@ -39,7 +38,7 @@ class Crop:
 
 
 def face_square(face: Annotation) -> np.ndarray:
-    """(4,) upright crop square: from the detector's box where there is one, else where it would be by the points."""
+    """(4,) upright crop square: from the detector's box if there is one, else from where the points put that box."""
     if face.box is not None:
         return np.asarray(square_from_box(face.box[None])[0])
     return np.asarray(square_from_points(face.finest[None])[0])
@@ -48,7 +47,7 @@ def face_square(face: Annotation) -> np.ndarray:
 def warp(
     image: np.ndarray, square: np.ndarray, size: int, border: int = cv2.BORDER_REPLICATE, fill: int = 0
 ) -> np.ndarray:
-    """(H, W) uint8 → (size, size) uint8 of the square, averaged over each crop pixel's area when it shrinks."""
+    """(H, W) uint8 → (size, size) uint8 of the square. If it shrinks, each crop pixel is the mean over its area."""
     ratio = float(square[2]) / size
     step = max(1, round(ratio))
     if step > 4:  # a big face: average whole blocks first, then warp from the smaller picture
@@ -62,7 +61,7 @@ def warp(
 
 
 def _shrink(image: np.ndarray, square: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the picture round the square, by 1/block, and the square in it."""
+    """The part of the picture around the square, shrunk to 1/block, and the square in it."""
     cx, cy, side = (float(v) for v in square[:3])
     reach = 0.75 * side + block
     h, w = image.shape
@@ -77,7 +76,7 @@ def _shrink(image: np.ndarray, square: np.ndarray, block: int) -> tuple[np.ndarr
 def crop_face(
     sample: Sample, size: int, rng: np.random.Generator | None = None, how: Augmentation | None = None
 ) -> Crop:
-    """One face as the network sees it, augmented where a generator is given."""
+    """One face as the network sees it, augmented if a generator is given."""
     if size < 8:
         raise ValueError(f"a crop of {size} pixels is too small")
     square, mirrored, border, fill = face_square(sample), False, cv2.BORDER_REPLICATE, 0
@@ -88,7 +87,7 @@ def crop_face(
         square[2] *= np.exp(grow)
         square[3] += rotation
         mirrored = bool(rng.random() < how.mirror)
-        if rng.random() < 0.5:  # the part outside the picture: continued, or one grey
+        if rng.random() < 0.5:  # outside the picture: its border goes on, or one grey
             border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))
     picture, corner = sample.image, np.zeros(2)
     if rng is not None and how is not None and rng.random() < how.cut:
@@ -117,8 +116,8 @@ def crop_face(
 
 
 def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A part of the picture whose edges lie up to a fifth of the square's side inside it or a tenth outside,
-    and the (2,) x, y of its corner."""
+    """A part of the picture: each edge lies up to 0.2 of the square's side inside the square or up to 0.1 outside.
+    Also the (2,) x, y of its corner."""
     (x, y, side), (h, w) = square[:3], image.shape
     left, top, right, bottom = (0.5 - rng.uniform(-0.1, 0.2, 4)) * side  # of the centre
     x0, y0 = (int(np.clip(v, 0, n - 8)) for v, n in ((x - left, w), (y - top, h)))
@@ -127,7 +126,7 @@ def cut_close(image: np.ndarray, square: np.ndarray, rng: np.random.Generator) -
 
 
 def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
-    """(S, S) uint8 → (S, S) uint8: everything that changes grey values and moves no point."""
+    """(S, S) uint8 → (S, S) uint8: all changes of grey values; no point moves."""
     size = len(image)
     if rng.random() < how.occluder:
         image = occlude(image, rng)
@@ -152,7 +151,7 @@ def photometry(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -
 
 
 def occlude(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An ellipse or a turned rectangle, up to half the crop across: one grey, noise or another part of the crop."""
+    """Covers part of the crop, up to half its side: an ellipse or rotated rectangle, grey, noise or other pixels."""
     size = len(image)
     centre, axes = rng.uniform(0.05, 0.95, 2) * size, rng.uniform(0.08, 0.5, 2) * size
     mask = np.zeros_like(image)

@@ -1,4 +1,4 @@
-"""Batches as a function of seed and update number: the same after a resume, in any worker, on any process."""
+"""Batches as a function of seed and update number: the same after a resume, in any worker, in any process."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Batch:
     targets: Targets
 
     def to(self, device: torch.device, channels_last: bool = False) -> tuple[Tensor, Targets]:
-        """Crops as floats in [0, 1] and their labels, on the device."""
+        """Crops as floats in [0, 1], and their labels, on the device."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         image = self.image.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=layout)
         return image, self.targets.map(lambda labels: labels.to(device, non_blocking=True))
 
 
 def collate(crops: Sequence[Crop], source: str) -> Batch:
-    """Crops of one database → a batch; markups that some of the faces lack are left out."""
+    """Crops of one database → a batch. A markup that some of the faces lack is left out."""
     markups = [m for m in crops[0].landmarks if all(m in c.landmarks for c in crops)]
     poses = [np.full(3, np.nan, np.float32) if c.pose is None else c.pose for c in crops]
     return Batch(
@@ -60,7 +60,7 @@ _SPLIT = re.compile(r"(?P<split>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
 
 def open_source(source: Source, root: Path, skip_broken: bool = False) -> Database:
-    """A database of the settings. A split may carry a range of faces: ``train[500:]``."""
+    """Opens a database of the settings. A split may carry a range of faces: ``train[500:]``. Raises `InputError`."""
     match = _SPLIT.fullmatch(source.split)
     if match is None:
         raise InputError(f"split {source.split!r} of {source.name}: a name, or a name and a range as in train[500:]")
@@ -77,7 +77,7 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
 
 
 class Batches(Dataset[Batch]):
-    """Batch of every update: the databases in turn, each shuffled anew in every pass over it.
+    """The batch of every update. The databases take turns; each pass over a database has a new order.
 
     ``batches[step]`` is this process's share of the batch of that update.
     """
@@ -90,13 +90,13 @@ class Batches(Dataset[Batch]):
         return self.settings.updates
 
     def visits(self, step: int, source: int) -> int:
-        """Updates before ``step`` that took their batch from a source."""
+        """Number of updates before ``step`` with a batch from this source."""
         once = self.settings.round
         rounds, rest = divmod(step, len(once))
         return rounds * once.count(source) + once[:rest].count(source)
 
     def faces_before(self, step: int, source: int) -> int:
-        """Faces of a source used before ``step``."""
+        """Number of faces of this source used before ``step``."""
         total, start = 0, 0
         for phase in self.settings.phases:
             end = min(start + phase.updates, step)
@@ -106,7 +106,7 @@ class Batches(Dataset[Batch]):
         return total
 
     def faces(self, step: int) -> list[tuple[int, int]]:
-        """Source and face of each place of the global batch of an update."""
+        """(source, face) for each place of the global batch of an update."""
         once, seed = self.settings.round, self.settings.seed
         which = once[step % len(once)]
         first, size = self.faces_before(step, which), len(self.sources[which])
@@ -129,7 +129,7 @@ class Batches(Dataset[Batch]):
         return collate(crops, name)
 
     def loader(self, start: int, end: int | None = None) -> DataLoader[Batch]:
-        """Batches of the updates from ``start`` to ``end`` (None: the last)."""
+        """Batches of the updates from ``start`` up to ``end``, not included (None: to the last)."""
         workers, end = self.settings.workers, len(self) if end is None else end
         return DataLoader(
             self, batch_size=None, sampler=range(start, end), num_workers=workers, worker_init_fn=_start_worker,
@@ -138,7 +138,7 @@ class Batches(Dataset[Batch]):
 
 
 def moved(sample: Sample, source: Source) -> Sample:
-    """The sample with its points where the source moves them."""
+    """The sample, with its points moved as the source says."""
     if not any(source.shift) and not source.shifts:
         return sample
     return replace(sample, landmarks={m: p + np.array(source.shift_of(m)) for m, p in sample.landmarks.items()})
@@ -148,7 +148,7 @@ _ORDER: dict[tuple[int, int, int, int], np.ndarray] = {}
 
 
 def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
-    """Order of a database in one pass over it; the last few orders are kept."""
+    """Order of a database in one pass over it. The last few orders are kept."""
     key = (seed, source, sweep, size)
     if key not in _ORDER:
         if len(_ORDER) >= 16:
@@ -158,7 +158,7 @@ def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
 
 
 def _start_worker(_: int) -> None:
-    """Workers leave ctrl-C to the process that reads from them, and stay on one core each."""
+    """Workers leave Ctrl-C to the main process, and use one core each."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

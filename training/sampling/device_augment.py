@@ -1,8 +1,8 @@
-"""`augment`'s changes for a whole batch at once, in PyTorch on the device that trains.
+"""The changes of `augment` for a whole batch at once, in PyTorch on the training device.
 
-The same geometry and the same kinds and strengths of change, drawn from a generator of the device. What differs: a
-batch shares the factor of its low resolution, JPEG is its quantisation alone, and a crop is sampled from the face's
-canvas (`resident`), not from its picture.
+Geometry, kinds and strengths of change are the same, with random numbers from the device. Three things differ: the
+faces of a batch share the factor of low resolution, JPEG is only its quantisation, and a crop is sampled from the
+face's canvas (`resident`) instead of its picture.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Draws:
 def crop_batch(
     resident: ResidentFaces, index: Tensor, size: int, how: Augmentation, seed: int
 ) -> tuple[Tensor, Targets]:
-    """Resident faces as augmented crops (B, 1, S, S) uint8 and their labels in crop units."""
+    """Resident faces → augmented crops (B, 1, S, S) uint8, and their labels in crop units."""
     draws = Draws(len(index), resident.images.device, seed)
     squares = resident.squares[index]
     rotation, grow = draws.normal() * how.rotation, draws.normal() * how.scale
@@ -68,8 +68,8 @@ def crop_batch(
     return photometry(image, how, draws), Targets(landmarks, weights, pose)
 
 
-# What is the same for every batch is put on the device once: a copy from memory that is not pinned makes the host wait
-# for all that the device has been given to do.
+# Constants for every batch are put on the device once: a copy from memory that is not pinned makes the host wait until
+# the device has finished all its work.
 @lru_cache(maxsize=32)
 def _mirror(markup: str, device: torch.device) -> Tensor:
     return torch.as_tensor(MARKUPS[markup].mirror, device=device)
@@ -82,7 +82,7 @@ def _axes(side: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _units(points: Tensor, centre: Tensor, side: Tensor, rotation: Tensor) -> Tensor:
-    """(B, L, 2) canvas pixels → crop units. The axes are a rotation times ``side``, so their inverse is a transpose."""
+    """(B, L, 2) canvas pixels → crop units. The axes are a rotation times ``side``, so the inverse is a transpose."""
     return (points - centre[:, None]) @ _axes(side, rotation) / side[:, None, None] ** 2 + 0.5
 
 
@@ -90,7 +90,7 @@ def _sample(
     resident: ResidentFaces, index: Tensor, centre: Tensor, side: Tensor, rotation: Tensor, mirrored: Tensor, size: int,
     how: Augmentation, draws: Draws,
 ) -> Tensor:  # fmt: skip
-    """(B, 1, S, S) in [0, 1]: the square of each canvas; outside its picture the border goes on, or one grey."""
+    """(B, 1, S, S) in [0, 1]: the square of each canvas. Outside its picture: the border goes on, or one grey."""
     step = max(1, round(NOMINAL / size))
     fine = size * step
     at = (torch.arange(fine, device=index.device) + 0.5) / fine - 0.5
@@ -109,7 +109,7 @@ def _sample(
 
 
 def _picture(inside: Tensor, centre: Tensor, side: Tensor, how: Augmentation, draws: Draws) -> tuple[Tensor, Tensor]:
-    """(B, 2) outermost pixels of the picture, which may end close to the face (`augment.cut_close`)."""
+    """(B, 2), (B, 2): first and last pixel of the picture. It may be cut close to the face (`augment.cut_close`)."""
     reach = (0.5 - draws.uniform(4, low=-0.1, high=0.2)) * side[:, None]
     low = torch.minimum(torch.maximum(centre - reach[:, :2], inside[:, :2]), inside[:, 2:] - 8)
     high = torch.maximum(torch.minimum(centre + reach[:, 2:], inside[:, 2:]), low + 8)
@@ -118,7 +118,7 @@ def _picture(inside: Tensor, centre: Tensor, side: Tensor, how: Augmentation, dr
 
 
 def turned(pose: Tensor, angle: Tensor) -> Tensor:
-    """(B, 3) yaw, pitch, roll and (B,) degrees → pose in the turned picture (`coordinates.turned_pose`)."""
+    """(B, 3) yaw, pitch, roll and (B,) degrees → pose in the rotated picture (`coordinates.turned_pose`)."""
     yaw, pitch, roll = torch.deg2rad(pose).unbind(1)
     matrix = _roll(roll) @ _yaw(yaw) @ _pitch(pitch) @ _roll(torch.deg2rad(angle))
     yaw = torch.asin((-matrix[:, 2, 0]).clamp(-1, 1))
@@ -147,7 +147,7 @@ def _pitch(angle: Tensor) -> Tensor:
 
 
 def photometry(image: Tensor, how: Augmentation, draws: Draws) -> Tensor:
-    """(B, 1, S, S) in [0, 1] → uint8: everything that changes grey values and moves no point."""
+    """(B, 1, S, S) in [0, 1] → uint8: all changes of grey values; no point moves."""
     size = image.shape[-1]
 
     def some(probability: float, changed: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def photometry(image: Tensor, how: Augmentation, draws: Draws) -> Tensor:
 
 
 def _occlude(image: Tensor, draws: Draws) -> Tensor:
-    """An ellipse or a turned rectangle, up to half the crop across: one grey, noise or another part of the crop."""
+    """Covers part of each crop, as `augment.occlude` does."""
     size = image.shape[-1]
     at = (torch.arange(size, device=image.device) + 0.5) / size
     centre, half = draws.uniform(2, low=0.05, high=0.95), draws.uniform(2, low=0.04, high=0.25)
@@ -187,20 +187,20 @@ def _occlude(image: Tensor, draws: Draws) -> Tensor:
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Each picture by its own Gaussian."""
+    """Blurs each picture with its own Gaussian."""
     size = image.shape[-1]
     reach = max(1, math.ceil(3 * 1.2 * size / 64))
     at = torch.arange(-reach, reach + 1, device=image.device)
     taps = torch.exp(-0.5 * (at / sigma[:, None]) ** 2)
     taps = taps / taps.sum(1, keepdim=True)
-    one = image.transpose(0, 1)  # a channel each
+    one = image.transpose(0, 1)  # each picture becomes a channel
     one = F.pad(one, (reach, reach, reach, reach), mode="reflect")
     one = F.conv2d(one, taps[:, None, None, :], groups=len(image))
     return F.conv2d(one, taps[:, None, :, None], groups=len(image)).transpose(0, 1)
 
 
 def _coarse(image: Tensor, draws: Draws) -> Tensor:
-    """Down to 0.3 to 0.8 of its size and up again, one factor a batch."""
+    """Down to 0.3–0.8 of the size and up again; one factor for the batch."""
     size = image.shape[-1]
     factor = torch.rand((), generator=torch.Generator().manual_seed(draws.generator.initial_seed())).item()
     there_and_back = _resampled(size, max(8, round(size * (0.3 + 0.5 * factor))), image.device)
@@ -209,7 +209,7 @@ def _coarse(image: Tensor, draws: Draws) -> Tensor:
 
 @lru_cache(maxsize=128)
 def _resampled(size: int, small: int, device: torch.device) -> Tensor:
-    """(S, S): a column averaged down to ``small`` pixels, and interpolated up again."""
+    """(S, S) matrix: averages a column down to ``small`` pixels and interpolates it up again."""
     columns = torch.eye(size)[None]
     return F.interpolate(F.interpolate(columns, small, mode="area"), size, mode="linear")[0].T.to(device)
 
@@ -223,7 +223,7 @@ _LUMINANCE = (
 
 
 def _jpeg(image: Tensor, quality: Tensor) -> Tensor:
-    """What a JPEG of each picture's quality (1 to 100) leaves of its 8×8 blocks' cosines. S must be a multiple of 8."""
+    """Quantises the cosines of 8×8 blocks as a JPEG of each picture's quality (1 to 100). S: a multiple of 8."""
     b, _, size, _ = image.shape
     cosines, table = _transform(image.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
@@ -236,7 +236,7 @@ def _jpeg(image: Tensor, quality: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _transform(device: torch.device) -> tuple[Tensor, Tensor]:
-    """(8, 8) orthonormal cosines, a frequency each row, and (8, 8) the table."""
+    """(8, 8) orthonormal cosines, one frequency in each row, and the (8, 8) table."""
     at = torch.arange(8.0)
     cosines = torch.cos((2 * at + 1) * at[:, None] * math.pi / 16) / 2
     cosines[0] /= math.sqrt(2)

@@ -1,4 +1,4 @@
-"""Batches that the device makes itself, from faces that it keeps: the same faces in the same order as `Batches`."""
+"""Batches made on the device from faces that it keeps: the same faces in the same order as `Batches`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .resident import make_resident
 
 
 class DeviceBatches(Batches):
-    """Made from the seed and the update's number, as `Batches` are; other random numbers than theirs."""
+    """Depends only on seed and update number, as `Batches` does, but the random numbers are others."""
 
     def __init__(self, settings: Settings, sources: Sequence[Database], world: World) -> None:
         super().__init__(settings, sources, world)
@@ -34,7 +34,7 @@ class DeviceBatches(Batches):
         which = faces[0][0]
         resident = self.shelves[which]
         index = torch.tensor([face for _, face in faces])
-        if self.device.type == "cuda":  # pinned, so that nobody waits (`device_augment`)
+        if self.device.type == "cuda":  # pinned, so that the host need not wait (`device_augment`)
             index = index.pin_memory()
         index = index.to(self.device, non_blocking=True)
         seed = int(np.random.SeedSequence((settings.seed, step, share.start)).generate_state(1, np.uint64)[0] >> 1)
@@ -42,6 +42,6 @@ class DeviceBatches(Batches):
         return Batch(resident.name, image, targets)
 
     def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:  # type: ignore[override]
-        """Batches of the updates from ``start`` to ``end`` (None: the last)."""
+        """Batches of the updates from ``start`` up to ``end``, not included (None: to the last)."""
         for step in range(start, len(self) if end is None else end):
             yield self[step]

@@ -1,7 +1,7 @@
 """A database as arrays, for a device that keeps all faces and augments them itself (`device_augment`).
 
-A face is cut out of its picture once, with enough round it for any crop that augmentation asks for. Its own pixels stay
-where the face is small and are averaged where it is large, so that a crop of up to `NOMINAL` pixels loses nothing.
+A face is cut out of its picture once, onto a canvas with room for any crop that augmentation may take. A small face
+keeps its own pixels. A large one is averaged down, so that a crop of up to `NOMINAL` pixels loses nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..settings import Source
 from .augment import face_square, warp
 from .batches import moved
 
-#: Pixels of a canvas's side, and of the crop square's side in it at most: 1.65 squares are kept.
+#: Side of a canvas in pixels, and the largest side of the crop square in it: the canvas holds 1.65 squares.
 SIDE, NOMINAL = 192, 116
 
 
@@ -48,7 +48,7 @@ class ResidentFaces:
 
 
 class _Canvases(Dataset[dict[str, Any]]):
-    """One face at a time as arrays of fixed shapes."""
+    """One face at a time, as arrays of fixed shapes."""
 
     def __init__(self, database: Database, source: Source) -> None:
         self.database, self.source, self.markups = database, source, database.markups
@@ -60,7 +60,7 @@ class _Canvases(Dataset[dict[str, Any]]):
         sample = moved(self.database[index], self.source)
         cx, cy, side = face_square(sample)[:3]
         scale = min(1.0, NOMINAL / side)
-        # A small face's canvas lies whole pixels away from its picture, so that nothing is interpolated.
+        # A small face's canvas is moved by whole pixels, so that nothing is interpolated.
         centre = np.floor([cx, cy]) + 0.5 if scale == 1 else np.array([cx, cy])
         image = warp(sample.image, np.array([*centre, SIDE / scale, 0.0]), SIDE)
 
@@ -83,7 +83,7 @@ class _Canvases(Dataset[dict[str, Any]]):
 
 
 def make_resident(database: Database, source: Source, workers: int = 0) -> ResidentFaces:
-    """All faces of a database, decoded by ``workers`` processes. About 37 KB a face.
+    """All faces of a database, decoded by ``workers`` processes. About 37 KB for each face.
 
     Raises `InputError` for pictures that cannot be read.
     """

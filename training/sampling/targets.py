@@ -1,4 +1,4 @@
-"""Labels of a batch, as the losses take them."""
+"""Labels of a batch, in the form that the losses take."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ class Targets:
     pose: Tensor | None = None  # (B, 3) yaw, pitch, roll in degrees; a row with NaN is unknown
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
-        """The same with ``change`` of each tensor."""
+        """The same labels with ``change`` applied to each tensor."""
         landmarks, weights = ({m: change(v) for m, v in part.items()} for part in (self.landmarks, self.weights))
         return Targets(landmarks, weights, None if self.pose is None else change(self.pose))

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, not what one face needs
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, so each uses one thread
 
 from acdc_fast.errors import AcdcError
 
@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--speed", type=int, metavar="N", help="render N faces and print how many a second")
     parser.add_argument("-o", "--output", type=Path, help="tar for --render")
     parser.add_argument("--points", choices=["2d98", "2d68", "2d5", "3d68"], help="draw these points on the sheet")
-    parser.add_argument("--rows", type=int, default=5, help="of the sheet (default: 5)")
-    parser.add_argument("--columns", type=int, default=8, help="of the sheet (default: 8)")
+    parser.add_argument("--rows", type=int, default=5, help="rows of the sheet (default: 5)")
+    parser.add_argument("--columns", type=int, default=8, help="columns of the sheet (default: 8)")
     options = parser.parse_args(arguments)
     if options.render is not None and options.output is None:
         parser.error("--render needs -o FILE.tar")
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
         write_drawn(options.output, database.rendered, database.markups, indices, options.workers)
         print(f"wrote {len(indices)} faces to {options.output} in {time.perf_counter() - start:.0f} s")
         return 0
-    warm = options.workers * CHUNK  # leaves out start and loading of the processes
+    warm = options.workers * CHUNK  # the time for starting processes is left out
     indices = range(options.first, options.first + warm + options.speed)
     stamps = [
         (time.perf_counter(), time.process_time()) for _ in make_many(database.rendered, indices, options.workers)

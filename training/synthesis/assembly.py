@@ -1,4 +1,4 @@
-"""The head and what it wears as one mesh, and which material each triangle is of."""
+"""The head and what it wears as one mesh, and the material of each triangle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Mesh:
     def sky(self, normals: np.ndarray, jaw: float) -> np.ndarray:
         """(n, 9) visible sky: the model's own on the head, an open half sky elsewhere. Normals in the head's frame.
 
-        Inside the mouth, which is closed and dark in the model, light enters from the front as the jaw opens.
+        The model's mouth is closed and dark inside. As the jaw opens, light enters from the front.
         """
         skies = np.concatenate([self.model.visibility, _half_sky(normals[self.head :])])
         inside = np.flatnonzero(np.isin(self.model.part, [PART["mouth"], PART["gums"], PART["teeth"]]))
@@ -56,9 +56,9 @@ def _part_material(model: FaceModel) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _coordinates(model: FaceModel) -> np.ndarray:
-    """(V, 2): on the eyeballs the distance from the gaze's axis to the right and up, in eyeball radii.
+    """(V, 2). On the eyeballs: distance from the axis of the gaze, to the right and up, in eyeball radii.
 
-    Elsewhere the second is how high the vertex lies on the neutral head, in cm, for necklines that dip in front.
+    Elsewhere the second value is the height on the neutral head in cm, for necklines that are lower in front.
     """
     out = np.zeros((len(model.neutral), 2), np.float32)
     out[:, 1] = model.neutral[:, 1] + 0.12 * np.clip(model.neutral[:, 2], -5, 5) - 0.1 * np.abs(model.neutral[:, 0])

@@ -1,4 +1,4 @@
-"""What people wear on their heads, as further geometry: hair, hats, masks, glasses. Head frame, centimetres."""
+"""Things worn on the head, as more geometry: hair, hats, masks, glasses. Head frame, centimetres."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .skin import SIZE, noise_bank
 Rng = np.random.Generator
 Array = np.ndarray
 
-CROWN = np.array([0.0, 4.0, 0.5], np.float32)  # what azimuth and height of hair are counted from
+CROWN = np.array([0.0, 4.0, 0.5], np.float32)  # origin of azimuth and elevation
 
 
 @dataclass(frozen=True)
 class Cover:
-    """One piece. ``base``: face vertices that it grew from (their visibility of the sky is used), or -1."""
+    """One piece. ``base``: the face vertices that it grew from (for their visibility of the sky), or empty."""
 
     vertices: Array  # (n, 3)
     triangles: Array  # (t, 3)
@@ -28,7 +28,7 @@ class Cover:
 
 
 def spherical(vertices: Array) -> tuple[Array, Array]:
-    """Azimuth (0 in front, ±π behind) and elevation of vertices round the crown's centre, radians."""
+    """Azimuth (0 in front, ±π behind) and elevation of vertices around `CROWN`, radians."""
     d = vertices - CROWN
     return np.arctan2(d[:, 0], d[:, 2]), np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2]))
 
@@ -48,7 +48,7 @@ def _bump(rng: Rng, a: Array, b: Array, kinds: slice) -> Array:
 def _shell(
     model: FaceModel, face: Array, normals: Array, height: Array, material: str, coordinates: Array
 ) -> Cover | None:
-    """A copy of the skin where ``height`` (V,) is positive, lifted by it; its edge dips below the skin."""
+    """A copy of the skin where ``height`` (V,) is positive, lifted by that height. Its edge lies below the skin."""
     used = height > -0.15
     used &= (model.part == PART["face"]) | (model.part == PART["head"])
     kept = model.triangles[used[model.triangles].all(1)]
@@ -65,14 +65,14 @@ def _ears(model: FaceModel) -> Array:
 
 
 def hairline(azimuth: Array, front: float, temple: float, side: float, nape: float) -> Array:
-    """Height y of the hairline over the azimuth."""
+    """Height y of the hairline at each azimuth."""
     at = np.radians([0, 25, 50, 75, 95, 120, 180])
     heights = np.array([front, front - 0.3, temple, side + 2.0, side, (side + nape) / 2 - 1, nape])
     return np.asarray(np.interp(np.abs(azimuth), at, heights))
 
 
 def hair(model: FaceModel, face: Array, normals: Array, rng: Rng) -> list[Cover]:
-    """Short or long hair, none for some."""
+    """Short or long hair; some have none."""
     style = rng.random()
     if style < 0.06:
         return []
@@ -163,7 +163,7 @@ def hat(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | None
 
 
 def mask(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | None:
-    """Cloth over mouth and chin, mostly over the nose too."""
+    """Cloth over mouth and chin, and for most over the nose too."""
     x, y, z = model.neutral.T
     top = rng.uniform(0.5, 2.4) if rng.random() < 0.75 else rng.uniform(-2.2, -1.4)
     upper = top - 0.02 * x**2
@@ -174,7 +174,7 @@ def mask(model: FaceModel, face: Array, normals: Array, rng: Rng) -> Cover | Non
 
 
 def glasses(points: dict[str, Array], rng: Rng) -> tuple[list[Cover], float]:
-    """Frames and lenses for the person whose points (L, 3) are given, and how dark the lenses are (0 clear … 1)."""
+    """Frames and lenses that fit the person's points (L, 3), and how dark the lenses are (0 clear … 1)."""
     eyes = eye_centres(points["2d98"])
     bridge = points["2d68"][27]
     apart = np.linalg.norm(eyes[1] - eyes[0])

@@ -1,8 +1,8 @@
-"""Drawn faces as databases: rendered ("synthetic") and real ones turned to new poses ("reposed").
+"""Drawn faces as databases: rendered ("synthetic", "skinned") and real ones with new poses ("reposed").
 
-A face is drawn when asked for, or taken from a tar that was drawn before. Face ``i`` of a split is a function of its
-number alone. The splits of the rendered ones draw their people from separate ranges of seeds; the reposed ones keep the
-people of the 68-point frames' splits apart.
+A face is drawn when it is asked for, or read from a tar of faces drawn before. Face ``i`` of a split depends only on
+its number. The splits of rendered faces use separate ranges of seeds. The splits of reposed faces are the splits by
+person of the 68-point frames.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .repose import MARKUPS as REPOSED_MARKUPS
 from .repose import Fitted, Reposer, fit_face, further_pose
 
 MARKUPS = ("2d98", "2d68", "2d5", "3d68")
-#: First person of each split; a split has a million. "more" is further people to train on.
+#: Number of the first person of each split; a split has a million. "more" is more people to train on.
 PEOPLE = {"train": 0, "test": 1_000_000, "more": 2_000_000}
-#: Splits of the frames whose skin they wear.
+#: The split of the frames that gives them their skin.
 SKINS = {"train": "train", "test": "test", "more": "train"}
-SHOTS = 4  # of each person; of each real face
+SHOTS = 4  # pictures of each person, or of each real face
 SIZE = 192  # pixels of a picture's side
 
 
@@ -54,9 +54,9 @@ def _draw_person(root: str, split: str, size: int, index: int) -> Rendered:
 
 @lru_cache(maxsize=8)
 def _skinned_person(root: str, split: str, base: Database, number: int) -> Person:
-    """The person of this number with the skin of one of the real faces."""
+    """The person with this number, and the skin of a real face."""
     rng = np.random.default_rng([5, PEOPLE[split] + number])
-    for _ in range(8):  # faces seen from the side show too little
+    for _ in range(8):  # a face seen from the side shows too little
         sample, fit = _fitted(root, base, int(rng.integers(len(base))))
         if abs(fit.pose[0]) < 25:
             break
@@ -108,7 +108,7 @@ class _DrawnPictures:
 
 
 class Drawn(Database):
-    """Faces that ``draw`` makes from their numbers. Attributes: "visible-<markup>" (L,) bool, hidden by nothing."""
+    """Faces that ``draw`` makes from their numbers. Attribute "visible-<markup>" (L,) bool: nothing hides the point."""
 
     def __init__(self, name: str, split: str, markups: tuple[str, ...], length: int, draw: Draw) -> None:
         self.name, self.split, self.markups, self.length, self.rendered = name, split, markups, length, draw
@@ -135,12 +135,12 @@ def synthetic(root: Path, split: str = "train", length: int = 100_000, size: int
     """Rendered faces, drawn on the fly. ``root``: the model's file or the folder that holds it."""
     if split not in PEOPLE:
         raise InputError(f"synthetic has splits {', '.join(PEOPLE)}, not {split!r}")
-    _model(str(root))  # so that a missing model is said at once
+    _model(str(root))  # raises at once if the model is missing
     return Drawn("synthetic", split, MARKUPS, length, partial(_draw_person, str(root), split, size))
 
 
 def reposed(root: Path, split: str = "train") -> Drawn:
-    """The 68-point frames under ``root`` turned to new poses, `SHOTS` of each, drawn on the fly."""
+    """The 68-point frames under ``root`` with new poses, `SHOTS` of each, drawn on the fly."""
     _model(str(root))
     base = open_frames68(root, split)
     return Drawn("reposed", split, REPOSED_MARKUPS, SHOTS * len(base), partial(_draw_reposed, str(root), base))
@@ -153,18 +153,18 @@ def skinned(root: Path, split: str = "train", length: int = 100_000, size: int =
 
 
 def open_synthetic(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """``synthetic-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly from the model there."""
+    """``synthetic-<split>.tar`` under ``root`` if it exists, else faces drawn on the fly from the model there."""
     stored = root / f"synthetic-{split}.tar"
     return open_drawn(stored, "synthetic", split) if stored.is_file() else synthetic(root, split)
 
 
 def open_reposed(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """``reposed-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
+    """``reposed-<split>.tar`` under ``root`` if it exists, else faces drawn on the fly."""
     stored = root / f"reposed-{split}.tar"
     return open_drawn(stored, "reposed", split) if stored.is_file() else reposed(root, split)
 
 
 def open_skinned(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
-    """``skinned-<split>.tar`` under ``root`` where there is one, else faces drawn on the fly."""
+    """``skinned-<split>.tar`` under ``root`` if it exists, else faces drawn on the fly."""
     stored = root / f"skinned-{split}.tar"
     return open_drawn(stored, "skinned", split) if stored.is_file() else skinned(root, split)

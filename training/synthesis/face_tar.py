@@ -24,7 +24,7 @@ from .render import Rendered
 
 LABELS = "annotations.npz"
 QUALITY = 92
-CHUNK = 16  # faces that a process draws at a time: whole people
+CHUNK = 16  # faces that a process draws at a time; a multiple of the shots of a person
 Draw = Callable[[int], Rendered]
 
 
@@ -32,11 +32,11 @@ class Made(NamedTuple):
     number: int
     jpeg: bytes
     face: Rendered
-    box: np.ndarray | None  # (4,) xyxy pixels, NaN where the detector finds none; None where it was not asked
+    box: np.ndarray | None  # (4,) xyxy pixels; NaN: the detector found none; None: the detector did not run
 
 
 def detected_box(face: Rendered) -> np.ndarray:
-    """(4,) box of the package's detector for this face, or NaN: training crops by it, as aligning a photo does."""
+    """(4,) the package's detector box for this face, or NaN. Training crops by it, as `Model.align` does."""
     from acdc_fast.photo.detection import detect
 
     finest = max(face.landmarks.values(), key=len)
@@ -64,7 +64,7 @@ def make_many(draw: Draw, indices: Sequence[int], workers: int, boxes: bool = Fa
 
 
 def write_drawn(path: Path, draw: Draw, markups: Sequence[str], indices: Sequence[int], workers: int = 2) -> None:
-    """Draw faces into a tar; ``path`` changes only when it is complete."""
+    """Draws faces into a tar. ``path`` changes only when all are done."""
     labels: dict[str, list[Any]] = {key: [] for key in ("index", "pose", "box")}
     for markup in markups:
         labels[markup], labels[f"visible-{markup}"] = [], []
@@ -89,7 +89,7 @@ def write_drawn(path: Path, draw: Draw, markups: Sequence[str], indices: Sequenc
 
 
 def open_drawn(path: Path, name: str, split: str) -> Database:
-    """The faces of a tar that `write_drawn` wrote."""
+    """The faces of a tar from `write_drawn`. Raises `InputError` if it is not one."""
     pictures = TarPictures(path)
     if not pictures.has(LABELS):
         raise InputError(f"{path}: holds no {LABELS}; was it written by the synthesiser?")

@@ -1,4 +1,4 @@
-"""Light: several lamps and a sky, with soft shadows from what each vertex of the neutral head can see of the sky."""
+"""Light: several lamps and a sky. The soft shadows come from the part of the sky that each vertex sees."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from acdc_fast import _native
 
-DIRECTIONS = 96  # of the sky, for the visibility
-RESOLUTION = 192  # of the shadow maps
+DIRECTIONS = 96  # of the sky, to measure its visibility
+RESOLUTION = 192  # side of the shadow maps, pixels
 
 
 def harmonics(d: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def sphere(count: int) -> np.ndarray:
 
 
 def facing(direction: np.ndarray) -> np.ndarray:
-    """A rotation (3, 3) whose last row is ``direction``: it turns the direction towards the viewer."""
+    """A rotation (3, 3) that turns ``direction`` towards the viewer. Its last row is ``direction``."""
     z = direction / np.linalg.norm(direction)
     up = np.array([0.0, 1.0, 0.0]) if abs(z[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     x = np.cross(up, z)
@@ -41,7 +41,7 @@ def facing(direction: np.ndarray) -> np.ndarray:
 
 
 def sky_visibility(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V, 9) harmonics of the visible part of the sky: one shadow map a direction, 1 where lit and 0 where not."""
+    """(V, 9) harmonics of the visible part of the sky, from one shadow map for each direction (1 lit, 0 not)."""
     centre = (vertices.max(0) + vertices.min(0)) / 2
     radius = float(np.linalg.norm(vertices - centre, axis=1).max())
     scale = (RESOLUTION / 2 - 2) / radius
@@ -79,7 +79,7 @@ class Light:
     def shade(self, normals: np.ndarray, visibility: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Diffuse and glossy light (V,), (V,) on vertices with ``normals`` in the camera's frame.
 
-        ``visibility`` (V, 9) holds in the head's frame, to which ``rotation`` (head to camera) takes the lamps.
+        ``visibility`` (V, 9) is in the head's frame. ``rotation`` (head to camera), inverted, takes the lamps there.
         """
         sky = np.concatenate([self.sky[:1], (rotation.T @ self.sky[[3, 1, 2]])[[1, 2, 0]], self.sky[4:]])
         diffuse = np.clip(visibility @ sky.astype(np.float32) / 3.5, 0, None)  # 3.5 = the whole sky's first harmonic

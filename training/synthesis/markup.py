@@ -1,12 +1,12 @@
-"""Where the points of each markup lie on the face, in its texture layout (u, v in [0, 1], mirrored by u → 1 − u).
+"""The place of each markup's points on the face, in its texture layout (u, v in [0, 1]; u → 1 − u mirrors it).
 
-The lips, lids and nostrils are the model's own 68 points. The true jaw line was read off the mean of the 2 000 shapes
-of AFLW2000-3D after aligning it with the neutral head: it runs in front of the ear and under the chin, behind the
-outline that one sees from the front. The outline's points slide from that line towards the middle of the face (a
-*track*), to where the head's outline is: human labellers mark what they see (300W, WFLW), 3D labels stay on the bone.
+Lips, lids and nostrils are the model's own 68 points. The true jaw line comes from the mean of the 2000 shapes of
+AFLW2000-3D, aligned with the neutral head: it runs in front of the ear and under the chin, behind the outline that one
+sees from the front. Each outline point slides from that line towards the middle of the face, on a *track*, to the
+head's outline. People label the outline that they see (300W, WFLW); 3D labels stay on the bone.
 
-Heights are those of real labels on frontal faces: the contour of 68 starts level with the eyes and that of 98 by a
-third of the eyes' distance higher; labellers put the nose's tip lower than where the surface is nearest to the viewer.
+Heights are those of real labels on frontal faces. The contour of 68 starts level with the eyes, that of 98 a third of
+the eyes' distance higher. People put the tip of the nose lower than the point nearest to the viewer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from .mesh import FaceModel
 
-# Image-left half of the contour, 12 places from the temple down to the chin: on the bone, where the track ends, and
-# which way is outward in a frontal view (x right, y up).
+# The image-left half of the contour: 12 places from the temple to the chin. Each has its place on the bone, the end of
+# its track, and the outward direction in a frontal view (x right, y up).
 _BONE = np.array(
     [[0.112, 0.215], [0.112, 0.262], [0.108, 0.310], [0.105, 0.364], [0.110, 0.442], [0.108, 0.526], [0.117, 0.620],
      [0.150, 0.696], [0.210, 0.725], [0.303, 0.750], [0.402, 0.751], [0.500, 0.746]]
@@ -31,13 +31,13 @@ _OUTWARD = np.array(
     [[-1, 0.25], [-1, 0.2], [-1, 0.15], [-1, 0.1], [-1, 0], [-1, -0.1], [-1, -0.2], [-0.9, -0.45], [-0.75, -0.65],
      [-0.5, -0.85], [-0.25, -0.97], [0, -1]]
 )  # fmt: skip
-# The contour's points among those places: equal steps along the frontal outline of the neutral head.
+# The contour's points among these 12 places: equal steps along the frontal outline of the neutral head.
 _AT98 = np.array([0, 1.05, 2.09, 3.11, 3.75, 4.27, 4.81, 5.36, 5.87, 6.45, 7.14, 8.06, 8.71, 9.36, 9.96, 10.5, 11])
 _AT68 = np.array([1.9, 3.53, 4.47, 5.43, 6.39, 7.79, 9.0, 10.09, 11.0])
 _AT_JAW = np.array([3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0])  # 3D points 0–8, as in AFLW2000-3D
 _BRIDGE = np.array([[0.5, 0.2921], [0.5, 0.3353], [0.5, 0.3758], [0.5, 0.4089]])  # points 27–30 of 2D labels
 _BRIDGE_3D = np.array([[0.5, 0.2811], [0.5, 0.3258], [0.5, 0.3616], [0.5, 0.3989]])  # of AFLW2000-3D's mean shape
-NOSE_TIP = np.array([[0.5, 0.4175]])  # of the 5 points, which lies lower still
+NOSE_TIP = np.array([[0.5, 0.4175]])  # for the 5 points: lower again
 _NOSTRILS = np.array([[0.4331, 0.4567], [0.4696, 0.4587], [0.5, 0.4586]])
 _EYE68 = np.array(
     [
@@ -65,7 +65,7 @@ _OUTER_LIP = np.array(
     ]
 )
 _INNER_LIP = np.array([[0.4109, 0.5659], [0.4550, 0.5341], [0.5, 0.5314], [0.5, 0.6088], [0.4443, 0.6047]])
-#: Upper and lower edge of the image-left brow, outer end first; the outer end is one point.
+#: Upper and lower edge of the image-left brow, outer end first. Both edges share the outer end.
 BROW_UPPER = np.array([[0.236, 0.214], [0.292, 0.193], [0.346, 0.191], [0.396, 0.199], [0.432, 0.209]])
 BROW_LOWER = np.array([[0.236, 0.214], [0.294, 0.208], [0.346, 0.210], [0.396, 0.219], [0.432, 0.231]])
 
@@ -81,7 +81,7 @@ def _at(places: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def contour_tracks(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tracks of a whole contour, (2n − 1, S, 2) layout positions from the bone inwards, and outward (2n − 1, 2)."""
+    """Tracks (2n − 1, S, 2) of a whole contour, from the bone inwards, and its outward directions (2n − 1, 2)."""
     start, end, outward = _at(places, _BONE), _at(places, _TRACK_END), _at(places, _OUTWARD)
     t = np.linspace(0, 1, TRACK_SAMPLES)[:, None]
     tracks = start[:, None] * (1 - t) + end[:, None] * t
@@ -91,7 +91,7 @@ def contour_tracks(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def brow_edges(lift: float, thickness: float, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of one person's image-left brow: raised by ``lift``, thickness a factor, inner end moved by ``gap``."""
+    """Edges of one person's image-left brow: raised by ``lift``, ``thickness`` a factor, inner end moved by ``gap``."""
     middle = (BROW_UPPER + BROW_LOWER) / 2
     half = (BROW_LOWER - BROW_UPPER) / 2 * thickness
     shift = np.stack([gap * np.linspace(0, 1, 5) ** 2, np.full(5, -lift)], 1)
@@ -99,12 +99,12 @@ def brow_edges(lift: float, thickness: float, gap: float) -> tuple[np.ndarray, n
 
 
 def _both(points: np.ndarray, order: list[int]) -> np.ndarray:
-    """Points of the image-left feature followed by those of the other one, whose k-th is the mirrored order[k]-th."""
+    """Points of the image-left feature, then of the other one: its point k mirrors point order[k]."""
     return np.concatenate([points, mirror(points[order])])
 
 
 def surface_points(brow: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Layout positions of what lies fixed on the face: "2d98" from 33 to 95, "2d68" from 17, "3d68", the nose's tip."""
+    """Layout positions of all points fixed to the face: "2d98" from 33 to 95, "2d68" from 17, "3d68", nose tip."""
     upper, lower = brow
     nostrils = np.concatenate([_NOSTRILS, mirror(_NOSTRILS[1::-1])])
     lips_out = np.concatenate(
@@ -132,7 +132,7 @@ def eye_centres(points98: np.ndarray) -> np.ndarray:
 
 
 def eye_centres_68(points68: np.ndarray) -> np.ndarray:
-    """The same from the 68 points, whose six leave out the lids' middle: lids count half as much again as corners."""
+    """The same from 68 points. They lack the middle of each lid, so a lid's points get 1.5 times a corner's weight."""
     weights = np.array([1, 1.5, 1.5, 1, 1.5, 1.5])[:, None] / 8
     return np.stack([(points68[36:42] * weights).sum(0), (points68[42:48] * weights).sum(0)])
 
@@ -148,7 +148,7 @@ def _contours(model: FaceModel) -> dict[str, tuple[Located, np.ndarray]]:
 
 
 class Points:
-    """The markups of one person, to be read off posed vertices."""
+    """The markups of one person, read from posed vertices."""
 
     def __init__(self, model: FaceModel, brow: tuple[np.ndarray, np.ndarray]) -> None:
         self.model = model
@@ -158,7 +158,7 @@ class Points:
     def read(self, vertices: np.ndarray, roll: float) -> dict[str, np.ndarray]:
         """Positions (L, 3) of "2d98", "2d68", "2d5", "3d68" from projected vertices (V, 3): x right, y down, depth.
 
-        ``roll`` in radians, clockwise in the image: what "outward" turns with.
+        ``roll`` in radians, clockwise in the image: the outward directions turn with it.
         """
         fixed = {name: _blend(vertices, at) for name, at in self.fixed.items()}
         pupils = np.stack([vertices[iris].mean(0) for iris in self.model.irises])
@@ -168,7 +168,7 @@ class Points:
         return {"2d98": points98, "2d68": points68, "2d5": five, "3d68": fixed["3d68"]}
 
     def _contour(self, markup: str, vertices: np.ndarray, roll: float) -> np.ndarray:
-        """Each contour point where its track reaches farthest outward in the image."""
+        """(P, 3): for each contour point, the place on its track that lies farthest outward in the image."""
         at, outward = self.contours[markup]
         tracks = _blend(vertices, at).reshape(len(outward), TRACK_SAMPLES, 3)
         c, s = np.cos(roll), np.sin(roll)

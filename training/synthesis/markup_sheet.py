@@ -1,4 +1,4 @@
-"""Markup 98 of rendered faces, beside genuine WFLW annotations where there are some: the picture to judge it by."""
+"""Markup 2d98 on rendered faces, and on genuine WFLW faces if given: a picture for comparing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TILE = 400
 
 
 def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The face cut out, enlarged, its points numbered."""
+    """The face cut out and enlarged, with its points numbered."""
     low, high = points.min(0), points.max(0)
     scale = TILE / (float((high - low).max()) * 1.3)
     shift = TILE / 2 - (low + high) / 2 * scale

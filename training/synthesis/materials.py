@@ -1,4 +1,4 @@
-"""What light each kind of surface sends back: skin, eyes, hair, cloth, teeth."""
+"""The light that each kind of surface sends back: skin, eyes, hair, cloth, teeth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .skin import SIZE, Looks
 def colour_of(
     looks: Looks, texture: np.ndarray, material: np.ndarray, values: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(H, W) linear light that leaves each pixel's surface: material (H, W), -1 where there is none.
+    """(H, W) linear light from each pixel's surface. ``material`` (H, W): -1 for none.
 
     ``values`` (H, W, 6): texture position, coordinates of `assembly`, diffuse and glossy light.
     """
@@ -59,7 +59,7 @@ def _iris(looks: Looks, at: np.ndarray) -> np.ndarray:
 
 
 def _fibre(rng: np.random.Generator, coordinates: np.ndarray, material: np.ndarray) -> np.ndarray:
-    """Strands of hair and threads of cloth: factors (n,) on the reflectance."""
+    """Strands of hair and threads of cloth: factors (n,) for the reflectance."""
     strands = scene.strands(rng)
     cell = (coordinates * len(strands)).astype(np.int32) % len(strands)
     strength = np.where(material == M["hair"], rng.uniform(0.15, 0.5), rng.uniform(0, 0.25))

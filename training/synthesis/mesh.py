@@ -1,4 +1,4 @@
-"""The ICT-FaceKit head as arrays ready to blend, light and draw.
+"""The ICT-FaceKit head as arrays, ready for the renderer.
 
 Head frame: x to the head's left (the image's right in a frontal view), y up, z out of the face; centimetres.
 """
@@ -16,7 +16,7 @@ from acdc_fast.errors import InputError
 
 FILE = "ict_facekit.npz"
 
-#: The parts' vertex ranges in the file. Lashes and eye fluids (24591…) are left out; lashes are painted.
+#: Vertex ranges of the parts in the file. Lashes and eye fluids (24591…) are left out. Lashes are painted.
 PARTS = {
     "face": (0, 9409),
     "head": (9409, 11248),
@@ -29,25 +29,25 @@ PARTS = {
 PART = {name: number for number, name in enumerate(PARTS)}
 IRISES = ((22221, 23021), (23791, 24591))  # vertices of the two irises; the lower x is the image-left eye
 
-#: Identity components in use, of 100: those left out move no vertex by more than 0.02 cm (one standard deviation).
+#: Identity components in use, of 100. Each of the others moves no vertex by more than 0.02 cm (one σ).
 COMPONENTS = 60
 
 
 @dataclass(frozen=True, eq=False)
 class FaceModel:
-    """Vertices V, triangles T: everything that does not depend on the person drawn. Compared by identity."""
+    """V vertices, T triangles: the data that no person changes. Compared by identity."""
 
     neutral: np.ndarray  # (V, 3) float32
     identity: np.ndarray  # (K, V * 3) float32 offsets, one standard deviation each
     expression: dict[str, np.ndarray]  # name -> (V, 3) float32 offsets at full strength
     triangles: np.ndarray  # (T, 3) int32, counter-clockwise seen from outside
     part: np.ndarray  # (V,) uint8, see PART
-    uv: np.ndarray  # (V, 2) float32 in [0, 1]: the face's own layout; elsewhere that of the nearest point of the face
+    uv: np.ndarray  # (V, 2) float32 in [0, 1]: layout of the face; elsewhere the value of the nearest face vertex
     irises: tuple[np.ndarray, np.ndarray]  # vertices of the image-left and image-right iris of a frontal face
 
     @cached_property
     def face_triangles(self) -> np.ndarray:
-        """Triangles of the face's skin alone: the part that the texture layout covers."""
+        """Triangles of the face's skin, which the texture layout covers."""
         return np.asarray(self.triangles[(self.part[self.triangles] == PART["face"]).all(1)])
 
     @cached_property
@@ -59,7 +59,7 @@ class FaceModel:
 
     @cached_property
     def _layout(self) -> tuple[np.ndarray, int]:
-        """Which face triangle covers each cell of the texture layout."""
+        """(size, size) the face triangle of each cell of the texture layout, −1 for none; and the size."""
         size = 1024
         flat = np.column_stack([self.uv * size - 0.5, np.zeros(len(self.uv))]).astype(np.float32)
         empty = np.zeros((len(flat), 0), np.float32)
@@ -67,11 +67,11 @@ class FaceModel:
         return owner, size
 
     def locate(self, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points (P, 2) of the texture layout lie on the face: vertices (P, 3) and their weights (P, 3)."""
+        """Places on the face of points (P, 2) of the texture layout: vertices (P, 3) and their weights (P, 3)."""
         owner, size = self._layout
         cells = np.clip((np.asarray(uv) * size).astype(int), 0, size - 1)
         found = owner[cells[:, 1], cells[:, 0]]
-        if (found < 0).any():  # a hole of the layout (eyes, mouth): its nearest covered cell
+        if (found < 0).any():  # a hole of the layout (eyes, mouth): take the nearest covered cell
             rows, columns = np.nonzero(owner >= 0)
             for i in np.flatnonzero(found < 0):
                 near = np.argmin((rows - cells[i, 1]) ** 2 + (columns - cells[i, 0]) ** 2)
@@ -86,7 +86,7 @@ class FaceModel:
 
     @cached_property
     def visibility(self) -> np.ndarray:
-        """(V, 9) spherical harmonics of what part of the sky each vertex sees, from the neutral head."""
+        """(V, 9) spherical harmonics of the part of the sky that each vertex of the neutral head sees."""
         from .light import sky_visibility
 
         return sky_visibility(self.neutral, self.triangles)
@@ -97,7 +97,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def load_model(path: Path) -> FaceModel:
-    """Read the model from its ``.npz`` (or from the folder it lies in). Raises `InputError` naming what is missing."""
+    """Reads the model from its ``.npz`` or from the folder that holds it. Raises `InputError` with what is missing."""
     path = path / FILE if path.is_dir() else path
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -145,7 +145,7 @@ def build(data: dict[str, np.ndarray]) -> FaceModel:
 def _face_layout(
     neutral: np.ndarray, part: np.ndarray, faces: np.ndarray, faces_uv: np.ndarray, uv: np.ndarray
 ) -> np.ndarray:
-    """One texture position a vertex, v downwards as rows go. Off the face: that of the nearest face vertex."""
+    """(V, 2) one texture position for each vertex, v down. Off the face: that of the nearest face vertex."""
     layout = np.full((len(neutral), 2), np.nan, np.float32)
     for corner in range(4):
         rows = (faces[:, corner] >= 0) & (faces_uv[:, corner] >= 0)

@@ -1,4 +1,4 @@
-"""Whom to draw and what the face does: identity, expression, gaze."""
+"""The person and the face's motion: identity, expression, gaze."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .mesh import FaceModel
 
 Rng = np.random.Generator
 
-# Expressions that people make, as strengths of the model's shapes; "*" stands for both sides.
+# Usual expressions, as strengths of the model's shapes. "*" stands for both sides.
 _MOODS: dict[str, dict[str, float]] = {
     "smile": {"mouthSmile_*": 0.8, "cheekSquint_*": 0.4, "eyeSquint_*": 0.3, "mouthDimple_*": 0.2},
     "laugh": {
@@ -41,7 +41,7 @@ class Gaze:
 
 
 def sample_identity(model: FaceModel, rng: Rng) -> np.ndarray:
-    """Vertices (V, 3) of a person's resting face: a normal draw, a little wider than the model's own spread."""
+    """Vertices (V, 3) of a resting face. Normal coefficients, with a varying spread of 0.7 to 1.15."""
     weights = rng.normal(0, 1, len(model.identity)).clip(-2.5, 2.5) * rng.uniform(0.7, 1.15)
     return np.asarray(model.neutral + (weights.astype(np.float32) @ model.identity).reshape(-1, 3))
 
@@ -63,7 +63,7 @@ def sample_expression(model: FaceModel, rng: Rng) -> tuple[dict[str, float], Gaz
         _raise(strengths, "eyeBlink_*", rng.uniform(0.3, 1), rng)
     gaze = Gaze(rng.normal(0, 0.25), rng.normal(-0.03, 0.15))
     _raise(strengths, "eyeLookUp_*" if gaze.up > 0 else "eyeLookDown_*", min(1.0, abs(gaze.up) / 0.5), None)
-    if strengths.get("jawOpen", 0) > 0.3:  # these two fight the jaw
+    if strengths.get("jawOpen", 0) > 0.3:  # an open jaw and a closed mouth contradict each other
         strengths.pop("mouthClose", None)
     return {n: float(np.clip(v, 0, 1)) for n, v in strengths.items() if n in model.expression and v > 0.01}, gaze
 
@@ -80,7 +80,7 @@ def _raise(strengths: dict[str, float], name: str, value: float, rng: Rng | None
 
 
 def apply_expression(model: FaceModel, vertices: np.ndarray, strengths: dict[str, float], gaze: Gaze) -> np.ndarray:
-    """The face's vertices with its expression, the eyeballs turned about their centres."""
+    """The face's vertices with an expression, and the eyeballs turned about their centres."""
     out = vertices.copy()
     for name, value in strengths.items():
         out += np.float32(value) * model.expression[name]

@@ -1,8 +1,8 @@
-"""Skin of real faces for rendered people: a picture taken into the texture layout through the fitted model.
+"""Skin of real faces for rendered people: the picture of a face, moved into the texture layout by a fitted model.
 
-What the fit misses of the 68 points is made good by shifting where the picture is read, so that lips, lids and brows
-land on the layout's own. Half of what is hidden is the mirror image of the other half; the rest is filled smoothly.
-Broad light and shade are mostly divided out: the renderer brings its own.
+The fit misses the 68 points by a little. The picture is therefore read at shifted places, so that lips, lids and brows
+lie where the layout has them. A hidden half is the mirror image of the other; the rest is filled in smoothly. Broad
+light and shade are mostly divided out, because the renderer adds its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .markup import BROW_LOWER, BROW_UPPER, surface_points
 from .repose import Fitted, Reposer
 from .skin import SIZE
 
-_REACH = 0.03  # of a point's shift, in units of the layout
-_FLATTENED = 0.75  # share of the broad light that is divided out
+_REACH = 0.03  # of one point's shift, in units of the layout
+_FLATTENED = 0.75  # share of the broad light to divide out
 
 
 def take_skin(reposer: Reposer, image: np.ndarray, fit: Fitted, seen: np.ndarray, tone: float) -> np.ndarray:
@@ -41,14 +41,14 @@ def take_skin(reposer: Reposer, image: np.ndarray, fit: Fitted, seen: np.ndarray
     light, known = np.where(known, light, light[:, ::-1]), known | known[:, ::-1]
     broad = _spread(light, known, 25.0)
     share = cv2.erode(known.astype(np.float32), np.ones((17, 17)))
-    share = cv2.GaussianBlur(share, (0, 0), 5)  # no seam between what was seen and what is filled in
+    share = cv2.GaussianBlur(share, (0, 0), 5)  # no seam between seen and filled-in parts
     light = share * light + (1 - share) * broad
     flattened = light / broad**_FLATTENED
     return np.asarray(np.clip(flattened * (tone / np.median(flattened[known])), 0.005, 1), np.float32)
 
 
 def _face_mask(shape: tuple[int, ...], seen: np.ndarray) -> np.ndarray:
-    """(H, W) 1 within the 68 points' hull, raised over the brows by a quarter of the face, less its rim."""
+    """(H, W) 1 inside the hull of the 68 points, without its rim. Above the brows it is raised by a quarter face."""
     up = (seen[17:27].mean(0) - seen[8]) * 0.25
     hull = cv2.convexHull(np.concatenate([seen, seen[17:27] + up]).astype(np.float32))
     mask = cv2.fillConvexPoly(np.zeros(shape, np.uint8), np.rint(hull).astype(np.int32), 1)
@@ -56,7 +56,7 @@ def _face_mask(shape: tuple[int, ...], seen: np.ndarray) -> np.ndarray:
 
 
 def _missed(reposer: Reposer, flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE, 2) pixels from where the fit puts each place to where the given points say that it is."""
+    """(SIZE, SIZE, 2) pixels: where the given points say a place is, minus where the fit puts it."""
     places = surface_points((BROW_UPPER, BROW_LOWER))["2d68"]
     corners, weights = reposer.points.fixed["2d68"]
     error = seen[17:] - (flat[corners] * weights[..., None]).sum(1)[:, :2]
@@ -69,7 +69,7 @@ def _missed(reposer: Reposer, flat: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
-    """Known values averaged over a neighbourhood, and carried into what is unknown."""
+    """Mean of the known values near each place, also where the value itself is unknown."""
     small = (SIZE // 4, SIZE // 4)
     weight = cv2.resize(known.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     total = cv2.resize((values * known).astype(np.float32), small, interpolation=cv2.INTER_AREA)

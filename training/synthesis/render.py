@@ -21,11 +21,11 @@ from .skin import Looks, paint, sample_looks
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture and what is exactly known of it. Pixels: centres at integer coordinates."""
+    """A picture and its exact labels. Pixels: centres at integer coordinates."""
 
     image: np.ndarray  # (S, S) uint8
     landmarks: dict[str, np.ndarray]  # markup -> (L, 2) float32
-    visible: dict[str, np.ndarray]  # markup -> (L,) bool: inside the picture and hidden by nothing
+    visible: dict[str, np.ndarray]  # markup -> (L,) bool: inside the picture and not hidden
     pose: np.ndarray  # (3,) float32 yaw, pitch, roll in degrees
     depth: np.ndarray  # (68,) float32 depth of "3d68" in pixels, larger is nearer
     traits: dict[str, float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Person:
-    """Everything about a person that does not change from shot to shot."""
+    """The properties of a person that are the same in all shots."""
 
     vertices: np.ndarray  # (V, 3) resting face
     looks: Looks
@@ -43,10 +43,10 @@ class Person:
 
 
 def make_person(model: FaceModel, seed: int, texture: np.ndarray | None = None) -> Person:
-    """The person of this seed. ``texture``: reflectance to use in place of the painted one."""
+    """The person of this seed. ``texture``: a reflectance to use instead of painted skin."""
     rng = np.random.default_rng([1, seed])
     edges = brow_edges(rng.normal(0, 0.005), float(np.clip(rng.normal(1, 0.3), 0.45, 1.8)), rng.normal(0, 0.006))
-    if texture is not None:  # whose brows lie where the layout has them
+    if texture is not None:  # its brows lie where the layout has them
         edges = brow_edges(0.0, 1.0, 0.0)
     looks = sample_looks(rng, edges)
     vertices = sample_identity(model, rng)
@@ -57,7 +57,7 @@ def make_person(model: FaceModel, seed: int, texture: np.ndarray | None = None) 
 def render(
     model: FaceModel, person: Person, seed: int, size: int = 192, yaw_limit: float = 90.0, oversample: float = 1.35
 ) -> Rendered:
-    """A shot of a person: (size, size) pixels, the face about 0.55 of them wide. Same arguments, same bytes."""
+    """A shot of a person: (size, size) pixels, the face about 0.55 of their width. Same arguments, same bytes."""
     rng = np.random.default_rng([2, person.seed, seed])
     strengths, gaze = sample_expression(model, rng)
     head = apply_expression(model, person.vertices, strengths, gaze)
@@ -104,7 +104,7 @@ def render(
 
 def _camera(rng: np.random.Generator, wide: int) -> Camera:
     distance = float(np.exp(rng.uniform(np.log(35), np.log(400))))
-    # The face, 15 cm from ear to ear, takes about 0.55 of the picture's side.
+    # The face is 15 cm wide from ear to ear and takes about 0.55 of the picture's side.
     scale = wide * rng.uniform(0.48, 0.62) / 15.5
     return Camera(distance, float(scale), (wide - 1) / 2 + rng.normal(0, 0.02, 2) * wide)
 
@@ -112,8 +112,8 @@ def _camera(rng: np.random.Generator, wide: int) -> Camera:
 def _dress(
     model: FaceModel, person: Person, head: np.ndarray, rng: np.random.Generator
 ) -> tuple[list[covers.Cover], float]:
-    """Covers of one shot and how dark the lenses of its glasses are (0 without)."""
-    own = np.random.default_rng([3, person.seed])  # hair belongs to the person
+    """Covers of one shot, and how dark the lenses of its glasses are (0 without)."""
+    own = np.random.default_rng([3, person.seed])  # hair is the same in all shots
     normals = _native.vertex_normals(head, model.triangles)
     pieces: list[covers.Cover | None] = list(covers.hair(model, head, normals, own))
     if rng.random() < 0.09:
@@ -122,7 +122,7 @@ def _dress(
         pieces.append(covers.mask(model, head, normals, rng))
     lens = 0.0
     if rng.random() < 0.17:
-        flip = np.array([1, -1, 1], np.float32)  # points are read with y down
+        flip = np.array([1, -1, 1], np.float32)  # `Points.read` has y down
         points = {name: at * flip for name, at in person.points.read(head * flip, 0.0).items()}
         spectacles, lens = covers.glasses(points, rng)
         pieces.extend(spectacles)
@@ -130,7 +130,7 @@ def _dress(
 
 
 def _exposure(colour: np.ndarray, material: np.ndarray, rng: np.random.Generator) -> float:
-    """A factor that brings the face's median to an ordinary brightness, as a camera would."""
+    """A factor that gives the face's median an ordinary brightness, as a camera would."""
     face = colour[material == M["skin"]]
     level = float(np.median(face)) if len(face) else 0.2
     return float(np.exp(rng.normal(np.log(0.26), 0.45))) / max(level, 1e-3)
@@ -146,7 +146,7 @@ def _lenses(
     rng: np.random.Generator,
     wide: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the lenses over what lies behind them: the picture, and where a dark lens hides it."""
+    """Draws the lenses over the picture. Returns the picture, and where a dark lens hides it."""
     glass = mesh.triangles[mesh.material == M["lens"]]
     owner, front, at = _native.rasterize(flat, glass, mesh.coordinates, wide, wide, False)
     there = (owner >= 0) & (front > depth)
@@ -157,12 +157,12 @@ def _lenses(
 
 
 def visible_points(points: np.ndarray, depth: np.ndarray, hidden: np.ndarray, name: str) -> np.ndarray:
-    """Points in the picture that nothing covers: as near as the z-buffer there, to a few millimetres."""
+    """Whether each point is in the picture and uncovered: as near as the z-buffer there, to a few millimetres."""
     height, width = depth.shape
     column, row = np.rint(points[:, 0]).astype(int), np.rint(points[:, 1]).astype(int)
     inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
     c, r = column.clip(1, width - 2), row.clip(1, height - 2)
-    # The farthest of the pixels round the point: one that lies on an outline may round to its other side.
+    # Compare with the farthest of the pixels around: a point on an outline may round to its other side.
     around = np.min([depth[r + dy, c + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)], 0)
     slack = np.full(len(points), 0.35)
     if name in ("2d5", "2d98"):

@@ -1,10 +1,10 @@
-"""Real faces turned to new poses, as 300W-LP was made (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
+"""Real faces with new poses, made like 300W-LP (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
 
-The model is fitted to a face's 68 points; each of its vertices takes the picture's grey from where it lies there; the
-head is turned further away from the camera and drawn again. What surrounds the face follows: rings round it turn with
-the head, the less the farther out, and the picture's border stays, so the background is warped, not lost.
+The model is fitted to a face's 68 points. Each of its vertices takes the picture's grey at its place. The head is then
+turned further away from the camera and drawn again. The surroundings follow: rings around the face turn with the head,
+less the farther out they lie, and the border of the picture stays. So the background is warped, not lost.
 
-Labels: the model's points in the new pose, moved by what the fit missed of the given points (turned with the head).
+Labels: the model's points in the new pose, plus what the fit missed of the given points, turned with the head.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _EDGE = np.array(
      [0.110, 0.442], [0.110, 0.526], [0.120, 0.615], [0.155, 0.685], [0.210, 0.722], [0.303, 0.748],
      [0.402, 0.752], [0.500, 0.750]]
 )  # fmt: skip
-# Rings round the patch: how far out, and how much they turn with the head.
+# Rings around the patch: how far out each lies, and how much of the head's turn it takes.
 _RINGS = ((1.0, 1.0), (1.2, 0.9), (1.5, 0.55), (2.0, 0.2))
-_BEHIND = 30.0  # cm by which the surroundings lie behind the face in the z-buffer
+_BEHIND = 30.0  # cm: the surroundings lie so far behind the face in the z-buffer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Fitted:
 
     vertices: np.ndarray  # (V, 3) in the head's frame
     rotation: np.ndarray  # (3, 3) head to camera
-    scale: float  # pixels a cm
+    scale: float  # pixels for one cm
     shift: np.ndarray  # (2,) pixels
     pose: np.ndarray  # (3,) yaw, pitch, roll in degrees
 
@@ -54,7 +54,7 @@ class Fitted:
 
 
 def fitted_vertices(model: FaceModel, coefficients: np.ndarray) -> np.ndarray:
-    """Vertices (V, 3) of `pose_fit`'s coefficients: identities first, then every expression in the file's order."""
+    """Vertices (V, 3) for `pose_fit`'s coefficients: identities first, then all expressions in the file's order."""
     shapes = list(model.expression.values())
     identities = len(coefficients) - len(shapes)
     out = model.neutral + (coefficients[:identities].astype(np.float32) @ model.identity[:identities]).reshape(-1, 3)
@@ -72,10 +72,10 @@ def fit_face(reposer: Reposer, seen: np.ndarray) -> Fitted:
 
 
 class Reposer:
-    """Turns pictures; holds what does not depend on them."""
+    """Turns the heads of pictures. Holds the data that all pictures share."""
 
     def __init__(self, model: FaceModel, path: Path) -> None:
-        """``path``: the model's file, which `pose_fit` reads for itself."""
+        """``path``: the model's file, which `pose_fit` reads again in its own form."""
         self.model, self.fitter = model, pose_fit.FaceModel.load(path)
         self.points = Points(model, (BROW_UPPER, BROW_LOWER))
         edge = np.concatenate([_EDGE, mirror(_EDGE[-2:0:-1])])
@@ -88,7 +88,7 @@ class Reposer:
         self.triangles = model.triangles[patch[model.triangles].all(1)]
 
     def repose(self, image: np.ndarray, fit: Fitted, seen: np.ndarray, pose: np.ndarray) -> Rendered:
-        """``image`` (H, W) with its 68 points ``seen``, turned to ``pose`` (yaw, pitch, roll) in degrees."""
+        """``image`` (H, W) with its 68 points ``seen``, drawn in ``pose`` (yaw, pitch, roll) in degrees."""
         rotation = head_to_camera(pose)
         before, after = (fit.project(r, fit.vertices).astype(np.float32) for r in (fit.rotation, rotation))
         around, moved, triangles = self._surroundings(fit, rotation, image.shape)
@@ -96,7 +96,7 @@ class Reposer:
         source = np.concatenate([before[:, :2], around[:, :2]]).astype(np.float32)
         drawn = np.concatenate([self.triangles, triangles + len(after)]).astype(np.int32)
         height, width = image.shape
-        # Twice the picture's resolution: outlines get smooth edges.
+        # At twice the picture's resolution, so that outlines get smooth edges.
         fine = vertices * [2, 2, 1] + [0.5, 0.5, 0]
         owner, _, at = _native.rasterize(fine.astype(np.float32), drawn, source, 2 * height, 2 * width, False)
         rows, columns = np.nonzero(owner < 0)  # slits where the surroundings fold
@@ -125,7 +125,7 @@ class Reposer:
         turned = missed @ fit.rotation @ rotation.T * [fit.scale, -fit.scale, 1]
         for name in ("2d68", "3d68"):
             new[name][17:] += turned
-        # The outline's own error moves with the picture's plane, faded where the track slides along the cheek.
+        # The fit's error on the outline is not added: the track slides along the cheek, so it has no fixed place.
         corners = new["2d68"][[48, 54]]
         tip = new["2d5"][2:3] + turned[30 - 17]
         return {
@@ -137,7 +137,7 @@ class Reposer:
     def _surroundings(
         self, fit: Fitted, rotation: np.ndarray, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What lies round the face: positions (n, 3) before and after, and triangles."""
+        """The surroundings of the face: positions (n, 3) before and after, and triangles."""
         corners, weights = self.edge
         edge = (fit.vertices[corners] * weights[..., None]).sum(1)
         middle = edge.mean(0)
@@ -167,7 +167,7 @@ class Reposer:
 
 
 def further_pose(pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A pose turned further the way the head turns already (either way where it looks ahead): little hidden shows."""
+    """A pose turned further to the side that it faces (a frontal one: to either), so that little hidden skin shows."""
     yaw, pitch, roll = (float(a) for a in pose)
     way = np.sign(yaw) if abs(yaw) > 8 else rng.choice([-1.0, 1.0])
     new = yaw + way * rng.uniform(8, 65)

@@ -1,4 +1,4 @@
-"""Behind and before the face: backgrounds and things held in front of it."""
+"""Backgrounds behind the face, and objects in front of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 @lru_cache(maxsize=1)
 def _strand_bank() -> np.ndarray:
-    """(N, 256, 256) periodic stripes along the second axis' lines, fine to coarse: hair, cloth."""
+    """(N, 256, 256) periodic stripes along the second axis, fine to coarse: for hair and cloth."""
     rng = np.random.default_rng(21)
     fy, fx = np.fft.fftfreq(256)[:, None] * 256, np.fft.rfftfreq(256)[None] * 256
     bank = []
@@ -31,14 +31,14 @@ def strands(rng: Rng) -> np.ndarray:
 
 
 def _texture(rng: Rng, wide: int) -> np.ndarray:
-    """(wide, wide) noise enlarged by a random factor, coarse more often than fine."""
+    """(wide, wide) noise, enlarged by a random factor; coarse noise more often than fine."""
     cut = int(rng.uniform(0.15, 1) * SIZE)
     kinds = slice(0, 12) if rng.random() < 0.8 else slice(12, 24)
     return np.asarray(cv2.resize(noise(rng, kinds)[:cut, :cut], (wide, wide), interpolation=cv2.INTER_LINEAR))
 
 
 def backdrop(rng: Rng, wide: int) -> np.ndarray:
-    """(wide, wide) linear light: gradients, textures, edges of rooms and blurred things."""
+    """(wide, wide) linear light: gradients, textures, edges of rooms and blurred objects."""
     axis = np.linspace(-1, 1, wide, dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     level = np.exp(rng.normal(-1.6, 0.9))
@@ -66,7 +66,7 @@ def backdrop(rng: Rng, wide: int) -> np.ndarray:
 
 
 def occlude(rng: Rng, picture: np.ndarray, points: np.ndarray, skin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Put a hand, a thing or a strip of hair before the face, sometimes: the picture and where it is hidden."""
+    """Sometimes puts a hand, an object or hair before the face. Returns the picture, and where it is covered."""
     cover = np.zeros(picture.shape, np.uint8)
     if rng.random() >= 0.28:
         return picture, cover > 0

@@ -1,4 +1,4 @@
-"""A contact sheet of drawn faces, with their points where asked for."""
+"""A contact sheet of drawn faces, with their points if asked for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from acdc_fast.files import written_beside
 from .dataset import SHOTS, Drawn
 
 TILE = 160
-GREYS = 32  # of a sheet without points: what keeps it small
+GREYS = 32  # of a sheet without points: fewer grey levels make a smaller file
 
 
 def contact_sheet(database: Drawn, path: Path, markup: str | None = None, rows: int = 5, columns: int = 8) -> None:
-    """One shot each of ``rows``×``columns`` people. Visible points are green, hidden ones red."""
+    """One shot of each of ``rows``×``columns`` people. Visible points are green, hidden ones red."""
     count = rows * columns
     step = max(1, min(SHOTS, len(database) // count))
     tiles = [_tile(database, i * step + i % step, markup) for i in range(count)]

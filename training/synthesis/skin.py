@@ -1,6 +1,6 @@
 """Painted skin: reflectance of the face over its texture layout, in linear light.
 
-What lies where (lips, brows, lids) follows the points of `markup`, so that picture and labels agree exactly.
+Lips, brows and lids are painted at the points of `markup`, so that picture and labels agree exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHIFT = 4  # cv2 draws at 1/16 of a pixel
 
 @dataclass(frozen=True)
 class Looks:
-    """What one person's skin is like."""
+    """The look of one person's skin."""
 
     tone: float  # reflectance of bare skin
     age: float  # 0 child … 1 old: wrinkles and blotches
@@ -29,12 +29,12 @@ class Looks:
     hair: float  # reflectance of hair
     makeup: float
     iris: float  # reflectance of the iris
-    pupil: float  # radius of the pupil in that of the iris
+    pupil: float  # radius of the pupil, in radii of the iris
 
 
 @lru_cache(maxsize=1)
 def noise_bank() -> np.ndarray:
-    """(N, SIZE, SIZE) periodic noise of several spectra, mean 0, deviation 1: from blotches to pores."""
+    """(N, SIZE, SIZE) periodic noise of several spectra, mean 0, deviation 1: for blotches to pores."""
     rng = np.random.default_rng(20)
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]) * SIZE
     bank = []
@@ -99,10 +99,10 @@ def _both(canvas: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _regions() -> dict[str, np.ndarray]:
-    """Soft pictures of the face's regions that everybody shares."""
+    """Soft masks of the regions of the face, the same for all people."""
     outer = np.concatenate([_OUTER_LIP[:4], mirror(_OUTER_LIP[2::-1]), mirror(_OUTER_LIP[:3:-1])[:2], _OUTER_LIP[4:]])
     inner = np.concatenate([_INNER_LIP[:3], mirror(_INNER_LIP[1::-1]), mirror(_INNER_LIP[4:]), _INNER_LIP[3:]])
-    del inner  # the lips' inner side goes on into the mouth
+    del inner  # the inner side of the lips goes on into the mouth
     lips = cv2.GaussianBlur(_fill(outer), (0, 0), 1.2)
     jaw = np.array([[0.12, 0.45], [0.2, 0.47], [0.3, 0.5], [0.38, 0.49], [0.5, 0.475]])
     jaw = np.concatenate([jaw, mirror(jaw[-2::-1]), [[0.8, 0.8], [0.2, 0.8]]])
@@ -208,7 +208,7 @@ def _pair(canvas: np.ndarray, uv: np.ndarray, value: float, thickness: int) -> N
 
 
 def _brows(looks: Looks, rng: np.random.Generator) -> np.ndarray:
-    """Cover of the brows: a soft ground and single hairs that lean outwards."""
+    """Opacity of the brows: a soft ground, and single hairs that lean outwards."""
     upper, lower = looks.brow
     ground = _fill(np.concatenate([upper, lower[::-1]]))
     canvas = cv2.GaussianBlur(ground, (0, 0), 1.6) * rng.uniform(0.3, 0.75)
@@ -229,7 +229,7 @@ def _brows(looks: Looks, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lashes(looks: Looks, rng: np.random.Generator) -> np.ndarray:
-    """Cover of the lids' dark edges: lashes from afar, darker with make-up."""
+    """Opacity of the dark edges of the lids, for lashes seen from afar; darker with make-up."""
     canvas = np.zeros((SIZE, SIZE), np.float32)
     upper, lower = _EYE98[:5], np.concatenate([_EYE98[4:], _EYE98[:1]])
     strength = rng.uniform(0.5, 0.9) + 0.3 * looks.makeup
