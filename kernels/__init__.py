@@ -1,4 +1,4 @@
-"""Triton kernels, one file an op; this package imports neither Triton nor a driver until one is used."""
+"""Triton kernels, one file for each op. This package imports neither Triton nor a driver until a kernel is used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def interpreted() -> bool:
-    """Whether Triton runs kernels on the CPU, in its interpreter; fixed when a kernel's module is first imported."""
+    """Whether Triton's interpreter runs the kernels on the CPU. Fixed when a kernel's module is first imported."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
 
 
 def why_not(device: str, dtype: torch.dtype) -> str | None:
-    """Why these kernels cannot serve tensors of this device and dtype, with the remedy; None if they can."""
+    """Why these kernels cannot run on tensors of this device and dtype, with the remedy. None if they can."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed: install a CUDA or ROCm build of torch, which brings it (or pip install triton)"
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):

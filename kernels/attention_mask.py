@@ -1,4 +1,4 @@
-"""Attention mask (eq. 4) from the logits: exp(g − high) and exp(low − high) are all it needs of the softmax."""
+"""Attention mask (eq. 4) from the logits. Of the softmax it needs only exp(g − high) and exp(low − high)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .spatial_softmax import blocks, statistics
 
 @triton.jit
 def level_scale(high, low, o_bl, m_l):
-    """high, gain, shift [BL] of maps o_bl: level = exp(g − high)·gain − shift; a constant map has gain 0."""
+    """high, gain, shift [BL] of maps o_bl: level = exp(g − high)·gain − shift. A constant map has gain 0."""
     b_high = tl.load(high + o_bl, mask=m_l, other=0)
     b_floor = tl.exp(tl.load(low + o_bl, mask=m_l, other=0) - b_high)
     m_varied = m_l & (b_floor < 1)
@@ -24,7 +24,7 @@ def level_scale(high, low, o_bl, m_l):
 
 @triton.jit
 def strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, WINNER: tl.constexpr):
-    """The running mask and its winning map [BP] after the maps o_l, whose logits are b_g [BL, BP]."""
+    """Running mask and winning map [BP], updated with the maps o_l and their logits b_g [BL, BP]."""
     b_level = tl.exp(b_g - b_high[:, None]) * b_gain[:, None] - b_shift[:, None]
     if WINNER:
         best, i_best = tl.max(b_level, 0, return_indices=True)  # the first of equals
@@ -76,9 +76,9 @@ def mask_sums_kernel(grad_mask, mask, winner, sums, L, P, BL: tl.constexpr, BP: 
 
 @triton.jit
 def mask_gradient(b_grad, b_mask, b_winner, o_p, o_l, m_l, i_b, L, sums, high, low, argmax, argmin):
-    """dG [BL, BP] of maps o_l at pixels o_p, mask, winner and gradient given (docs/reference/op-contract.md)."""
+    """dG [BL, BP] of maps o_l at pixels o_p, from mask, winner and gradient (docs/reference/op-contract.md)."""
     o_bl = i_b * L + o_l
-    _, b_gain, b_shift = level_scale(high, low, o_bl, m_l)  # 1 + r and r of the formula
+    _, b_gain, b_shift = level_scale(high, low, o_bl, m_l)  # 1 + r and r in the formula
     b_top = tl.load(sums + i_b * 2 * L + o_l, mask=m_l, other=0) * b_gain  # [BL], as below
     b_bottom = tl.load(sums + i_b * 2 * L + L + o_l, mask=m_l, other=0) * b_shift
     b_argmax = tl.load(argmax + o_bl, mask=m_l, other=-1)
@@ -124,7 +124,7 @@ def forward(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Ten
 
 
 def mask_sums(grad_mask: Tensor, mask: Tensor, winner: Tensor, maps: int) -> Tensor:
-    """(B, 2, L): what each map's maximum and minimum get of the mask's gradient, before their factors."""
+    """(B, 2, L): sums of the mask's gradient for each map's maximum and minimum, before their factors."""
     b, _, h, w = mask.shape
     sums = empty((b, 2, maps), mask)
     with on(mask):

@@ -1,7 +1,7 @@
-"""One pass over the embedding from a stage to the next: mask, fusion, excitation and the next U-Net's stem.
+"""One pass over the embedding, from one stage to the next: mask, fusion, excitation and the next U-Net's stem.
 
-Logits are computed again from the embedding, as in the statistics pass; they and the fused features are never stored,
-the mask where it is asked for.
+The logits are computed again from the embedding, as in the statistics pass. Logits and fused features are never stored.
+The mask is stored if it is asked for.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _launch(
     rows, columns = tile_of(embedding, bw)
     o = 1 if weight is None else weight.shape[1]
     place = (0, 0, 0) if image is None else (image.stride(0), *image.stride()[2:])
-    absent = high  # any pointer: the kernel's flags keep it from being read
+    absent = high  # any valid pointer: the flags keep the kernel from reading it
     given = (absent if t is None else t for t in (image, excitation, weight, bias, mask, winner, out))
     with on(embedding):
         transition_kernel[cdiv(h, rows) * cdiv(w, columns), b](
@@ -95,7 +95,7 @@ def _launch(
 
 
 def attend(embedding: Tensor, layers: Layers, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-    """Mask (B, 1, H, W) and winning maps (B, H, W) of an embedding whose maps have these extremes."""
+    """Mask (B, 1, H, W) and winning maps (B, H, W) from an embedding and the extremes of its maps."""
     b, _, h, w = embedding.shape
     mask, winner = empty((b, 1, h, w), embedding), empty((b, h, w), embedding, torch.int32)
     _launch(embedding, layers, high, low, mask, winner, None, None, None, None, None)
@@ -106,9 +106,9 @@ def transition(
     embedding: Tensor, layers: Layers, high: Tensor, low: Tensor,
     image: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor, mask: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """The next stem's output (B, O, H, W) and, where asked for, the mask (B, 1, H, W).
+    """The next stem's output (B, O, H, W), and the mask (B, 1, H, W) if it is asked for.
 
-    weight (2 + 2C, O) is best in the embedding's type, for every program reads it.
+    weight (2 + 2C, O) should have the embedding's type, because every program reads it.
     """
     b, _, h, w = embedding.shape
     out = empty_image(embedding, weight.shape[1])
@@ -118,7 +118,7 @@ def transition(
 
 
 def mask_of(embedding: Tensor, layers: Layers, high: Tensor, low: Tensor) -> Tensor:
-    """The mask (B, 1, H, W) alone: what is left to do after the last stage."""
+    """The mask (B, 1, H, W) alone, for the last stage."""
     b, _, h, w = embedding.shape
     mask = empty((b, 1, h, w), embedding)
     _launch(embedding, layers, high, low, mask, None, None, None, None, None, None)

@@ -1,8 +1,8 @@
-"""Block sizes and warps of each kernel and GPU family: shipped, never tuned again in a process.
+"""Block sizes and warps of each kernel and GPU family. They are fixed here, so no process tunes again.
 
-Chosen from what compiles (no spill, most programs resident; tests/kernels/registers.json), but for half precision's
-"geometry_transfer.backward", which was timed (docs/notes/gpu.md): on a GPU, `pytest bench/test_gpu.py --benchmark`
-times `CANDIDATES` and prints the table whose fastest rows belong here.
+Most were chosen from what compiles: no spill, most programs resident (tests/kernels/registers.json). Half precision's
+"geometry_transfer.backward" was timed (docs/notes/gpu.md). On a GPU, `pytest bench/test_gpu.py --benchmark` times
+`CANDIDATES` and prints a table; its fastest rows belong here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class Config:
-    """Pixels of a block, maps (or channels) of a block, warps of a program, loads in flight of a loop."""
+    """Pixels of a block, maps (or channels) of a block, warps of a program, loads in flight in a loop."""
 
     pixels: int
     maps: int = 64
@@ -40,7 +40,7 @@ FLOAT32 = HALF | {
     "geometry_transfer.backward": Config(pixels=16, maps=32, warps=8),
     "cascade_transition": Config(pixels=32, warps=8),
 }
-#: Four warps of 64 threads may use 512 registers each, eight only 256.
+#: With four warps of 64 threads each thread may use 512 registers, with eight only 256.
 AMD = {
     "spatial_softmax": Config(pixels=1024, warps=2),
     "dual_fusion_conv1x1.backward": Config(pixels=16),
@@ -59,8 +59,8 @@ TABLE = {
     ),
 }  # fmt: skip
 
-#: What else may be faster in half precision where it runs: a benchmark on a GPU times them, tests compile each for
-#: every family. float32 has none.
+#: Blocks that may be faster in half precision. A benchmark on a GPU times them; tests compile each for every family.
+#: float32 has none.
 CANDIDATES = {
     "spatial_softmax": (Config(512), Config(1024), Config(2048, warps=8)),
     "attention_mask": (Config(128, 8), Config(256, 8, stages=3), Config(256, 16), Config(512, 8, stages=3)),
@@ -70,7 +70,7 @@ CANDIDATES = {
     "geometry_transfer.backward": (Config(32), Config(32, warps=8), Config(16)),
     "cascade_transition": (Config(32), Config(32, warps=8), Config(64, warps=8)),
 }
-#: Of these what spills registers, by family and kernel.
+#: Candidates that spill registers, by family and kernel.
 UNFIT = {
     ("sm_80", "cascade_transition", Config(32)),
     ("sm_80", "geometry_transfer", Config(32, 128, warps=8)),
@@ -85,7 +85,7 @@ def of(kernel: str, family: str, dtype: torch.dtype) -> Config:
 
 
 def candidates(kernel: str, family: str, dtype: torch.dtype) -> list[Config]:
-    """What is worth timing for this kernel, without what does not fit."""
+    """Blocks worth timing for this kernel: the candidates without those that spill."""
     if dtype == torch.float32:
         return []
     return [c for c in CANDIDATES.get(kernel, ()) if (family, kernel, c) not in UNFIT]

@@ -1,4 +1,4 @@
-"""Doubly-conditional fusion (eq. 5 and 6), stored: f(Ω) ⊙ [I, I⊙Φ, H, H⊙Φ]."""
+"""Doubly-conditional fusion (eq. 5 and 6), with its result stored: f(Ω) ⊙ [I, I⊙Φ, H, H⊙Φ]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fuse_kernel(
     image, embedding, mask, excitation, out, C, H, W,
     s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """Program (pixel block, channel block, face); the first channel block writes the image's two channels too."""
+    """Program (pixel block, channel block, face). The first channel block also writes the image's two channels."""
     i_p, i_c, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)
     o_c = i_c * BC + tl.arange(0, BC)
@@ -44,7 +44,7 @@ def gradient_kernel(
     grad, image, embedding, mask, excitation, grad_image, grad_embedding, grad_mask, grad_excitation, C, H, W,
     g_b, g_c, g_h, g_w, s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """Program (pixel block, face): all channels, so that the mask's gradient is summed in one place."""
+    """Program (pixel block, face). It takes all channels, so that one program sums the mask's gradient."""
     i_p, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)
     o_y, o_x = (o_p // W).to(tl.int64), (o_p % W).to(tl.int64)
@@ -84,7 +84,7 @@ def gradient_kernel(
 
 
 def tile(x: Tensor, pixels: int) -> tuple[int, int]:
-    """(BC, BP): few channels of many pixels, or where channels lie beside each other (channels last) many of few."""
+    """(BC, BP): many pixels of few channels; in channels last, where channels are adjacent, the other way round."""
     channels = min(64, power(x.shape[1], 1))
     return (channels, max(1, 8 * pixels // channels)) if x.stride(1) == 1 else (8, pixels)
 

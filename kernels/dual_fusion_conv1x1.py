@@ -1,8 +1,8 @@
-"""Fusion followed by the next U-Net's stem (eq. 5 and 6, then a 1×1 convolution); the fused features are never stored.
+"""Fusion and the next U-Net's stem in one (eq. 5 and 6, then a 1×1 convolution). Fused features are never stored.
 
 With the excitation f and the stem's weight W = [W_I, W_IΦ, W_H, W_HΦ], a pixel's output is
-bias + f_I·I·W_I + (f_H·W_H)·H + Φ·(f_IΦ·I·W_IΦ + (f_HΦ·W_HΦ)·H): two matrix products with per-face matrices.
-Backward sums Z = Σ_p F⁰(p) ∂y(p)ᵀ, F⁰ being F before excitation: weight and excitation get theirs from Z.
+bias + f_I·I·W_I + (f_H·W_H)·H + Φ·(f_IΦ·I·W_IΦ + (f_HΦ·W_HΦ)·H): two matrix products with matrices of each face.
+Backward sums Z = Σ_p F⁰(p) ∂y(p)ᵀ, where F⁰ is F before excitation. Z gives the gradients of weight and excitation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def excited(weight, excitation, o_f, m_f, o_o, OC, STORAGE: tl.constexpr, DOT: t
 
 @triton.jit
 def stem(b_h, b_image, b_mask, b_w, b_wm, b_wi, b_wim, b_bias, PRECISION: tl.constexpr):
-    """Next stem's output [BP, BO] of features b_h [BP, BC], image, mask [BP] by excited weights [BC, BO] and [BO]."""
+    """Next stem's output [BP, BO] from features b_h [BP, BC], image and mask [BP], with excited weights."""
     b_y = tl.dot(b_h, b_wm, input_precision=PRECISION) + b_image[:, None] * b_wim[None, :]
     b_y = b_y * b_mask[:, None] + b_image[:, None] * b_wi[None, :] + b_bias[None, :]
     return b_y + tl.dot(b_h, b_w, input_precision=PRECISION)
@@ -70,7 +70,7 @@ def gradient_kernel(
     g_b, g_o, g_h, g_w, s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w,
     DOT: tl.constexpr, PRECISION: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BO: tl.constexpr,
 ):  # fmt: skip
-    """Program (span of pixels, channel block, face); channel block 0 does the image's and the bias's part too."""
+    """Program (span of pixels, channel block, face). Channel block 0 also does image and bias."""
     i_s, i_c, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_c, o_o = i_c * BC + tl.arange(0, BC), tl.arange(0, BO)
     m_c, m_o = o_c < C, o_o < OC
@@ -126,7 +126,7 @@ def gradient_kernel(
 
 
 def _span(x: Tensor, block: int) -> int:
-    """Pixels of a program: long enough to read the weights seldom, short enough to fill the device."""
+    """Pixels of a program: many, so that weights are read seldom; few enough to fill the device."""
     pixels, programs = x.shape[2] * x.shape[3], max(1, cdiv(2 * processors(x.device), x.shape[0]))
     return min(16 * block, cdiv(cdiv(pixels, programs), block) * block)
 

@@ -1,8 +1,8 @@
-"""Geometry transfer network (eq. 1 to 4) without logits or attention maps in memory.
+"""Geometry transfer network (eq. 1 to 4), with neither logits nor attention maps in memory.
 
-Two passes over the embedding, tile by tile, compute its logits. The first leaves statistics of every map; the second,
-`cascade_transition`, mask and next stem's output. The embedding is best channels last: a pixel's channels are then one
-run of memory at any tap.
+Two passes over the embedding compute its logits, tile by tile. The first gives statistics of every map. The second,
+`cascade_transition`, gives the mask and the next stem's output. The embedding should be channels last: the channels of
+a pixel then lie in one run of memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def statistics_kernel(
     I_L: tl.constexpr, L: tl.constexpr, K: tl.constexpr, SPLIT: tl.constexpr, PLACES: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (tile, face): sums of the maps from I_L on over the tile, as spatial_softmax keeps them."""
+    """Program (tile, face): sums over the tile of the maps from I_L on, in the form of spatial_softmax."""
     i_t, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     y0, x0 = place_of(i_t, W, rows, columns)
     o_l, o_c = I_L + tl.arange(0, BL), tl.arange(0, BC)
@@ -104,7 +104,7 @@ def forward(
     embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int, masked: Sequence[bool]
 ) -> tuple[Tensor, ...]:
     """mean, covariance, peak, mask, high, low, argmax, argmin, winner."""
-    from .cascade_transition import attend  # which needs this module's kernels
+    from .cascade_transition import attend  # here, because it needs this module's kernels
 
     layers = pack(depthwise, transfer, split, embedding)
     mean, covariance, peak, high, low, argmax, argmin = statistics(embedding, layers, places=True)
@@ -114,5 +114,5 @@ def forward(
 
 
 def lowered(low: Tensor, high: Tensor, masked: Tensor | None) -> Tensor:
-    """``low``, raised to ``high`` for maps that stay out of the mask: constant maps do not enter it."""
+    """``low``, raised to ``high`` for maps that stay out of the mask: a constant map has no part in it."""
     return low if masked is None else torch.where(masked, low, high)

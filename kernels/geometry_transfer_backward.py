@@ -1,7 +1,7 @@
-"""Gradients of the geometry transfer network: its logits are computed again, for each stream twice, never stored.
+"""Gradients of the geometry transfer network. Its logits are computed again, twice for each stream, and never stored.
 
-One kernel a stream for the depthwise convolution's gradient, one for the transfer layers', one for the embedding's and
-the filters'. Parts that programs sum are added in a fixed order.
+Each stream has three kernels: for the gradient of the depthwise convolution's output, for that of the transfer layers,
+and for those of the embedding and the filters. Partial sums of programs are added in a fixed order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def map_gradient(
     b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax,
     grad_mask, mask, winner, sums, low, argmin,
 ):  # fmt: skip
-    """dG [BL, BW] of logits b_g of maps o_l in row i_y: the moments' part and the mask's."""
+    """dG [BL, BW] of logits b_g of maps o_l in row i_y: the part of the moments and the part of the mask."""
     o_p, m_x, m_l = i_y * W + o_x, o_x < W, o_l < L
     b_dm = tl.load(grad_mask + i_b * H * W + o_p, mask=m_x, other=0)  # [BW], as both below
     b_mask = tl.load(mask + i_b * H * W + o_p, mask=m_x, other=0)
@@ -44,7 +44,7 @@ def stream_gradient_kernel(
     L: tl.constexpr, K: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
     BL: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, face): gradient of one stream's depthwise convolution, (B, H, W, C), of its L maps."""
+    """Program (strip of rows, face): gradient (B, H, W, C) of one stream's depthwise output, from its L maps."""
     i_s, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)  # 64-bit rows and offsets
     o_c = tl.arange(0, BC)
     for i_y in range(i_s * rows, tl.minimum((i_s + 1) * rows, H)):
@@ -103,7 +103,7 @@ def depthwise_gradient_kernel(
     embedding, depthwise, grad_stream, grad_embedding, grad_depthwise, K, H, W, rows,
     s_b, s_c, s_h, s_w, t_b, t_c, t_h, t_w, ADD: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Program (strip of rows, channel block, face): gradients of a stream's channels and of its depthwise filters."""
+    """Program (strip of rows, channel block, face): gradients of one stream's channels and depthwise filters."""
     i_s, i_c, i_b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_c, o_t = i_c * BC + tl.arange(0, BC), tl.arange(0, 16)
     m_c, o_c64 = o_c < K, o_c.to(tl.int64)[None, :]
@@ -121,7 +121,7 @@ def depthwise_gradient_kernel(
                 b_dh += tl.load(p_dh, mask=m_cx, other=0).to(tl.float32)
             for i_tap in tl.range(9, disable_licm=True):
                 y, o_s = i_y + 1 - i_tap // 3, o_x + 1 - i_tap % 3
-                o_in = o_s + tl.where((y >= 0) & (y < H), 0, -(2**30))  # out of range in rows that are
+                o_in = o_s + tl.where((y >= 0) & (y < H), 0, -(2**30))  # outside rows: out of range
                 m_s = ((o_in >= 0) & (o_in < W))[:, None] & m_c[None, :]
                 p_du = grad_stream + ((i_b * H + y) * W + o_s)[:, None] * K + o_c[None, :]
                 b_du = tl.load(p_du, mask=m_s, other=0).to(tl.float32)  # [BW, BC]
@@ -161,7 +161,7 @@ def backward(
 def _stream_backward(
     embedding: Tensor, depthwise: Tensor, transfer: Tensor, saved: list[Tensor], grad_embedding: Tensor, add: bool
 ) -> tuple[Tensor, Tensor]:
-    """One stream's gradients: of depthwise (K, 3, 3) and transfer (L, K); the embedding's is written or added."""
+    """One stream's gradients of depthwise (K, 3, 3) and transfer (L, K). That of the embedding is written or added."""
     (b, k, h, w), maps, cfg = embedding.shape, transfer.shape[0], config("geometry_transfer.backward", embedding)
     taps, rows_of, _ = pack(depthwise[None], transfer, maps, embedding)
     rows = strip_rows(h, b, embedding.device)

@@ -1,7 +1,7 @@
-"""Spatial softmax (eq. 2 and 3): one read of the logits for moments, peak and extremes; φ is never stored.
+"""Spatial softmax (eq. 2 and 3). One read of the logits gives moments, peak and extremes. φ is never stored.
 
-Statistics of a map: high, low and their pixels, and with e = exp(g − high) the sums of e, ex, ey, exx, exy, eyy, where
-x and y are pixels counted from the middle of the map: there float32 keeps second moments exact to 1e-7 in crop units.
+Statistics of a map: high, low and their pixels, and with e = exp(g − high) the sums of e, ex, ey, exx, exy, eyy. Here x
+and y are pixels from the middle of the map: so float32 keeps second moments exact to 1e-7 in crop units.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def statistics_kernel(
     logits, sums, places, L, H, W, s_b, s_l, s_h, s_w, span,
     BL: tl.constexpr, BP: tl.constexpr, MOMENTS: tl.constexpr,
 ):  # fmt: skip
-    """Program (split, map block, face): online statistics of ``span`` pixels, each lane of a block for itself."""
+    """Program (split, map block, face): online statistics of ``span`` pixels, separate in each lane of a block."""
     i_s, i_l, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     o_l = i_l * BL + tl.arange(0, BL)
     m_l = o_l < L
@@ -46,7 +46,7 @@ def statistics_kernel(
         m_fall = m_p & (b_g < b_low)
         if MOMENTS:
             x, y = (o_x - 0.5 * (W - 1))[None, :], (o_y - 0.5 * (H - 1))[None, :]
-            b_t = tl.exp(-tl.abs(b_g - b_high))  # one exponential serves as scale of the old or as the new term
+            b_t = tl.exp(-tl.abs(b_g - b_high))  # one exponential: the scale of the old sums, or the new term
             b_scale = tl.where(m_rise, b_t, 1.0)
             b_t = tl.where(m_p, tl.where(m_rise, 1.0, b_t), 0.0)
             b_e = b_e * b_scale + b_t
@@ -79,7 +79,7 @@ def finish_kernel(
     sums, places, mean, covariance, peak, high, low, argmax, argmin, L, H, W, splits,
     BL: tl.constexpr, MOMENTS: tl.constexpr, PLACES: tl.constexpr,
 ):  # fmt: skip
-    """Program (map block, face): joins the splits' statistics and turns sums into moments in crop units."""
+    """Program (map block, face): joins the splits' statistics and turns the sums into moments in crop units."""
     i_l, i_b = tl.program_id(0), tl.program_id(1)
     o_l = i_l * BL + tl.arange(0, BL)
     m_l = o_l < L
@@ -95,7 +95,7 @@ def finish_kernel(
         if PLACES:
             i_top = tl.load(places + o_part * 2 + o_l, mask=m_l, other=0)
             i_bottom = tl.load(places + o_part * 2 + L + o_l, mask=m_l, other=0)
-            # of equals the first in row-major order, which parts, being tiles, do not come in
+            # of equals take the first in row-major order; the parts are tiles and come in another order
             b_top = tl.where((h > b_high) | ((h == b_high) & (i_top < b_top)), i_top, b_top)
             b_bottom = tl.where((n < b_low) | ((n == b_low) & (i_bottom < b_bottom)), i_bottom, b_bottom)
         top = tl.maximum(b_high, h)
@@ -128,7 +128,7 @@ def finish_kernel(
 def softmax_gradient(
     b_g, o_p, x, y, o_bl, m_l, grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, argmax
 ):
-    """dG [BL, BP] of logits b_g at pixels o_p (crop units x, y [BP]) of maps o_bl [BL]: see
+    """dG [BL, BP] of logits b_g of maps o_bl [BL] at pixels o_p, which lie at x, y [BP] in crop units. Formula:
     docs/reference/op-contract.md."""
     g_x = tl.load(grad_mean + o_bl * 2, mask=m_l, other=0)[:, None]  # [BL, 1], as all below
     g_y = tl.load(grad_mean + o_bl * 2 + 1, mask=m_l, other=0)[:, None]
@@ -171,7 +171,7 @@ def gradient_kernel(
 
 
 def blocks(x: Tensor, pixels: int) -> tuple[int, int]:
-    """(BL, BP): along the pixels, or along the maps where those lie beside each other (channels last)."""
+    """(BL, BP): blocks along the pixels; along the maps if those are adjacent (channels last)."""
     return (32, max(16, pixels // 32)) if x.stride(1) == 1 and x.shape[1] > 1 else (1, pixels)
 
 
@@ -194,7 +194,7 @@ def statistics(logits: Tensor, moments: bool) -> tuple[Tensor, ...]:
 
 
 def finish(sums: Tensor, places: Tensor | None, h: int, w: int, moments: bool = True) -> tuple[Tensor, ...]:
-    """Joins partial sums (B, splits, 8, L) and places (B, splits, 2, L); arguments left out give no results."""
+    """Joins partial sums (B, splits, 8, L) and places (B, splits, 2, L). Without places there is no argmax, argmin."""
     b, splits, _, maps = sums.shape
     mean, covariance, peak = empty((b, maps, 2), sums), empty((b, maps, 3), sums), empty((b, maps), sums)
     high, low = empty((b, maps), sums), empty((b, maps), sums)

@@ -1,13 +1,13 @@
-"""How faces are cut into tiles for the one-pass kernels, Triton's and CUDA's: a program walks down one tile.
+"""How faces are cut into tiles for the one-pass kernels of Triton and CUDA. A program walks down one tile.
 
-A tile reads a halo of one pixel round it and all weights for itself. At width 64 in half precision the two passes stay
-under 3.6 × the embedding's bytes as long as tiles have 2048 pixels or more (8 of a face of 128²); smaller ones are cut
-where processors would idle otherwise, which costs more time than the bytes, for those come from L2.
+For each tile a program reads a halo of one pixel around it, and all weights. At width 64 in half precision the two
+passes read and write at most 3.6 × the embedding's bytes if tiles have 2048 pixels or more (8 tiles of a face of 128²).
+Smaller tiles are used if processors would else be idle. That would cost more time than the bytes, which come from L2.
 """
 
 from __future__ import annotations
 
-MOST, FRUGAL = 4096, 2048  # pixels of a tile: at first, and the least that keeps the traffic's limit
+MOST, FRUGAL = 4096, 2048  # pixels of a tile: the largest, and the smallest that keeps the limit on bytes
 
 
 def cdiv(a: int, b: int) -> int:
@@ -15,9 +15,10 @@ def cdiv(a: int, b: int) -> int:
 
 
 def tile(height: int, width: int, batch: int, processors: int, block: int) -> tuple[int, int]:
-    """Rows and columns of a tile; columns are a multiple of ``block``.
+    """Rows and columns of a tile. Columns are a multiple of ``block``.
 
-    Two programs a processor are wanted while tiles stay frugal; smaller ones only until ¾ of the processors have one.
+    The aim is two programs for each processor while tiles stay frugal. Below that, tiles shrink only until ¾ of the
+    processors have a program.
     """
     down = across = 1
     while True:
@@ -26,7 +27,7 @@ def tile(height: int, width: int, batch: int, processors: int, block: int) -> tu
         wanted = 2 * processors if pixels >= 2 * FRUGAL else 3 * processors / 4
         if pixels <= MOST and programs >= wanted:
             return rows, columns
-        if columns > block and (columns > rows or rows <= 2):  # near squares have the shortest halo
+        if columns > block and (columns > rows or rows <= 2):  # a tile near a square has the shortest halo
             across *= 2
         elif rows > 2:
             down *= 2

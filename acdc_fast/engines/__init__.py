@@ -1,4 +1,4 @@
-"""Engines run the cascade; each takes the same arguments and gives a `Prediction`. This file chooses one."""
+"""Engines run the cascade. All take the same arguments and return a `Prediction`. This file chooses one."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ENGINES = ("native", "eager", "gpu")
 
 
 class Engine(Protocol):
-    """What `Model` asks of an engine."""
+    """The interface that `Model` uses."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def takes_tensors(self) -> bool:
-        """Whether torch tensors may come in (and then go out), not numpy arrays alone."""
+        """Whether crops may be torch tensors (results are tensors then), or only numpy arrays."""
         ...
 
     def __call__(
         self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
     ) -> Prediction:
-        """``enough`` > 0 ends a crop at the first stage whose maps have a mean spread (crop units) of at most it."""
+        """``enough`` > 0: a crop ends at the first stage whose maps have a mean spread (crop units) of at most it."""
         ...
 
 
@@ -41,9 +41,9 @@ def make_engine(
     dtype: str = "float32",
     device: str = "auto",
 ) -> Engine:
-    """The engine called ``backend``; "auto" takes the first that can serve of gpu (where there is one), native, eager.
+    """The engine called ``backend``. "auto" takes the first of gpu (if there is one), native, eager that can run.
 
-    Raises `BackendUnavailable` with the reason and the remedy.
+    Raises `BackendUnavailable` with the reason and the remedy, `InputError` for an unknown backend or device.
     """
     if backend not in ("auto", *ENGINES):
         raise InputError(f"backend must be one of auto, {', '.join(ENGINES)}, not {backend!r}")
@@ -67,7 +67,7 @@ def _candidates(device: str) -> tuple[str, ...]:
 
 
 def _gpu_present() -> bool:
-    """Whether an NVIDIA or AMD driver is loaded: cheap, so that torch is not imported on machines without one."""
+    """Whether an NVIDIA or AMD driver is loaded. Cheap, so that torch is not imported on machines without a GPU."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return not hidden and any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 

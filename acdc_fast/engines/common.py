@@ -9,7 +9,7 @@ import numpy as np
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 
-#: Pose in the network is degrees / 90.
+#: The network's pose is degrees / 90.
 POSE_SCALE = np.float32(90)
 BATCH_NORM_EPSILON = 1e-5
 CONVOLUTIONS = (
@@ -28,7 +28,7 @@ def check_dtype(backend: str, dtype: str, known: Iterable[str]) -> None:
 
 
 def folded_weights(config: ACDCConfig, arrays: Arrays) -> Arrays:
-    """What the C++ engine takes, in float64: batch norm folded into its convolution, the chain into one product."""
+    """Weights for the C++ engine, in float64: batch norm folded into the convolutions, the chain into one product."""
     source = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
     out: Arrays = {}
     for i in range(config.stages):

@@ -1,4 +1,4 @@
-"""Eager engine: the network of `network.py` run by torch. The plainest engine, and the truth the others are held to."""
+"""Eager engine: torch runs the network of `network.py`. The plainest engine, and the truth for the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .torch_common import as_given, as_tensor, first_enough
 
 
 class EagerEngine:
-    """Runs an `ACDC` of its own. Takes numpy arrays or torch tensors and gives what came in, as float32."""
+    """Runs its own `ACDC`. Takes numpy arrays or torch tensors and returns the same kind, in float32."""
 
     name = "eager"
     takes_tensors = True
@@ -50,9 +50,9 @@ class EagerEngine:
     def __call__(
         self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
     ) -> Prediction:
-        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
-        ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
-        """
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
+        ``enough`` > 0: each crop's result is that of the first stage whose maps have a mean spread of at most it. All
+        stages are run here. Raises `InputError`."""
         network = self._first(check_stages(stages, self.config.stages))
         x, given_on = as_tensor(crops)
         with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -62,7 +62,7 @@ class EagerEngine:
         return as_given(prediction, given_on, mask)
 
     def _first(self, stages: int) -> ACDC:
-        """The network cut after its first stages; shares its parts with the whole one."""
+        """The network cut after its first stages. It shares its parts with the whole one."""
         if stages not in self.networks:
             whole = self.networks[self.config.stages]
             cut = ACDC(replace(self.config, stages=stages))
@@ -73,7 +73,7 @@ class EagerEngine:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """torch's threads are set for the whole process, so they are put back."""
+    """torch's number of threads holds for the whole process, so it is restored."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

@@ -1,9 +1,9 @@
-"""GPU engine: convolutions by cuDNN, channels last with batch norm folded; between them the one-pass kernels.
+"""GPU engine: cuDNN convolutions, channels last, with batch norm folded. Between two U-Nets the one-pass kernels run.
 
-An embedding is read twice, once for the statistics of its maps and once on the way to the next stem; logits, attention
-maps and fused features are never stored. The kernels are Triton's, or where there is no Triton those of csrc/cuda. The
-whole cascade is one CUDA graph for each batch size. The same code runs on CPU tensors where Triton interprets its
-kernels (TRITON_INTERPRET=1) or an emulator runs the CUDA ones, to be compared with the eager network.
+They read an embedding twice: for the statistics of its maps, and on the way to the next stem. Logits, attention maps
+and fused features are never stored. The kernels are Triton's, or those of csrc/cuda if there is no Triton. The whole
+cascade is one CUDA graph for each batch size. For comparison with the eager network, the same code runs on CPU tensors:
+Triton interprets its kernels (TRITON_INTERPRET=1), and an emulator runs the CUDA ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .common import CONVOLUTIONS, POSE_SCALE, check_dtype, folded_weights
 from .torch_common import as_given, as_tensor, first_enough
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-#: Captured graphs kept; the one used longest ago goes first. Each holds the activations of its batch.
+#: Number of captured graphs kept; the one unused for longest goes first. Each holds the activations of its batch.
 GRAPHS = 8
 
 Layer = tuple[Tensor, Tensor]  # weight and bias
@@ -35,7 +35,7 @@ Stage = tuple[Tensor | None, ...]  # mean, covariance, pose, mask
 
 
 class Graph(NamedTuple):
-    """A captured run: where its crops go in, what it fills, and how to run it again."""
+    """A captured run: the tensor for its crops, the tensors that it fills, and a function that runs it again."""
 
     crops: Tensor
     stages: list[Stage]
@@ -43,7 +43,7 @@ class Graph(NamedTuple):
 
 
 class GPUEngine:
-    """Takes numpy arrays or torch tensors and gives what came in, as float32. Threads may share one engine."""
+    """Takes numpy arrays or torch tensors and returns the same kind, in float32. Threads may share one engine."""
 
     name = "gpu"
     takes_tensors = True
@@ -57,23 +57,23 @@ class GPUEngine:
         device: str = "cuda",
         kernels: str = "auto",
     ) -> None:
-        """``arrays`` as in ``ACDC(config).state_dict()``; ``threads`` means nothing on a GPU. ``kernels``: "triton",
-        "cuda" or "auto", the first of them that can serve.
+        """``arrays`` as in ``ACDC(config).state_dict()``. ``threads`` is ignored. ``kernels``: "triton", "cuda", or
+        "auto" for the first of them that can run.
 
-        Raises `BackendUnavailable` where there is no GPU or neither kernels, or for a ``dtype`` that they do not have.
+        Raises `BackendUnavailable` without a GPU, without kernels, or for a ``dtype`` that they lack.
         """
         check_dtype(self.name, dtype, DTYPES)
         self.config, self.device, self.dtype = config, torch.device(device), DTYPES[dtype]
-        #: Which kernels run between two U-Nets: "triton" or "cuda".
+        #: The kernels between two U-Nets: "triton" or "cuda".
         self.kernels = gpu_kernels.choose(kernels, self.device.type, self.dtype)
         self._kernels = self._load(folded_weights(config, arrays))
         self._graphs: OrderedDict[tuple[Any, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
-        #: Why runs are not captured in a CUDA graph; None where they are.
+        #: Why runs are not captured in a CUDA graph. None: they are.
         self.ungraphed = None if self.device.type == "cuda" else "CUDA graphs need a GPU"
 
     def _load(self, weights: dict[str, np.ndarray]) -> gpu_kernels.GPUKernels:
-        """Convolutions go to the device in the engine's dtype, all small layers in float32."""
+        """Moves convolutions to the device in the engine's dtype, and all small layers in float32."""
 
         def small(name: str) -> Tensor:
             return torch.from_numpy(weights[name]).to(self.device, torch.float32)
@@ -91,7 +91,7 @@ class GPUEngine:
         depthwise = torch.stack([small(name) for name in sorted(weights) if name.startswith("depthwise.")])
         split, fused = sum(config.points[name] for name in config.chain), config.fusion_channels
         stems = [(small(f"{i}.stem.weight").flatten(1), small(f"{i}.stem.bias")) for i in stages]
-        stems[0] = stems[0][0].new_empty(config.width, fused), stems[0][1]  # the first takes crops: never asked for
+        stems[0] = stems[0][0].new_empty(config.width, fused), stems[0][1]  # never used: the first stem takes crops
         small_layers = gpu_kernels.Weights(depthwise, small("transfer"), split, tuple(config.masked_maps), stems)
         return gpu_kernels.make(self.kernels, small_layers, self.dtype)
 
@@ -99,9 +99,9 @@ class GPUEngine:
     def __call__(
         self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
     ) -> Prediction:
-        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
-        ``enough`` > 0 gives each crop the first stage whose maps have a mean spread of at most it; all are run here.
-        """
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
+        ``enough`` > 0: each crop's result is that of the first stage whose maps have a mean spread of at most it. All
+        stages are run here. Raises `InputError`."""
         every = all_stages or enough > 0
         count = check_stages(stages, self.config.stages)
         x, given_on = as_tensor(crops)
@@ -116,7 +116,7 @@ class GPUEngine:
         return as_given(prediction, given_on, mask)
 
     def _run(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
-        """Of each stage mean, covariance, pose and mask, replayed from a graph where one can be captured."""
+        """Mean, covariance, pose and mask of each stage, replayed from a graph if one can be captured."""
         if self.ungraphed is None:
             key = (*crops.shape, count, every, mask)
             graph = self._graphs.pop(key, None)
@@ -135,7 +135,7 @@ class GPUEngine:
         return self._cascade(crops.to(self.device, self.dtype), count, every, mask)
 
     def _capture(self, shape: torch.Size, count: int, every: bool, mask: bool) -> Graph:
-        """Runs first on a side stream, as capture demands: kernels compile and cuDNN chooses outside of the graph."""
+        """Captures a graph. Runs first on a side stream: kernels compile and cuDNN chooses outside the graph."""
         crops = torch.zeros(shape, dtype=self.dtype, device=self.device)
         with torch.cuda.device(self.device):
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -167,7 +167,7 @@ class GPUEngine:
         return out
 
     def _nothing(self, crops: Tensor, count: int, mask: bool) -> list[Stage]:
-        """What a batch of no crops gives."""
+        """The results for a batch of no crops."""
         maps, side = self.config.maps, crops.shape[-1]
         shapes = ((maps, 2), (maps, 3), (3,) if self._pose else None, (1, side, side) if mask else None)
         return [tuple(None if s is None else torch.empty(0, *s, device=self.device) for s in shapes)] * count
@@ -189,7 +189,7 @@ class GPUEngine:
         return F.linear(mean[:, self.config.slices[self.config.solid[0]]].flatten(1), *self._pose)
 
     def _excitation(self, stage: int, pose: Tensor | None, batch: int) -> Tensor:
-        """f_i(Ω_i), eq. 6, (B, 2 + 2C); ones where the variant has no excitation."""
+        """f_i(Ω_i), eq. 6, (B, 2 + 2C). Ones if the variant has no excitation."""
         if pose is None or not self._excite:
             return torch.ones(batch, self.config.fusion_channels, device=self.device)
         return torch.sigmoid(F.linear(pose, *self._excite[stage]))
@@ -207,7 +207,7 @@ class GPUEngine:
 
 
 def _conv_relu(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """3×3 convolution, bias and ReLU: one kernel where cuDNN has it."""
+    """3×3 convolution, bias and ReLU: one kernel if cuDNN has it."""
     if x.is_cuda and torch.version.hip is None and torch.backends.cudnn.enabled:
         return torch.cudnn_convolution_relu(x, weight, bias, (stride, stride), (1, 1), (1, 1), 1)
     return F.conv2d(x, weight, bias, stride, padding=1).relu_()

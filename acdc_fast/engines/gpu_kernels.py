@@ -1,4 +1,4 @@
-"""What the GPU engine runs between two U-Nets, by the Triton or by the CUDA kernels: statistics, transition, mask."""
+"""The GPU engine's kernels between two U-Nets, Triton's or CUDA's: statistics, transition, mask."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Weights(NamedTuple):
 
     depthwise: Tensor  # (S, K, 3, 3)
     transfer: Tensor  # (L, K), the chained layers folded
-    split: int  # maps before it read the first K channels, the others the last
-    masked: tuple[bool, ...]  # of each map whether it enters the mask
-    stems: list[tuple[Tensor, Tensor]]  # of each U-Net (O, 2 + 2C) and (O,)
+    split: int  # maps before it read the first K channels, the others the last K
+    masked: tuple[bool, ...]  # for each map, whether it enters the mask
+    stems: list[tuple[Tensor, Tensor]]  # for each U-Net, (O, 2 + 2C) and (O,)
 
 
 class GPUKernels(Protocol):
-    """Embeddings are (B, C, H, W), best channels last, in the engine's dtype."""
+    """Embeddings are (B, C, H, W) in the engine's dtype, channels last if possible."""
 
     name: str
 
@@ -36,11 +36,11 @@ class GPUKernels(Protocol):
     def transition(
         self, embedding: Tensor, high: Tensor, low: Tensor, crops: Tensor, excitation: Tensor, stage: int, mask: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The output of U-Net ``stage``'s stem and, where asked for, the mask (B, 1, H, W)."""
+        """The output of the stem of U-Net ``stage``, and the mask (B, 1, H, W) if it is asked for."""
         ...
 
     def mask(self, embedding: Tensor, high: Tensor, low: Tensor) -> Tensor:
-        """The mask alone: what is left to do after the last stage."""
+        """The mask alone, for the last stage."""
         ...
 
 
@@ -72,7 +72,7 @@ class Triton:
 
 
 class Cuda:
-    """Where a strip does not fit the GPU's shared memory, the ops one after the other, as `ops.cuda` does."""
+    """If a strip does not fit the GPU's shared memory, the ops run one after the other, as in `ops.cuda`."""
 
     name = "cuda"
 
@@ -114,9 +114,9 @@ class Cuda:
 
 
 def choose(kernels: str, device: str, dtype: torch.dtype) -> str:
-    """"triton" or "cuda": the one asked for, or with "auto" the first that serves this type of device and dtype.
+    """"triton" or "cuda": the one asked for. "auto": the first that runs on this type of device and dtype.
 
-    Raises `BackendUnavailable` with the reason and the remedy of each that cannot.
+    Raises `BackendUnavailable` with the reason and the remedy for each that cannot.
     """
     reasons = []
     for name in KERNELS if kernels == "auto" else (kernels,):
@@ -131,5 +131,5 @@ def choose(kernels: str, device: str, dtype: torch.dtype) -> str:
 
 
 def make(name: str, weights: Weights, dtype: torch.dtype) -> GPUKernels:
-    """``name`` comes from `choose`."""
+    """The kernels called ``name``, which comes from `choose`."""
     return Triton(weights, dtype) if name == "triton" else Cuda(weights, dtype)

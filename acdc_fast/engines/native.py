@@ -1,4 +1,4 @@
-"""Native engine: the whole cascade in one call into C++ (csrc/cpu), numpy in and out, no torch in the process."""
+"""Native engine: the whole cascade is one call into C++ (csrc/cpu). numpy in and out, no torch in the process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .common import POSE_SCALE, Arrays, check_dtype, folded_weights
 
 
 class NativeEngine:
-    """Runs one network on the CPU. Weights are folded and packed once, here; a call allocates nothing but its results.
+    """Runs one network on the CPU. Weights are folded and packed once, here. A call allocates only its results.
 
-    Any number of Python threads may call one engine at once (the GIL is released), and it works in forked children.
-    Results are the same bits for any number of threads and however crops are batched.
+    Several Python threads may call one engine at once (the GIL is released). It works in forked children. Results are
+    the same bits for any number of threads and any batches.
     """
 
     name = "native"
@@ -33,7 +33,7 @@ class NativeEngine:
     ) -> None:
         """``arrays`` as in ``ACDC(config).state_dict()``. ``isa`` (or ``ACDC_ISA``) forces an instruction set.
 
-        Raises `BackendUnavailable` where the library is not built, or cannot serve ``dtype`` or ``isa``.
+        Raises `BackendUnavailable` if the library is not built, or cannot run ``dtype`` or ``isa``.
         """
         native = native_library()
         check_dtype(self.name, dtype, ("float32", "bfloat16"))
@@ -63,10 +63,10 @@ class NativeEngine:
         mask: bool = True,
         enough: float = 0.0,
     ) -> Prediction:
-        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages`` runs only the first ones; ``mask=False`` gives None.
+        """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
         ``enough`` > 0: a crop ends after the first stage whose maps have a mean spread of at most it.
 
-        Raises `InputError` for crops of another shape, and for NaN or infinity, naming the crop.
+        Raises `InputError` for crops of another shape, and for NaN or infinity, with the number of the crop.
         """
         crops = np.asarray(crops)
         check_crops(crops.shape, crops.dtype.kind == "f")
@@ -100,12 +100,12 @@ class NativeEngine:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes held: packed weights, and the arenas that runs so far have needed."""
+        """Bytes held: packed weights, and the arenas that runs have needed so far."""
         return {"weights": self._engine.weight_bytes, "arenas": self._engine.arena_bytes}
 
 
 def native_library() -> Any:
-    """`acdc_fast._native`, or `BackendUnavailable` with the reason why it cannot be loaded."""
+    """`acdc_fast._native`. Raises `BackendUnavailable` with the reason if it cannot be loaded."""
     try:
         from .. import _native
     except ImportError as error:

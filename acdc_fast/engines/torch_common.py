@@ -22,7 +22,7 @@ def as_tensor(crops: Any) -> tuple[torch.Tensor, torch.device | None]:
 
 
 def as_given(prediction: Prediction, device: torch.device | None, mask: bool) -> Prediction:
-    """As tensors on ``device``, or as numpy arrays where it is None."""
+    """The results as tensors on ``device``, or as numpy arrays if it is None."""
 
     def give(tensor: torch.Tensor) -> Any:
         tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
@@ -39,7 +39,7 @@ def as_given(prediction: Prediction, device: torch.device | None, mask: bool) ->
 
 
 def first_enough(prediction: Prediction, enough: float) -> Prediction:
-    """Of each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
+    """For each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
     stages = prediction.stages
     assert stages, "every stage must be there to choose from"
     doubt = []

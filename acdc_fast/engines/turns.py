@@ -1,4 +1,4 @@
-"""A long batch on a CPU goes in turns of about `TURN` seconds. Between them Python answers Ctrl-C."""
+"""A long batch on a CPU runs in turns of about `TURN` seconds. Between two turns Python answers Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TURN = 0.25
 
 
 def run_in_turns(engine: Any, crops: Any, **options: Any) -> Prediction:
-    """``engine(crops, **options)``, at least one crop. Results do not depend on the turns; a GPU takes all at once."""
+    """``engine(crops, **options)`` for at least one crop. Results do not depend on the turns. A GPU has one turn."""
     threads = getattr(engine, "threads", None) or os.cpu_count() or 1
     on_gpu = str(getattr(engine, "device", "cpu")) != "cpu"
     size = len(crops) if on_gpu else max(1, 2 * threads * 128**2 // crops.shape[2] ** 2)

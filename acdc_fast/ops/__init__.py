@@ -1,9 +1,9 @@
 """The operations between the convolutions, on torch tensors, differentiable, each with a choice of backend.
 
-``backend="auto"`` takes the fastest that supports the arguments; one asked for by name that cannot serve raises
+``backend="auto"`` takes the fastest that supports the arguments. A backend that is named but cannot run raises
 `acdc_fast.BackendUnavailable` with the reason and the remedy. ``ACDC_BACKEND`` sets the default.
 
-Importing this package imports torch, but no backend: each is imported when it is first asked for.
+Importing this package imports torch, but no backend. A backend is imported at its first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How every backend allocates its results, so that tests can fill them with NaN first."""
+"""Allocation of all results of the backends in one place, so that tests can fill them with NaN first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _poisoned = False
 
 @contextmanager
 def poison() -> Iterator[None]:
-    """For tests: results start as NaN (integers as −2³⁰), so that an element never written shows."""
+    """For tests: results start as NaN (integers as −2³⁰), so that an element that is never written shows."""
     global _poisoned
     before, _poisoned = _poisoned, True
     try:
@@ -31,22 +31,22 @@ def _prepared(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def flags(values: tuple[bool, ...], device: torch.device, dtype: torch.dtype = torch.bool) -> Tensor:
-    """Kept on the device: a graph that is recorded cannot fetch them from the host."""
+    """Flags, kept on the device: a recorded graph cannot fetch them from the host."""
     return torch.tensor(values, dtype=dtype, device=device)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What an op computes in: float64 for float64, else float32, under autocast as well."""
+    """The dtype that an op computes in: float64 for float64, else float32, also under autocast."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A contiguous result on the device of ``like``, in the dtype that an op on it computes in unless one is given."""
+    """A contiguous result on the device of ``like``. Its dtype is ``dtype`` or the one that an op computes in."""
     return _prepared(torch.empty(tuple(shape), dtype=dtype or compute_dtype(like.dtype), device=like.device))
 
 
 def empty_image(like: Tensor, channels: int) -> Tensor:
-    """(B, channels, H, W) of the dtype and device of ``like``: channels-last strides if ``like`` has them."""
+    """(B, channels, H, W) with the dtype and device of ``like``, channels last if ``like`` is."""
     last = like.is_contiguous(memory_format=torch.channels_last)
     return _prepared(
         torch.empty(

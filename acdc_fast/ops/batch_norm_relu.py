@@ -22,11 +22,11 @@ def batch_norm_relu(
     eps: float = 1e-5,
     backend: str | None = None,
 ) -> Tensor:
-    """ReLU of x (B, C, H, W) normalised by the batch's own mean and variance of each channel, differentiable.
+    """ReLU of x (B, C, H, W), normalised by the batch's own mean and variance of each channel; differentiable.
 
-    weight and bias (C,); running_mean and running_var (C,) are updated in place as `torch.nn.BatchNorm2d` does in
-    training. Gives x's shape, dtype and layout; computed in float32 (float64 for float64). Raises `InputError` for
-    arguments that do not fit and `BackendUnavailable` for a named backend that cannot serve.
+    weight and bias: (C,). running_mean and running_var (C,) are updated in place, as `torch.nn.BatchNorm2d` does in
+    training. Returns x's shape, dtype and layout; computed in float32 (float64 for float64). Raises `InputError` for
+    arguments that do not fit and `BackendUnavailable` for a named backend that cannot run.
     """
     op = "batch_norm_relu"
     checks.tensor(op, "x", x, ("B", "C", "H", "W"))

@@ -1,4 +1,4 @@
-"""Argument checks of the ops: each error names the argument, says what it must be and what came."""
+"""Checks of the ops' arguments. Each error names the argument, what it must be, and what it was."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def tensor(op: str, name: str, x: Tensor, shape: Sequence[int | str]) -> None:
-    """``shape`` mixes sizes that must match with letters for those that may be anything."""
+    """``shape``: a number must match; a letter stands for any size. Raises `InputError`."""
     if not isinstance(x, Tensor):
         raise InputError(f"{op}: {name} must be a tensor, not {type(x).__name__}")
     fits = x.dim() == len(shape) and all(isinstance(s, str) or s == n for s, n in zip(shape, x.shape, strict=True))
@@ -25,7 +25,7 @@ def tensor(op: str, name: str, x: Tensor, shape: Sequence[int | str]) -> None:
 
 
 def not_empty(op: str, name: str, x: Tensor, pixels: bool = True) -> None:
-    """``pixels``: the op numbers a map's pixels, so that there must be fewer than 2²⁴ of them."""
+    """Four dimensions, none empty. ``pixels``: the op numbers a map's pixels, so they must be fewer than 2²⁴."""
     if x.dim() != 4:
         raise InputError(f"{op}: {name} must have four dimensions, not shape {tuple(x.shape)}")
     if 0 in x.shape:

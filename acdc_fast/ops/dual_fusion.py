@@ -17,9 +17,9 @@ def dual_fusion(
 ) -> Tensor:
     """Eq. 5 and 6: f(Ω) ⊙ [I, I⊙Φ, H, H⊙Φ], differentiable.
 
-    image I (B, 1, H, W), embedding H (B, C, H, W), mask Φ (B, 1, H, W), excitation f(Ω) (B, 2 + 2C). Gives
+    image I (B, 1, H, W), embedding H (B, C, H, W), mask Φ (B, 1, H, W), excitation f(Ω) (B, 2 + 2C). Returns
     (B, 2 + 2C, H, W) in the embedding's dtype; computed in float32 (float64 for float64), also under autocast. Raises
-    `InputError` for arguments that do not fit and `BackendUnavailable` for a named backend that cannot serve.
+    `InputError` for arguments that do not fit and `BackendUnavailable` for a named backend that cannot run.
     """
     check_fusion("dual_fusion", image, embedding, mask, excitation)
     name = choose("dual_fusion", backend, embedding.device.type, embedding.dtype)

@@ -1,4 +1,4 @@
-"""Doubly-conditional fusion and the next U-Net's stem in one op: the fused features are never stored."""
+"""Doubly-conditional fusion and the next U-Net's stem in one op. The fused features are never stored."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def dual_fusion_conv1x1(
     bias: Tensor,
     backend: str | None = None,
 ) -> Tensor:
-    """`dual_fusion` followed by a 1×1 convolution, differentiable; the (B, 2 + 2C, H, W) features never exist.
+    """`dual_fusion` followed by a 1×1 convolution, differentiable. The (B, 2 + 2C, H, W) features are never stored.
 
     image I (B, 1, H, W), embedding H (B, C, H, W), mask Φ (B, 1, H, W), excitation f(Ω) (B, 2 + 2C), weight
-    (O, 2 + 2C), bias (O,). Gives (B, O, H, W) in the embedding's dtype and layout; computed in float32 (float64 for
+    (O, 2 + 2C), bias (O,). Returns (B, O, H, W) in the embedding's dtype and layout; computed in float32 (float64 for
     float64), also under autocast. Raises `InputError` for arguments that do not fit and `BackendUnavailable` for a
-    named backend that cannot serve.
+    named backend that cannot run.
     """
     op = "dual_fusion_conv1x1"
     check_fusion(op, image, embedding, mask, excitation)

@@ -23,13 +23,13 @@ def geometry_transfer(
     masked: Sequence[bool],
     backend: str | None = None,
 ) -> tuple[Moments, Tensor]:
-    """The geometry transfer network in one op (eq. 1 to 4), differentiable: neither logits nor maps need be stored.
+    """The geometry transfer network in one op (eq. 1 to 4), differentiable. It need not store logits or maps.
 
-    embedding (B, C, H, W); depthwise (S, K, 3, 3), one for each stream that has maps; transfer (L, K), the chained
-    1×1 layers folded, the first ``split`` maps read the first K channels, the others the last K; masked: L flags, the
-    maps that enter the mask. Gives moments of all L maps and the mask Φ (B, 1, H, W), in float32 (float64 for float64),
-    which is also what is computed in under autocast. Raises `InputError` for arguments that do not fit and
-    `BackendUnavailable` for a named backend that cannot serve.
+    embedding (B, C, H, W); depthwise (S, K, 3, 3), one for each stream with maps; transfer (L, K), the chained 1×1
+    layers folded. The first ``split`` maps read the first K channels, the others the last K. masked: L flags, which
+    maps enter the mask. Returns the moments of all L maps and the mask Φ (B, 1, H, W), in float32 (float64 for
+    float64), computed in that type also under autocast. Raises `InputError` for arguments that do not fit and
+    `BackendUnavailable` for a named backend that cannot run.
     """
     op = "geometry_transfer"
     checks.tensor(op, "embedding", embedding, ("B", "C", "H", "W"))

@@ -1,6 +1,6 @@
-"""The oracle: every op in plain torch, straight from the equations, any dtype up to float64, autograd for gradients.
+"""The reference: every op in plain torch, straight from the equations, in any dtype up to float64, with autograd.
 
-All other backends are compared with these functions; nothing here is tuned.
+All other backends are compared with these functions. They are not tuned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def pixel_centres(size: int, like: Tensor) -> Tensor:
 def spatial_softmax(logits: Tensor) -> Moments:
     """Eq. 2 and 3: softmax over x and y, then mean, covariance and peak of each map.
 
-    The peak is φ at the logits' first maximum, so that a tie's gradient goes to one pixel, as in every backend.
+    The peak is φ at the logits' first maximum. So in a tie the gradient goes to one pixel, as in every backend.
     """
     b, maps, h, w = logits.shape
     attention = torch.softmax(logits.flatten(2), dim=2).view(b, maps, h, w)
@@ -38,7 +38,7 @@ def spatial_softmax(logits: Tensor) -> Moments:
 
 
 def attention_mask(logits: Tensor) -> Tensor:
-    """Eq. 4, (B, L, H, W) → (B, 1, H, W). The softmax's denominator cancels; a constant map contributes 0."""
+    """Eq. 4, (B, L, H, W) → (B, 1, H, W). The softmax's denominator cancels. A constant map contributes 0."""
     flat = logits.flatten(2)
     high = flat.max(dim=2, keepdim=True).values
     rise = torch.exp(flat - high)
@@ -63,7 +63,7 @@ def dual_fusion_conv1x1(
 
 
 def geometry_logits(embedding: Tensor, depthwise: Tensor, transfer: Tensor, split: int) -> Tensor:
-    """G of eq. 1 from folded transfer layers; arguments as in `geometry_transfer`."""
+    """G of eq. 1 from folded transfer layers. Arguments as in `geometry_transfer`."""
     k = transfer.shape[1]
     streams = [(embedding[:, :k], transfer[:split]), (embedding[:, -k:], transfer[split:])]
     streams = [s for s in streams if len(s[1])]
@@ -92,5 +92,5 @@ def batch_norm_relu(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Batch norm by the batch's statistics, then ReLU; the running statistics are updated in place."""
+    """Batch norm by the batch's statistics, then ReLU. The running statistics are updated in place."""
     return F.relu(F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps))

@@ -1,4 +1,4 @@
-"""Backend `cuda`: plans and launches the kernels of csrc/cuda; docs/reference/op-contract.md says what each gives."""
+"""Backend `cuda`: plans and launches the kernels of csrc/cuda. Their results: docs/reference/op-contract.md."""
 
 from __future__ import annotations
 

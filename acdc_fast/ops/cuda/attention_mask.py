@@ -21,7 +21,7 @@ class attention_mask:
 
     @staticmethod
     def levels(logits: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask and winners of contiguous logits with known extremes; a map with low = high stays out."""
+        """Mask and winners of contiguous logits with known extremes. A map with low = high stays out."""
         b, maps, h, w = logits.shape
         mask, winner = empty((b, 1, h, w), logits, torch.float32), empty((b, h, w), logits, torch.int32)
         v = vector(logits)

@@ -1,4 +1,4 @@
-"""From one stage to the next in one pass over its embedding, for inference: backend `cuda`."""
+"""Backend `cuda`, for inference: from one stage to the next in one pass over the embedding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .strips import Layers, entering, pack, place, plan
 
 
 class cascade_transition:
-    """csrc/cuda/cascade_transition.cuh; where no strip fits, the ops one after the other."""
+    """csrc/cuda/cascade_transition.cuh. If no strip fits, the ops run one after the other."""
 
     @staticmethod
     def forward(
@@ -36,7 +36,7 @@ class cascade_transition:
         embedding: Tensor, layers: Layers, masked: Sequence[bool], high: Tensor, low: Tensor, image: Tensor,
         excitation: Tensor, stem: tuple[Tensor, Tensor], outputs: int,
     ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-        """The same from layers that were packed before; None where no strip fits."""
+        """The same, from layers that were packed before. None if no strip fits."""
         embedding = dense_image(embedding)
         b, c, h, w = embedding.shape
         p = plan(embedding, layers, "stem", outputs)

@@ -11,7 +11,7 @@ from .plan import cdiv, flat, restored, taken, vector, wide
 
 
 class dual_fusion:
-    """Eq. 5 and 6, csrc/cuda/dual_fusion.cuh: over NCHW images, others are copied."""
+    """Eq. 5 and 6, csrc/cuda/dual_fusion.cuh, on NCHW images. Images of another layout are copied."""
 
     @staticmethod
     def forward(image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor) -> Tensor:

@@ -28,24 +28,24 @@ class StemShape(ctypes.Structure):
 
 
 def staged(outputs: int, tile: int) -> int:
-    """Values of one tile's result, in either layout."""
+    """Number of values of one tile's result, in either layout."""
     return round16(outputs) * (tile + 8) + tile * 8
 
 
 def stem_bytes(s: StemShape, size: int) -> list[int]:
-    """Shared memory of a Stem of values of ``size`` bytes."""
+    """Bytes of shared memory for each part of a Stem, with values of ``size`` bytes."""
     return [2 * round16(s.outputs) * round16(s.channels) * size, 3 * s.outputs * 4, (2 + 2 * s.channels) * 4]
 
 
 def pack_stem(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The H and H⊙Φ columns as fragments (2, …) and the image's columns beside the bias (O, 3)."""
+    """The H and H⊙Φ columns as fragments (2, …), and the image's columns with the bias (O, 3)."""
     c = (weight.shape[1] - 2) // 2
     packed = torch.stack([pack_fragments(weight[:, 2 : 2 + c], dtype), pack_fragments(weight[:, 2 + c :], dtype)])
     return packed, torch.cat([weight[:, :2], bias[:, None]], dim=1).contiguous()
 
 
 class dual_fusion_conv1x1:
-    """The fusion and the next stem in one, csrc/cuda/dual_fusion_conv1x1.cuh; where the weights do not fit a block's
+    """The fusion and the next stem in one, csrc/cuda/dual_fusion_conv1x1.cuh. If the weights do not fit a block's
     shared memory, the fused features are stored and a plain matrix product follows."""
 
     @staticmethod
@@ -114,7 +114,7 @@ class dual_fusion_conv1x1:
 
 
 def _parts(embedding: Tensor, tile: int) -> int:
-    """Blocks of a face: enough to fill the processors twice, each with tiles enough to repay the weights' load."""
+    """Blocks of a face: about two for each processor, each with enough tiles to repay loading the weights."""
     b, _, h, w = embedding.shape
     return min(cdiv(h * w, tile), max(1, cdiv(2 * limits(embedding)[1], b)))
 

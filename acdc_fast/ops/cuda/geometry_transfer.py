@@ -1,4 +1,4 @@
-"""`geometry_transfer` of backend `cuda`: statistics of all maps and the mask, logits never stored; and gradients."""
+"""`geometry_transfer` of backend `cuda`: statistics of all maps, mask, gradients. Logits are never stored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CHANNEL_BLOCK = 48  # channels that one block of the gradient kernel accumulates
 
 
 class geometry_transfer:
-    """csrc/cuda/geometry_*.cuh; where no strip fits a block's shared memory, logits are stored and the two ops that
-    read them follow."""
+    """csrc/cuda/geometry_*.cuh. If no strip fits a block's shared memory, the logits are stored, and the two ops that
+    read logits follow."""
 
     @staticmethod
     def statistics(embedding: Tensor, layers: Layers) -> list[Tensor] | None:
-        """mean, covariance, peak, high, low, argmax, argmin of all maps; None where no strip fits."""
+        """mean, covariance, peak, high, low, argmax, argmin of all maps. None if no strip fits."""
         embedding = dense_image(embedding)
         b, maps = embedding.shape[0], len(layers.transfer)
         p = plan(embedding, layers)
@@ -49,7 +49,7 @@ class geometry_transfer:
     def mask(
         embedding: Tensor, layers: Layers, masked: Sequence[bool], high: Tensor, low: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """The mask (B, 1, H, W) and its winners (B, H, W) of maps with these extremes; None where no strip fits."""
+        """The mask (B, 1, H, W) and its winners (B, H, W), from the maps' extremes. None if no strip fits."""
         embedding = dense_image(embedding)
         b, _, h, w = embedding.shape
         p = plan(embedding, layers, "mask")
@@ -125,7 +125,7 @@ class geometry_transfer:
         return grad_embedding, tap_parts.sum(0), grad_transfer
 
 
-#: Convolutions in full float32: cuDNN's TF32, which PyTorch allows by itself, was off by 3e-4 on an H200.
+#: Convolutions in full float32. PyTorch allows TF32 in cuDNN by default; that was off by 3e-4 on an H200.
 _exact: ContextDecorator = torch.backends.cudnn.flags(
     enabled=True, benchmark=False, deterministic=False, allow_tf32=False
 )

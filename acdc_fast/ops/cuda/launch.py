@@ -1,7 +1,7 @@
-"""Gets CUDA kernels to run: from the library that nvcc built, or else compiled at first use by NVRTC through CuPy.
+"""Launches CUDA kernels: from the library that nvcc built, or compiled at first use by NVRTC through CuPy.
 
-Both hold the same kernels under the same names; `Compiled` also opens the emulator's library, which runs them on the
-CPU.
+Both hold the same kernels under the same names. `Compiled` also opens the library of the emulator, which runs them on
+the CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Argument = Tensor | int | ctypes.c_longlong | ctypes.Structure | Sequence[Tensor
 
 
 class Launcher(Protocol):
-    #: Type of device whose tensors its kernels read.
+    #: Type of device that its tensors must be on.
     device: str
 
     def launch(self, name: str, grid: tuple[int, int, int], block: int, shared: int, device: int, stream: int,
@@ -56,7 +56,7 @@ class Compiled:
 
 @lru_cache(maxsize=1)
 def find() -> Launcher | str:
-    """The launcher of this installation, or why there is none."""
+    """The launcher of this installation, or the reasons why there is none."""
     library = Path(__file__).resolve().parents[2] / "_cuda.so"
     reasons = [f"{library.name} was not built (ACDC_CUDA=1 pip install -e . with nvcc on PATH builds it)"]
     if library.exists():
@@ -74,7 +74,7 @@ def find() -> Launcher | str:
 
             nvrtc.getVersion()
             return Nvrtc(folder)
-        except Exception as error:  # CuPy raises what its loader raises: ImportError, RuntimeError, OSError
+        except Exception as error:  # CuPy passes on its loader's errors: ImportError, RuntimeError, OSError
             reason = f"{type(error).__name__}: {error}"
             reasons.append(f"CuPy's NVRTC cannot compile them instead ({reason}): pip install {package}")
     return "; ".join(reasons)
@@ -84,7 +84,7 @@ _chosen: Launcher | None = None
 
 
 def use(launcher: Launcher | None) -> None:
-    """For tests: every launch goes to ``launcher``; None goes back to `find`."""
+    """For tests: every launch goes to ``launcher``. None restores `find`."""
     global _chosen
     _chosen = launcher
 
@@ -96,10 +96,9 @@ def current() -> Launcher | str:
 def launch(
     kernel: str, dtype: torch.dtype, grid: Sequence[int], shared: int, *arguments: Argument, block: int = 256
 ) -> None:
-    """Run ``kernel`` for storage ``dtype`` on the device and the current stream of its tensors.
+    """Runs ``kernel`` for storage ``dtype`` on the device and the current stream of its tensors.
 
-    Raises `BackendUnavailable` where nothing can run it, ``RuntimeError`` with the driver's reason where a launch
-    fails.
+    Raises `BackendUnavailable` if nothing can run it, ``RuntimeError`` with the driver's reason if a launch fails.
     """
     launcher = current()
     if isinstance(launcher, str):

@@ -1,4 +1,4 @@
-"""CUDA kernels compiled at first use by NVRTC through CuPy, where nvcc did not build them ahead."""
+"""Compiles CUDA kernels at first use, by NVRTC through CuPy, if nvcc did not build them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pointers(arguments: list[Any]) -> Any:
 
 
 def source_folder() -> Path | None:
-    """Where the kernels' text lies: in the package of a wheel, beside it in a checkout."""
+    """The folder of the kernels' source: in a wheel's package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[2]
     folders = (package / "csrc_cuda", package.parent / "csrc" / "cuda")
     return next((f for f in folders if (f / "table.h").exists()), None)
@@ -36,7 +36,7 @@ def kernel_file(name: str, folder: Path) -> Path:
 
 
 def inlined(path: Path, seen: set[Path] | None = None) -> str:
-    """A .cuh with the files that it includes in their places, so that NVRTC needs no search path."""
+    """The text of a .cuh with its includes inserted, so that NVRTC needs no search path."""
     seen = set() if seen is None else seen
     if path in seen:
         return ""
@@ -49,7 +49,7 @@ def inlined(path: Path, seen: set[Path] | None = None) -> str:
 
 
 def nvrtc_compile(text: str, name: str, architecture: int) -> tuple[bytes, str]:
-    """Cubin for compute capability ``architecture`` and the mangled name of kernel ``name``; needs no driver."""
+    """Cubin for compute capability ``architecture``, and the mangled name of kernel ``name``. Needs no driver."""
     from cupy_backends.cuda.libs import nvrtc  # type: ignore[import-untyped]
 
     program = nvrtc.createProgram(text, "kernels.cu", [], [])
@@ -67,7 +67,7 @@ def nvrtc_compile(text: str, name: str, architecture: int) -> tuple[bytes, str]:
 
 
 def _whole(cubin: bytes) -> bytes:
-    """CuPy takes a cubin's last byte for a terminator and drops it; the ELF header tells how long it must be."""
+    """CuPy drops a cubin's last byte as a terminator. The ELF header tells the true length, so it is restored."""
     offsets, sizes = struct.unpack_from("<QQ", cubin, 32), struct.unpack_from("<HHHH", cubin, 54)
     end = max(offsets[0] + sizes[0] * sizes[1], offsets[1] + sizes[2] * sizes[3])  # program and section headers
     return cubin.ljust(end, b"\0")
@@ -84,7 +84,7 @@ class Nvrtc:
         self._modules: list[Any] = []
 
     def cubin(self, name: str, architecture: int) -> tuple[bytes, str]:
-        """From the disk, else compiled and written there."""
+        """The cubin from the disk, or compiled and written there."""
         text = inlined(kernel_file(name.split("<")[0], self.folder))
         key = hashlib.sha256(f"{text}\0{name}\0{architecture}".encode()).hexdigest()[:32]
         cache = Path(os.environ.get("ACDC_CACHE") or Path.home() / ".cache" / "acdc_fast")
@@ -99,7 +99,7 @@ class Nvrtc:
             with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
                 file.write(mangled.encode() + b"\0" + cubin)
             os.replace(file.name, kept)
-        except OSError:  # a read-only home costs a compile in every process, nothing else
+        except OSError:  # with a read-only home each process compiles again; nothing else is lost
             pass
         return cubin, mangled
 

@@ -1,4 +1,4 @@
-"""Strips that a block of csrc/cuda/geometry_transfer walks, its shared memory, and its packed layers."""
+"""The strips that a block of csrc/cuda/geometry_transfer walks down, its shared memory, and its packed layers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .dual_fusion_conv1x1 import StemShape, staged, stem_bytes
 from .plan import Layout, cdiv, column_stride, flat, layout, limits, pack_fragments, round16, taken
 
 face_tile: Callable[..., tuple[int, int]] = importlib.import_module("acdc_fast.kernels.tiles").tile
-MOST_ROWS, LEAST_ROWS = 64, 4  # of a strip; fewer would read each row of H more than 1½ times
-MOST_TILES = 16  # row tiles of 16 maps that one block of the statistics or the gradient kernel accumulates
+MOST_ROWS, LEAST_ROWS = 64, 4  # of a strip; with fewer rows each row of H would be read more than 1½ times
+MOST_TILES = 16  # row tiles (16 maps each) that one block of the statistics or gradient kernel accumulates
 
 
 class Geometry(ctypes.Structure):
@@ -31,12 +31,12 @@ class Plan(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """Depthwise (S, K, 3, 3) and transfer (L, K) as given, and as the kernels read them."""
+    """Depthwise (S, K, 3, 3) and transfer (L, K), plain and packed for the kernels."""
 
     depthwise: Tensor
     transfer: Tensor
     split: int
-    fragments: Tensor  # of all maps, those before ``split`` and the others in row tiles of their own
+    fragments: Tensor  # of all maps; those before ``split`` and the others have separate row tiles
 
 
 def pack(depthwise: Tensor, transfer: Tensor, split: int, dtype: torch.dtype) -> Layers:
@@ -45,7 +45,7 @@ def pack(depthwise: Tensor, transfer: Tensor, split: int, dtype: torch.dtype) ->
 
 
 def entering(masked: Sequence[bool], device: torch.device) -> Tensor:
-    """Of each map 1 if it enters the mask."""
+    """(L,) 1 for each map that enters the mask, else 0."""
     return flags(tuple(map(bool, masked)), device, torch.int32)
 
 
@@ -54,7 +54,7 @@ def place(x: Tensor) -> Layout:
 
 
 def shared_bytes(embedding: Tensor, layers: Layers, tile: int, tiles: int, extra: str, outputs: int) -> int:
-    """Of one block: a ring of four rows of H, the depthwise row, packed layers, and what ``extra`` asks for."""
+    """Bytes for one block: a ring of four rows of H, the depthwise row, packed layers, and the parts for ``extra``."""
     (c, size), (streams, k) = (embedding.shape[1], embedding.element_size()), layers.depthwise.shape[:2]
     depth = max(streams * tile * column_stride(k), staged(outputs, tile) if extra == "stem" else 0)
     here = tiles if extra else min(tiles, MOST_TILES)
@@ -69,7 +69,7 @@ def shared_bytes(embedding: Tensor, layers: Layers, tile: int, tiles: int, extra
 
 
 def plan(embedding: Tensor, layers: Layers, extra: str = "", outputs: int = 0) -> Plan | None:
-    """Strips and shared memory of a kernel that walks them; None where no strip fits. ``extra``: "mask", "stem",
+    """Strips and shared memory of a kernel that walks them. None if no strip fits. ``extra``: "mask", "stem",
     "gradient" or "" for the statistics."""
     (b, _, h, w), maps, split = embedding.shape, len(layers.transfer), layers.split
     limit, processors = limits(embedding)
@@ -79,7 +79,7 @@ def plan(embedding: Tensor, layers: Layers, extra: str = "", outputs: int = 0) -
     fits = [s for s in sizes if s[1] <= limit]
     if not fits:
         return None
-    tile, shared = next((f for f in fits if f[1] <= limit // 2), fits[0])  # two blocks a processor if possible
+    tile, shared = next((f for f in fits if f[1] <= limit // 2), fits[0])  # two blocks on a processor if possible
     across, (streams, k) = cdiv(w, tile), layers.depthwise.shape[:2]
     rows = min(MOST_ROWS, max(LEAST_ROWS, face_tile(h, tile, b * across, processors, tile)[0]), h)
     return Plan(Geometry(h, w, maps, split, k, streams, tile, rows), shared, across * cdiv(h, rows), tiles)

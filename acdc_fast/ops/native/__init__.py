@@ -1,4 +1,4 @@
-"""Backend `native`: hands the tensors' memory to the C++ kernels of acdc_fast._native."""
+"""Backend `native`: passes the tensors' memory to the C++ kernels of acdc_fast._native."""
 
 from __future__ import annotations
 

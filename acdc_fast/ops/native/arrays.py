@@ -1,5 +1,7 @@
-"""Tensors as the arrays that the C++ kernels read and fill: float32 (batch norm's bfloat16 too, as its bits), channels
-last; what has another layout or dtype is copied at this door."""
+"""Tensors as arrays for the C++ kernels: float32, channels last; for batch norm also bfloat16, as bits in uint16.
+
+A tensor of another layout or dtype is copied here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def view(x: Tensor) -> Array:
 
 
 def flat(x: Tensor) -> Array:
-    """Float32 (or index) array in C order, copied only if it has another layout."""
+    """Float32 (or index) array in C order. Copied only if the layout differs."""
     return x.detach().contiguous().numpy()
 
 
@@ -34,16 +36,16 @@ def pixels(x: Tensor) -> Array:
 
 
 def rows_of_channels(x: Tensor) -> Array:
-    """(B, C, H, W) → (B·H·W, C) in C order: bfloat16 as its bits, in uint16, any other dtype as float32."""
+    """(B, C, H, W) → (B·H·W, C) in C order: bfloat16 as its bits in uint16, any other dtype as float32."""
     nhwc = x.detach().permute(0, 2, 3, 1)
     array = nhwc.contiguous().view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else pixels(x)
     return array.reshape(-1, x.shape[1])
 
 
 class Image:
-    """A result (B, channels, H, W) with layout and dtype of ``like``; kernels fill `array`, (B, H, W, channels).
+    """A result (B, channels, H, W) with the layout and dtype of ``like``. Kernels fill `array`, (B, H, W, channels).
 
-    With ``bits`` the array of a bfloat16 result is that of its bits, in uint16.
+    With ``bits`` the array of a bfloat16 result holds its bits, in uint16.
     """
 
     def __init__(self, like: Tensor, channels: int, bits: bool = False) -> None:
@@ -82,6 +84,6 @@ def arrays(statistics: dict[str, Tensor]) -> dict[str, Array]:
 
 
 def like_image(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` itself if it has the layout and dtype of `empty_image`, else a copy that has."""
+    """``x`` if it has the layout and dtype of `empty_image`, else a copy with them."""
     out = empty_image(like, like.shape[1])
     return x if out.stride() == x.stride() and out.dtype == x.dtype else out.copy_(x)

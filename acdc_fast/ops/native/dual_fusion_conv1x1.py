@@ -11,7 +11,7 @@ from .arrays import Image, flat, isa, joined, pixels, rows, view
 
 
 def _fold(weight: Tensor, excitation: Tensor) -> Tensor:
-    """Per face (M₁, M₂) of out = bias + M₁·z + mask·M₂·z, z = [image; embedding]: (B, 2, 1 + C, O)."""
+    """(B, 2, 1 + C, O): for each face (M₁, M₂) of out = bias + M₁·z + mask·M₂·z, with z = [image; embedding]."""
     c = weight.shape[1] // 2 - 1
     scaled = weight.t() * excitation[:, :, None]  # (B, 2 + 2C, O)
     plain = torch.cat([scaled[:, :1], scaled[:, 2 : 2 + c]], dim=1)
@@ -20,7 +20,7 @@ def _fold(weight: Tensor, excitation: Tensor) -> Tensor:
 
 
 def _unfold(folded: Tensor) -> Tensor:
-    """The rows of `_fold` back in the order of the weight's columns: (B, 2 + 2C, O)."""
+    """(B, 2 + 2C, O): the rows of `_fold`, back in the order of the weight's columns."""
     plain, masked = folded[:, 0], folded[:, 1]
     return torch.cat([plain[:, :1], masked[:, :1], plain[:, 1:], masked[:, 1:]], dim=1)
 
