@@ -13,7 +13,7 @@ from .backends import choose, provider
 
 
 def attention_mask(logits: Tensor, backend: str | None = None) -> Tensor:
-    """Mask Φ of eq. 4: at each pixel the highest of all maps' levels. A level is 0 at its map's minimum, 1 at its maximum.
+    """Mask Φ of eq. 4: at each pixel the highest level of all maps. Each level is 0 at its minimum, 1 at its maximum.
 
     logits: (B, L, H, W). Returns (B, 1, H, W) in float32 (float64 for float64), computed in that type also under
     autocast; differentiable. A constant map contributes 0. Raises `InputError` for arguments that do not fit and

@@ -1,8 +1,8 @@
-// The mask Φ of eq. 4 from logits and each map's extremes, which `spatial_softmax_forward` finds.
+// The mask Φ of eq. 4, from logits and each map's extremes, which come from `spatial_softmax_forward`.
 #pragma once
 #include "device.cuh"
 
-// level = (exp(g − high) − n) / (1 − n) with n = exp(low − high); 0 everywhere for a constant map.
+// level = (exp(g − high) − n) / (1 − n) with n = exp(low − high). A constant map has level 0 everywhere.
 struct Level {
   float high, floor, gain;
   __device__ __forceinline__ Level(float high, float low) : high(high) {
@@ -12,7 +12,7 @@ struct Level {
   __device__ __forceinline__ float operator()(float g) const { return (fast_exp(g - high) - floor) * gain; }
 };
 
-struct Best {  // the highest level of a pixel above 0 and the first map that has it
+struct Best {  // the highest level of a pixel above 0, and the first map with it
   float level = 0.f;
   int map = -1;
   __device__ __forceinline__ void see(float other, int other_map) {
@@ -23,7 +23,7 @@ struct Best {  // the highest level of a pixel above 0 and the first map that ha
   }
 };
 
-// grid: (pixels / (32·V), batch), 8 warps, of which each takes every eighth map of the same pixels
+// grid: (pixels / (32·V), batch). All 8 warps work on the same pixels; each takes every eighth map.
 template <class T>
 __global__ __launch_bounds__(256) void attention_mask_forward(In<T> logits, In<float> high, In<float> low,
                                                               Out<float> mask, Out<int> winner, int maps, int pixels,
@@ -56,8 +56,8 @@ __global__ __launch_bounds__(256) void attention_mask_forward(In<T> logits, In<f
   }
 }
 
-// What a map's extremes get from the pixels it won: dG(argmax) −= (1 + r)·Σ ḡ·m, dG(argmin) += r·Σ ḡ·(m − 1), r = n/(1
-// − n).
+// A map's extremes get gradients from the pixels that it won. With r = n/(1 − n):
+// dG(argmax) −= (1 + r)·Σ ḡ·m, dG(argmin) += r·Σ ḡ·(m − 1).
 struct ExtremeGradient {
   float at_high, at_low, ratio;
 };
@@ -98,9 +98,9 @@ __global__ __launch_bounds__(256) void attention_mask_backward(In<float> grad_ma
   }
 }
 
-// grid: (maps, batch); the two sums alone, for ops that place them themselves: gradient (batch, maps, 2) at argmax and
-// argmin
-template <class Float>  // float: a template, so that every file may include it
+// grid: (maps, batch). The two sums alone: gradient (batch, maps, 2) at argmax and argmin, for ops that add them
+// themselves.
+template <class Float>  // float; a template, so that every file may include it
 __global__ __launch_bounds__(256) void attention_mask_extremes(In<Float> grad_mask, In<Float> mask, In<Float> high,
                                                                In<Float> low, In<int> winner, Out<Float> gradient,
                                                                int pixels) {

@@ -1,4 +1,4 @@
-// The door of the CUDA library, a C interface: what comes in is checked here, whoever calls.
+// The door of the CUDA library, a C interface. All arguments are checked here, whoever calls.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -35,7 +35,7 @@ static std::string checked_launch(const char* name, const LaunchShape& s, void**
 
 #define ACDC_EXPORT extern "C" __attribute__((visibility("default")))
 
-// 0, or 1 with the reason in `error`.
+// Returns 0, or 1 with the reason in `error`.
 ACDC_EXPORT int acdc_launch(const char* name, const unsigned* grid, unsigned block, unsigned shared, int device,
                             void* stream, void** arguments, const std::size_t* sizes, int count, char* error,
                             std::size_t room) {

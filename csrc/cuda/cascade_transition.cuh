@@ -2,8 +2,7 @@
 #pragma once
 #include "geometry_transfer.cuh"
 
-// grid: (strips, 1, batch). One pass from H, the image, statistics and excitation to the next stem's output (and the
-// mask).
+// grid: (strips, 1, batch). In: H, image, statistics, excitation. Out: the next stem's output, and the mask.
 template <class T>
 __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_stem(
     In<float> image, In<T> embedding, In<float> depthwise, In<T> packed, In<float> high, In<float> low, In<int> masked,
@@ -29,7 +28,7 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
     strip_mask(strip, levels, best, phi, winners);
     for (int p = threadIdx.x; p < count; p += blockDim.x) store(mask + (o_pixel + p), phi[p]);
     __syncthreads();
-    T* staged = strip.depth;  // the logits are done with it
+    T* staged = strip.depth;  // free again: the logits are computed
     stem.run(strip.row(y) + strip.stride, grey, phi, staged, stage_step_p(stem_shape, out_at),
              stage_step_o(stem_shape, out_at));
     __syncthreads();

@@ -1,5 +1,5 @@
-// What every kernel stands on: number types, counted global access, reductions. No headers of the toolkit, so that
-// nvcc, NVRTC and the emulator's plain C++ compiler all read the same text.
+// The base of every kernel: number types, counted global access, reductions. It includes no header of the toolkit, so
+// that nvcc, NVRTC and the emulator's plain C++ compiler read the same text.
 #pragma once
 
 using i64 = long long;
@@ -14,7 +14,7 @@ struct bf16_t {
 };
 
 template <class T>
-struct alignas(16) Pack {  // what one 16-byte load brings
+struct alignas(16) Pack {  // the values of one 16-byte load
   static constexpr int size = 16 / int(sizeof(T));
   T v[size];
 };
@@ -45,7 +45,7 @@ __device__ __forceinline__ void store16(T* p, Pack<T> value) {
   *reinterpret_cast<Pack<T>*>(p) = value;
 }
 
-// 16 bytes from global to shared memory; there only after `copies_done` and a barrier.
+// Copies 16 bytes from global to shared memory. They have arrived only after `copies_done` and a barrier.
 template <class T>
 __device__ __forceinline__ void copy16(T* shared, const T* global) {
 #if __CUDA_ARCH__ >= 800
@@ -74,7 +74,7 @@ __device__ __forceinline__ u32 float_bits(float x) { return __float_as_uint(x); 
 __device__ __forceinline__ float bits_float(u32 x) { return __uint_as_float(x); }
 __device__ __forceinline__ float fast_exp(float x) { return __expf(x); }
 
-// Parts of the block's dynamic shared memory, handed out in order, each on a 16-byte boundary.
+// Parts of the block's dynamic shared memory, taken in order, each on a 16-byte boundary.
 extern __shared__ __align__(16) unsigned char shared_memory[];
 struct Shared {
   unsigned offset = 0;
@@ -92,7 +92,7 @@ constexpr u32 kAllLanes = 0xffffffffu;
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16_t x) { return bits_float(u32(x.bits) << 16); }
-__device__ __forceinline__ bf16_t to_bf16(float x) {  // to nearest even; NaN stays NaN
+__device__ __forceinline__ bf16_t to_bf16(float x) {  // rounds to nearest even; NaN stays NaN
   u32 bits = float_bits(x);
   u32 rounded = x != x ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
   return {u16(rounded >> 16)};
@@ -116,7 +116,7 @@ __device__ __forceinline__ T from_float(float x) {
   return Number<T>::from(x);
 }
 
-// `count` ≤ Pack::size values from p: one 16-byte load where `wide` says that p is aligned and all of them exist.
+// `count` values from p, at most Pack::size in one load: 16 bytes at once if `wide` (p is aligned) and all exist.
 template <class T>
 __device__ __forceinline__ Pack<T> load_pack(In<T> p, i64 count, bool wide) {
   if (wide && count >= Pack<T>::size) return load16(p);
@@ -138,7 +138,7 @@ __device__ __forceinline__ float warp_sum(float x) {
   for (int step = 16; step; step /= 2) x += __shfl_xor_sync(kAllLanes, x, step);
   return x;
 }
-// Sum over the block, in every thread; scratch holds 32 floats and may be used again after the next barrier.
+// Sum over the block, in every thread. scratch holds 32 floats, free for other use after the next barrier.
 __device__ __forceinline__ float block_sum(float x, float* scratch) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   x = warp_sum(x);

@@ -1,8 +1,8 @@
-// Eq. 5 and 6: f(Ω) ⊙ [I, I⊙Φ, H, H⊙Φ] over NCHW images; image and mask are one float channel each.
+// Eq. 5 and 6: f(Ω) ⊙ [I, I⊙Φ, H, H⊙Φ], over NCHW images. Image and mask have one float channel each.
 #pragma once
 #include "device.cuh"
 
-// grid: (pixels / (256·V), 1 + channels, batch); channel 0 is the image, written as channels 0 and 1
+// grid: (pixels / (256·V), 1 + channels, batch). Channel 0 is the image, written as channels 0 and 1.
 template <class T>
 __global__ __launch_bounds__(256) void dual_fusion_forward(In<float> image, In<T> embedding, In<float> mask,
                                                            In<float> excitation, Out<T> fused, int channels, int pixels,
@@ -26,8 +26,8 @@ __global__ __launch_bounds__(256) void dual_fusion_forward(In<float> image, In<T
   store_pack<T>(fused + ((face * width + masked) * pixels + first), out_masked, count, wide);
 }
 
-// grid: (pixels / (256·V), batch). One block walks all channels of its pixels, so the mask's gradient needs no other
-// block; the excitation's is left as one part a block: parts (batch, gridDim.x, 2 + 2·channels).
+// grid: (pixels / (256·V), batch). One block takes all channels of its pixels, so it has the mask's gradient alone. The
+// excitation's gradient is a sum over blocks: parts (batch, gridDim.x, 2 + 2·channels).
 template <class T>
 __global__ __launch_bounds__(256) void dual_fusion_backward(In<T> grad_fused, In<float> image, In<T> embedding,
                                                             In<float> mask, In<float> excitation, Out<float> grad_image,

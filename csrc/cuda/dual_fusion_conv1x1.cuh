@@ -1,9 +1,10 @@
-// The dual fusion and the next U-Net's stem in one: with f folded into the weight's columns,
-// out = A·[I; H] + Φ·B·[I; H] + bias, so neither F nor H⊙Φ exists. Tensor Cores do the channels, FMAs the image.
+// The dual fusion and the next U-Net's stem in one. With f folded into the weight's columns,
+// out = A·[I; H] + Φ·B·[I; H] + bias, so F and H⊙Φ are never stored. Tensor Cores multiply the channels, FMAs the
+// image.
 #pragma once
 #include "mma.cuh"
 
-// How an image tensor lies in memory: NCHW (stride_c = pixels, stride_p = 1) or channels-last (1, channels).
+// The layout of an image tensor: NCHW (stride_c = pixels, stride_p = 1) or channels last (1, channels).
 struct Layout {
   i64 stride_c, stride_p;
   int channels, wide;  // wide: base and strides allow 16-byte loads
@@ -11,10 +12,10 @@ struct Layout {
 
 __device__ __forceinline__ int column_stride(int channels) {
   return (channels + 15) / 16 * 16 + 8;
-}  // shared: no bank conflict in read_b
+}  // in shared memory: read_b then has no bank conflict
 
-// Shared column j < columns = all channels of pixel first + j where low ≤ j < high, else 0. Column `head` lies on a
-// 16-byte boundary of an NCHW image. There after `copies_done` and a barrier.
+// Shared column j < columns gets all channels of pixel first + j if low ≤ j < high, else 0. Column `head` lies on a
+// 16-byte boundary of an NCHW image. The values have arrived only after `copies_done` and a barrier.
 template <class T>
 __device__ void load_columns(T* shared, In<T> image, const Layout& at, i64 first, int head, int columns, int low,
                              int high) {
@@ -49,8 +50,7 @@ __device__ void load_columns(T* shared, In<T> image, const Layout& at, i64 first
   }
 }
 
-// `rows`·`columns` values of a staged result to global memory: value (r, j) lies at shared[r·stride + j] and goes to
-// out + r·step + j.
+// Writes `rows`·`columns` values of a staged result to global memory: shared[r·stride + j] to out + r·step + j.
 template <class T>
 __device__ void store_rows(const T* shared, int stride, Out<T> out, i64 step, int rows, int columns, int wide) {
   constexpr int V = Pack<T>::size;
@@ -66,10 +66,10 @@ struct StemShape {
   __device__ int steps() const { return (channels + 15) / 16; }
   __device__ int row_tiles() const { return (outputs + 15) / 16; }
   __device__ int fragments() const { return 2 * row_tiles() * steps() * 256; }
-  __device__ int staged() const { return (outputs + 15) / 16 * 16 * (tile + 8) + tile * 8; }  // values of either layout
+  __device__ int staged() const { return (outputs + 15) / 16 * 16 * (tile + 8) + tile * 8; }  // enough for both layouts
 };
 
-// The stem of one face: weights with the face's excitation folded in, in shared memory.
+// The stem of one face: its weights in shared memory, with the face's excitation folded in.
 template <class T>
 struct Stem {
   StemShape s;
@@ -82,7 +82,7 @@ struct Stem {
     f = shared.take<float>(2 + 2 * s.channels);
   }
 
-  // packed: `pack_fragments` of the weight's H and H⊙Φ columns; terms (outputs, 3) not excited
+  // packed: `pack_fragments` of the weight's H and H⊙Φ columns; terms (outputs, 3), without the excitation
   __device__ void begin(In<T> packed, In<float> image_terms, In<float> excitation) {
     constexpr int V = Pack<T>::size;
     for (int i = threadIdx.x; i < 2 + 2 * s.channels; i += blockDim.x) f[i] = load(excitation + i);
@@ -101,7 +101,7 @@ struct Stem {
       terms[i] = load(image_terms + i) * (i % 3 < 2 ? f[i % 3] : 1.f);
   }
 
-  // columns: shared H of the tile's pixels; image, phi: shared (tile,); staged[px·step_p + o·step_o] = out
+  // columns: H of the tile's pixels, shared; image, phi: (tile,), shared. Writes staged[px·step_p + o·step_o].
   __device__ void run(const T* columns, const float* image, const float* phi, T* staged, int step_p, int step_o) const {
     int stride = column_stride(s.channels), g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
         pairs = (s.row_tiles() + 1) / 2;
@@ -130,7 +130,7 @@ struct Stem {
   }
 };
 
-// The staged tile to `out`, in the embedding's layout; `first` is the tile's first pixel of `count`.
+// Writes the staged tile to `out`, in its layout. `first` is the tile's first pixel, `count` their number.
 template <class T>
 __device__ void store_stem(const T* staged, const StemShape& s, Out<T> out, const Layout& at, i64 first, int count) {
   if (at.stride_c == 1)
@@ -146,7 +146,7 @@ __device__ __forceinline__ int stage_step_o(const StemShape& s, const Layout& at
   return at.stride_c == 1 ? 1 : s.tile + 8;
 }
 
-// grid: (parts of a face, batch); a block walks tiles of its part. `at`, `out_at`: layouts of embedding and out.
+// grid: (parts of a face, batch). A block takes the tiles of its part. `at`, `out_at`: layouts of embedding and out.
 template <class T>
 __global__ __launch_bounds__(256, 2) void dual_fusion_conv1x1_forward(In<float> image, In<T> embedding, In<float> mask,
                                                                       In<float> excitation, In<T> packed,

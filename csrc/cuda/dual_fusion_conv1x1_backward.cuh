@@ -1,9 +1,10 @@
-// Gradients of the fused stem. With u = Wᵀ·ḡ (2 + 2C values a pixel): dH = f·u + Φ·f'·u', dΦ = Σ f'·x·u', dI alike; the
-// weights' and the excitation's follow from M = Σ_p ḡ·[I, I⊙Φ, H, H⊙Φ]ᵀ, a small matrix a face.
+// Gradients of the fused stem. With u = Wᵀ·ḡ (2 + 2C values for each pixel): dH = f·u + Φ·f'·u', dΦ = Σ f'·x·u', and dI
+// in the same way. Those of weights and excitation follow from M = Σ_p ḡ·[I, I⊙Φ, H, H⊙Φ]ᵀ, a small matrix of each
+// face.
 #pragma once
 #include "dual_fusion_conv1x1.cuh"
 
-// grid: (parts of a face, batch). packed: `pack_fragments` of the H and H⊙Φ columns transposed, (2, channel tiles,
+// grid: (parts of a face, batch). packed: `pack_fragments` of the transposed H and H⊙Φ columns, (2, channel tiles,
 // output steps, 32, 8)
 template <class T>
 __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1x1_backward(
@@ -58,7 +59,7 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1
         for (int i = 0; i < 4; ++i) {
           int c = m * 16 + i / 2 * 8 + g, p = p0 + 2 * t + i % 2;
           if (c >= s.channels) continue;
-          T& h = h_columns[p * h_stride + c];  // read by this thread alone, then its gradient
+          T& h = h_columns[p * h_stride + c];  // only this thread reads it; its gradient then takes its place
           float f_masked = f[2 + s.channels + c] * masked[i];
           g_phi[i % 2] += f_masked * to_float(h);
           h = from_float<T>(f[2 + c] * plain[i] + phi[i % 2] * f_masked);
@@ -81,7 +82,7 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1
     }
     __syncthreads();
     Out<T> to = grad_embedding + face * pixels * s.channels;
-    for (int i = threadIdx.x; i < count * s.channels; i += blockDim.x) {  // fastest along memory
+    for (int i = threadIdx.x; i < count * s.channels; i += blockDim.x) {  // in the order of memory
       bool last = out_at.stride_c == 1;
       int p = last ? i / s.channels : i % count, c = last ? i % s.channels : i / count;
       store(to + ((first + p) * out_at.stride_p + c * out_at.stride_c), h_columns[p * h_stride + c]);
@@ -91,7 +92,7 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1
 }
 
 // M in parts (batch, gridDim.x, outputs, 2·channels + 3): H, H⊙Φ, image, masked image, and Σḡ. grid: (parts, blocks of
-// 64 outputs times blocks of 64 channels, batch); a warp owns 16 outputs and 32 channels.
+// 64 outputs × blocks of 64 channels, batch). A warp has 16 outputs and 32 channels.
 template <class T>
 __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void dual_fusion_conv1x1_weights(
     In<T> grad_out, In<float> image, In<T> embedding, In<float> mask, Out<float> parts, StemShape s, Layout grad_at,

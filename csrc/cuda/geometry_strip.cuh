@@ -1,16 +1,16 @@
-// A strip of the face that a block walks down, `tile` columns wide and `rows` rows high, with a ring of four rows of H
-// in shared memory: depthwise 3×3 and transfer layers turn each row into the logits of all maps, on Tensor Cores.
-// Logits are recomputed from H wherever they are needed, never stored.
+// A strip of the face, `tile` columns wide and `rows` rows high. A block walks down it with a ring of four rows of H in
+// shared memory. The depthwise 3×3 and the transfer layers make the logits of all maps from each row, on Tensor Cores.
+// Logits are computed again from H each time they are needed, and never stored.
 #pragma once
 #include "dual_fusion_conv1x1.cuh"
 
 struct Geometry {
   int height, width, maps, split;  // maps before `split` read the first `k` channels of H, the others the last
-  int k, streams;                  // streams that have maps: 1 or 2
-  int tile, rows;                  // a strip; tile is a multiple of 32 (of 16 for float)
+  int k, streams;                  // streams with maps: 1 or 2
+  int tile, rows;                  // of a strip; tile is a multiple of 32 (float: of 16)
 
   __device__ int steps() const { return (k + 15) / 16; }
-  __device__ int first_tiles() const { return (split + 15) / 16; }  // row tiles of 16 maps, none across `split`
+  __device__ int first_tiles() const { return (split + 15) / 16; }  // row tiles of 16 maps; none lies across `split`
   __device__ int tiles() const { return first_tiles() + (maps - split + 15) / 16; }
   __device__ int tile_stream(int m) const { return m >= first_tiles() && split ? 1 : 0; }
   __device__ int stream_offset(int stream, int channels) const { return stream == 0 && split ? 0 : channels - k; }
@@ -21,7 +21,7 @@ struct Geometry {
   __device__ int strips() const { return (width + tile - 1) / tile * ((height + rows - 1) / rows); }
 };
 
-constexpr int kGroup = 16;  // row tiles of a block of the statistics kernel, two a warp
+constexpr int kGroup = 16;  // row tiles of a block of the statistics kernel: two for each warp
 
 template <class T>
 struct Strip {
@@ -33,7 +33,7 @@ struct Strip {
   T *ring, *depth, *fragments;
   float* taps;
 
-  // depth_values: least room of `depth`, where it serves twice
+  // depth_values: least room of `depth`, if it is used for something else too
   __device__ Strip(const Geometry& s, const Layout& at, In<T> embedding, int depth_values, int m0, int m1,
                    Shared& shared)
       : s(s), at(at), face(embedding + i64(blockIdx.z) * s.height * s.width * at.channels), m0(m0), m1(m1) {
@@ -65,7 +65,8 @@ struct Strip {
     __syncthreads();
     for (int y = y0 - 1; y <= y0 + 1; ++y) load_row(y);
   }
-  // depth[stream][pixel][channel] = 3×3 of row y, after rows y − 1, y and y + 1 are there; a run of 8 pixels a thread
+  // depth[stream][pixel][channel] = 3×3 of row y, once rows y − 1, y and y + 1 are there. A thread has runs of 8
+  // pixels.
   __device__ void convolve(int y) const {
     int channels = s.streams * s.k;
     for (int i = threadIdx.x; i < channels * (s.tile / 8); i += blockDim.x) {
@@ -90,12 +91,12 @@ struct Strip {
         out[p * depth_stride] = from_float<T>(sum);
       }
     }
-    int padding = s.steps() * 16 - s.k;  // multiplied by zeros, so it must be finite
+    int padding = s.steps() * 16 - s.k;  // zeros multiply it, so it must be finite
     for (int i = threadIdx.x; i < padding * s.streams * s.tile; i += blockDim.x)
       depth[i / padding * depth_stride + s.k + i % padding] = from_float<T>(0.f);
   }
-  // The depthwise row y for all to read. Then row y + 2 sets out for the slot of row y − 2, while the logits are
-  // computed.
+  // Computes the depthwise row y for all threads. Then row y + 2 begins to load into the slot of row y − 2, while the
+  // logits are computed.
   __device__ void advance(int y) const {
     copies_done();
     __syncthreads();
@@ -103,7 +104,7 @@ struct Strip {
     __syncthreads();
     if (y + 2 <= y1) load_row(y + 2);
   }
-  // Logits of row tile m, pixels first … first + 8·kColumns of the current row, as `multiply` lays them out
+  // Logits of row tile m, pixels first … first + 8·kColumns of the current row, in the layout of `multiply`
   __device__ __forceinline__ void logits(float (&g)[kColumns][4], int m, int first) const {
 #pragma unroll
     for (int j = 0; j < kColumns; ++j)

@@ -1,4 +1,4 @@
-// The geometry transfer network in one op: from H to the moments and extremes of all maps, and from those to the mask.
+// The geometry transfer network in one op: from H to moments and extremes of all maps, and from those to the mask.
 #pragma once
 #include "attention_mask.cuh"
 #include "geometry_strip.cuh"
@@ -6,8 +6,8 @@
 
 constexpr int kPartWords = 12;
 
-// Statistics of each strip: parts (batch, strips, maps, 12). grid: (strips, groups of 16 row tiles, batch), two row
-// tiles a warp.
+// Statistics of each strip: parts (batch, strips, maps, 12). grid: (strips, groups of 16 row tiles, batch). A warp has
+// two row tiles.
 template <class T>
 __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer_statistics(
     In<T> embedding, In<float> depthwise, In<T> packed, Out<float> parts, Geometry s, Layout at) {
@@ -65,7 +65,7 @@ __global__ __launch_bounds__(256, sizeof(T) == 2 ? 2 : 1) void geometry_transfer
   }
 }
 
-// The strips' statistics into one: a thread a map. grid: maps·batch / 128
+// Joins the strips' statistics, one thread for each map. grid: maps·batch / 128
 template <class Float>  // float
 __global__ __launch_bounds__(128) void geometry_transfer_combine(In<Float> parts, MapOutputs out, int maps, int strips,
                                                                  int height, int width, i64 count) {
@@ -85,8 +85,8 @@ __global__ __launch_bounds__(128) void geometry_transfer_combine(In<Float> parts
   write_map(out, map, r, height, width);
 }
 
-// The mask of the strip's current row into phi[tile], and its winners: every warp sees its row tiles' maps, then one
-// takes the best.
+// The mask of the strip's current row into phi[tile], and its winners. Each warp compares the maps of its row tiles;
+// the best of all warps is then chosen.
 template <class T>
 __device__ void strip_mask(const Strip<T>& strip, const Pack<float>* levels, Best* best, float* phi, int* winner) {
   constexpr int N = Strip<T>::kColumns;

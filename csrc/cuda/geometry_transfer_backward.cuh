@@ -1,23 +1,23 @@
-// Gradients of the geometry transfer network, the logits' recomputed strip by strip and kept in shared memory alone.
+// Gradients of the geometry transfer network. The logits' gradient is computed strip by strip, in shared memory only.
 #pragma once
 #include "geometry_transfer.cuh"
 
-struct MapGradients {  // pointers of all maps, see MapGradient; extremes (maps, 2) are `attention_mask_extremes`'
+struct MapGradients {  // pointers for all maps, see MapGradient; extremes (maps, 2) come from `attention_mask_extremes`
   In<float> grad_mean, grad_covariance, grad_peak, mean, covariance, peak, high, low, extremes;
   In<int> argmax, argmin;
 };
 
-struct Slot {  // one of a row tile's 16 maps
+struct Slot {  // one of the 16 maps of a row tile
   MapGradient moments;
   float ratio, at_low;
   int argmin, map;  // map −1: padding
 };
 
-constexpr int kChannelTiles = 6;  // 8 channels each: what one block of `geometry_transfer_gradient` accumulates of dT
+constexpr int kChannelTiles = 6;  // of 8 channels: the part of dT that one block of `geometry_transfer_gradient` sums
 
-// Gradients of the depthwise outputs (batch, streams, k, pixels) and of the transfer layers, in parts (batch·strips,
-// 16·tiles, k). grid: (strips, blocks of 48 of k, batch); two row tiles a warp, so at most 16. transposed:
-// `pack_fragments` of each stream's transferᵀ.
+// Gradients of the depthwise outputs (batch, streams, k, pixels), and of the transfer layers in parts (batch·strips,
+// 16·tiles, k). grid: (strips, blocks of 48 of k, batch). A warp has two row tiles, so there are at most 16.
+// transposed: `pack_fragments` of each stream's transferᵀ.
 template <class T>
 __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradients maps, In<float> grad_mask,
                                                                      In<float> mask, In<int> winner, In<T> embedding,
@@ -78,7 +78,7 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
         const T* depth = strip.depth + s.tile_stream(m) * s.tile * strip.depth_stride + k0;
 #pragma unroll
         for (int half = 0; half < N / 2;
-             ++half) {  // 16 pixels: what c holds of them is laid out as `multiply` wants its a
+             ++half) {  // 16 pixels; c holds them in the layout that `multiply` needs for its a
           T a[8], b[4];
 #pragma unroll
           for (int i = 0; i < 8; ++i) a[i] = from_float<T>(c[2 * half + i / 4][i % 4]);
@@ -131,7 +131,7 @@ __global__ __launch_bounds__(256, 1) void geometry_transfer_gradient(MapGradient
   }
 }
 
-// dH from the depthwise outputs' gradients. grid: (pixels / 256, channels, batch)
+// dH from the gradients of the depthwise outputs. grid: (pixels / 256, channels, batch)
 template <class T>
 __global__ __launch_bounds__(256) void depthwise_backward_input(In<T> grad_depth, In<float> depthwise,
                                                                 Out<T> grad_embedding, Geometry s, Layout at) {
@@ -154,7 +154,7 @@ __global__ __launch_bounds__(256) void depthwise_backward_input(In<T> grad_depth
   store(grad_embedding + (face * pixels * at.channels + c * at.stride_c + p * at.stride_p), from_float<T>(sum));
 }
 
-// The depthwise weights' gradients, a face each: (batch, streams·k, 9). grid: (streams·k, batch)
+// Gradients of the depthwise weights, for each face: (batch, streams·k, 9). grid: (streams·k, batch)
 template <class T>
 __global__ __launch_bounds__(256) void depthwise_backward_weight(In<T> grad_depth, In<T> embedding, Out<float> parts,
                                                                  Geometry s, Layout at) {

@@ -1,5 +1,5 @@
-// Kernels on a GPU. Compiled once for each ACDC_TYPE, so that the three compile side by side; float's brings what is
-// common.
+// Kernels on a GPU. Compiled once for each ACDC_TYPE, so that the three types compile at the same time. The one for
+// float also has the common parts.
 #include <cuda_runtime.h>
 
 #include "launch.h"
@@ -68,7 +68,7 @@ std::string launch_kernel(const Entry& entry, const LaunchShape& s, void** argum
   if (!code)
     code = cudaLaunchKernel(entry.kernel, dim3(s.grid[0], s.grid[1], s.grid[2]), dim3(s.block), arguments, s.shared,
                             static_cast<cudaStream_t>(s.stream));
-  if (code) cudaGetLastError();  // ours to report, not the next caller's
+  if (code) cudaGetLastError();  // clears the error, which would else reach the next caller
   if (before != s.device) cudaSetDevice(before);
   return explain(code);
 }

@@ -1,4 +1,4 @@
-// Between the door (bindings.cpp) and whatever runs a kernel: launch.cu on a GPU, emulator/launch.cpp on the CPU.
+// Between the door (bindings.cpp) and the code that runs a kernel: launch.cu on a GPU, emulator/launch.cpp on the CPU.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -10,10 +10,10 @@ struct MapGradients;
 
 struct Argument {
   std::size_t size;
-  std::size_t pointers;  // it is so many pointers and nothing else; 0: a number or a shape
+  std::size_t pointers;  // the number of pointers it consists of; 0: a number or a shape
 };
 struct Entry {
-  const char* name;  // as NVRTC calls it: spatial_softmax_forward<half_t>
+  const char* name;  // NVRTC's name: spatial_softmax_forward<half_t>
   const void* kernel;
   std::vector<Argument> arguments;
 };
@@ -24,6 +24,6 @@ struct LaunchShape {
 };
 
 const std::vector<Entry>& entries();
-// What keeps the kernel from running, or an empty string once it is on its way.
+// Returns why the kernel cannot run, or an empty string after its launch.
 std::string launch_kernel(const Entry& entry, const LaunchShape& shape, void** arguments);
 std::string check_pointer(const void* p, int device);

@@ -1,11 +1,15 @@
-// One warp's matrix product c += a·b of 16×16 and 16×8 values with float accumulation, as mma.sync.m16n8k16 lays it
-// out.
+// A warp's matrix product c += a·b of 16×16 and 16×8 values, accumulated in float, in the layout of mma.sync.m16n8k16.
 //
-// With g = lane / 4 and t = lane % 4, a lane holds of
-//   a (row, k): a[2·(2·k8 + r8) + i] at row g + 8·r8, k = 8·k8 + 2t + i        b (k, column): b[2·k8 + i] at k = 8·k8 +
-//   2t + i, column g c (row, column): c[2·r8 + i] at row g + 8·r8, column 2t + i
-// half and bfloat16 run on Tensor Cores; float is split in three bfloat16 parts each, and the six products that matter
-// keep 2⁻²³ of the result. Before sm_80 there is no bfloat16 unit: shuffles and FMAs do the same there.
+// With g = lane / 4 and t = lane % 4, a lane holds
+//
+//   of a (row, k):       a[2·(2·k8 + r8) + i] at row g + 8·r8, k = 8·k8 + 2t + i
+//
+//   of b (k, column):    b[2·k8 + i] at k = 8·k8 + 2t + i, column g
+//
+//   of c (row, column):  c[2·r8 + i] at row g + 8·r8, column 2t + i
+//
+// half and bfloat16 run on Tensor Cores. A float is split into three bfloat16 parts; the six products that matter keep
+// 2⁻²³ of the result. GPUs before sm_80 have no bfloat16 unit: shuffles and FMAs compute the same there.
 #pragma once
 #include "device.cuh"
 
@@ -78,7 +82,7 @@ __device__ __forceinline__ void multiply(float (&c)[4], const T (&a)[8], const T
   multiply_registers<T>(c, x, y);
 }
 
-// x = part[0] + part[1] + part[2] but for 2⁻²⁴ of it; two values a register.
+// x = part[0] + part[1] + part[2] up to 2⁻²⁴ of x. A register holds two values.
 template <int N>
 __device__ __forceinline__ void split(u32 (&part)[3][N], const float (&x)[2 * N]) {
 #pragma unroll
@@ -106,14 +110,14 @@ __device__ __forceinline__ void multiply<float>(float (&c)[4], const float (&a)[
   multiply_registers<bf16_t>(c, x[0], y[0]);
 }
 
-// a from a matrix packed as the host's `pack_fragments` does: [row tile][k tile][lane][8 values], 16-byte reads.
+// a, from a matrix packed by the host's `pack_fragments`: [row tile][k tile][lane][8 values], in 16-byte reads.
 template <class T>
 __device__ __forceinline__ void read_a(T (&a)[8], const T* fragment) {
   const Pack<T>* p = reinterpret_cast<const Pack<T>*>(fragment + 8 * (threadIdx.x % 32));
 #pragma unroll
   for (int i = 0; i < 8; ++i) a[i] = p[i / Pack<T>::size].v[i % Pack<T>::size];
 }
-// b from shared memory that holds column after column, `stride` values apart: k runs within one.
+// b, from shared memory with columns `stride` values apart; k runs along a column.
 template <class T>
 __device__ __forceinline__ void read_b(T (&b)[4], const T* columns, int stride) {
   const T* p = columns + threadIdx.x % 32 / 4 * stride + threadIdx.x % 4 * 2;

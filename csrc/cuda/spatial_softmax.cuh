@@ -1,9 +1,9 @@
-// Moments of softmax maps, eq. 2 and 3, from one read of the logits; one block a map.
+// Moments of softmax maps, eq. 2 and 3, from one read of the logits. One block for each map.
 #pragma once
 #include "device.cuh"
 
-// An online softmax with its moments. Sums are of exp(g − high) and that times powers of the pixel distance to the
-// highest pixel: the origin follows the maximum, so narrow maps lose no digits.
+// An online softmax with its moments: sums of exp(g − high), and of that times powers of the pixel distance to the
+// highest pixel. The origin follows the maximum, so narrow maps lose no digits.
 struct Running {
   float high = -infinity(), low = infinity(), sum = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
   int argmax = 0x7fffffff, argmin = 0x7fffffff, column = 0, row = 0;  // column and row of argmax
@@ -22,7 +22,7 @@ struct Running {
     row = to_row;
     argmax = pixel;
   }
-  // Extremes come before the sums: `add` may only see values up to `high`.
+  // The extremes come before the sums: `add` may only see values up to `high`.
   __device__ __forceinline__ void see_low(float g, int pixel) {
     if (g < low || (g == low && pixel < argmin)) {
       low = g;
@@ -71,7 +71,7 @@ struct Running {
   }
 };
 
-// What is kept of each map; all arrays (maps,) but mean (maps, 2) and covariance (maps, 3), in crop units.
+// The results for each map: mean (maps, 2), covariance (maps, 3), in crop units; all other arrays (maps,).
 struct MapOutputs {
   Out<float> mean, covariance, peak, high, low;
   Out<int> argmax, argmin;
@@ -104,7 +104,7 @@ __global__ __launch_bounds__(256) void spatial_softmax_forward(In<T> logits, Map
     Pack<T> loads[2] = {load_pack<T>(map + p, pixels - p, wide),
                         load_pack<T>(map + (q < pixels ? q : 0), pixels - q, wide)};
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {  // both loads are in flight before either is used
+    for (int j = 0; j < 2; ++j) {  // both loads are in flight before the first is used
       int first = j ? q : p, count = pixels - first, best = -1;
       float high = r.high;
 #pragma unroll
@@ -139,7 +139,7 @@ __global__ __launch_bounds__(256) void spatial_softmax_forward(In<T> logits, Map
   }
 }
 
-// What the gradient of one map's moments needs, dG(p) = φ(p)·`slope`(p) and `spike` more at argmax.
+// The numbers for the gradient of one map's moments: dG(p) = φ(p)·`slope`(p), and `spike` more at argmax.
 struct MapGradient {
   float high, peak, mx, my, gx, gy, gxx, gxy, gyy, constant, spike;
   int argmax;

@@ -1,4 +1,4 @@
-// Parts of the bfloat16 engine by themselves, for its tests.
+// Parts of the bfloat16 engine alone, for its tests.
 #include "bindings.h"
 #include "kernels.h"
 

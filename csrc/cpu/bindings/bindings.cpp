@@ -1,4 +1,4 @@
-// The Python module acdc_fast._native. Everything is checked here, at the door; kernels trust their arguments.
+// The Python module acdc_fast._native. All arguments are checked here, at the door; kernels trust them.
 #include "bindings.h"
 
 #include "kernels.h"

@@ -12,7 +12,7 @@ namespace py = pybind11;
 
 namespace acdc {
 
-// C-contiguous float32; pybind11 converts whatever else comes, so take it where a copy does no harm.
+// C-contiguous float32. pybind11 converts any other array, so take this type only where a copy does no harm.
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 // Becomes acdc_fast.errors.InputError (a ValueError) in Python.

@@ -1,4 +1,4 @@
-// Every array that reaches a kernel is checked here: dtype, C order, shape, alignment; kernels trust their arguments.
+// Checks of every array for a kernel: dtype, C order, shape, alignment. Kernels trust their arguments.
 #pragma once
 
 #include <algorithm>

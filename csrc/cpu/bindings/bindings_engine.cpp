@@ -1,4 +1,4 @@
-// acdc_fast._native.Engine: the cascade, its weights taken from numpy and its results given as numpy arrays.
+// acdc_fast._native.Engine: the cascade. It takes weights as numpy arrays and returns results as numpy arrays.
 #include <cmath>
 #include <map>
 
@@ -54,7 +54,7 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
   return std::make_unique<Engine>(spec, weights, threads, isa, dtype == "bfloat16");
 }
 
-// Index of the first crop with a NaN or an infinity, or -1. Sums of differences x − x stay 0 for finite x alone.
+// Index of the first crop with a NaN or an infinity, or -1. The sum of x − x is 0 only if every x is finite.
 int64_t first_bad_crop(const float* crops, int64_t batch, int64_t area) {
   for (int64_t i = 0; i < batch; ++i) {
     float sum[16] = {};

@@ -1,5 +1,5 @@
 // Binds the training ops between the maps and the next stage: dual_fusion, dual_fusion_conv1x1, batch_norm_relu.
-// Results are written into arrays that the caller allocated. Images are channels last.
+// Results go into arrays that the caller allocated. Images are channels last.
 #include <optional>
 
 #include "bindings_checks.h"
@@ -102,7 +102,7 @@ void dual_fusion_backward(const py::array& grad_fused, const py::array& image, c
   k.dual_fusion_backward(a);
 }
 
-// Blocks of the rows (P, C) of x, which name each channel's statistics too.
+// Blocks of rows of x (P, C). The statistics of each channel have C values too.
 BatchNorm batch_norm(const py::array& x, const char* name, int threads) {
   BatchNorm s = {};
   s.pixels = extent(x, name, 2, 0);

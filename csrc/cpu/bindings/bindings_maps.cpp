@@ -1,5 +1,5 @@
-// Binds the training ops on attention maps: geometry_transfer, spatial_softmax, attention_mask. Results are written
-// into arrays that the caller allocated. Embeddings are channels last.
+// Binds the training ops on attention maps: geometry_transfer, spatial_softmax, attention_mask. Results go into arrays
+// that the caller allocated. Embeddings are channels last.
 #include "bindings_checks.h"
 #include "kernels.h"
 
@@ -13,7 +13,7 @@ void check_pixels(int64_t height, int64_t width) {
           "maps must have fewer than 2^24 pixels, not " + std::to_string(height) + " x " + std::to_string(width));
 }
 
-// Statistics as a dictionary of arrays; those that an op does not use may be missing.
+// Statistics as a dictionary of arrays. Those that an op does not use may be missing.
 MapStatistics statistics(const py::dict& d, py::ssize_t batch, py::ssize_t maps, bool moments, bool extremes) {
   MapStatistics s = {};
   auto get = [&](const char* name) { return py::cast<py::array>(d[name]); };
@@ -40,7 +40,7 @@ MapStatistics statistics(const py::dict& d, py::ssize_t batch, py::ssize_t maps,
   return s;
 }
 
-// Kernels index maps by what an earlier call saved: a stray index must not reach them.
+// Kernels use indices that an earlier call saved, so a wrong index must not reach them.
 void check_indices(const int32_t* index, int64_t n, int64_t low, int64_t end, const char* name) {
   for (int64_t i = 0; i < n; ++i) {
     if (index[i] >= low && index[i] < end) continue;
@@ -58,7 +58,7 @@ MapStatistics saved_statistics(const py::dict& d, py::ssize_t batch, py::ssize_t
   return s;
 }
 
-// The map that each pixel's mask comes from, −1 for none.
+// For each pixel, the map that its mask comes from; −1 for none.
 const int32_t* saved_winner(const py::array& winner, py::ssize_t batch, py::ssize_t height, py::ssize_t width,
                             int64_t maps) {
   const int32_t* who = input<int32_t>(winner, "winner", {batch, height, width});

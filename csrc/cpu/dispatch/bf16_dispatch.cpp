@@ -1,4 +1,4 @@
-// The choice between the bfloat16 engine's kernels and their emulation.
+// Chooses between the kernels of the bfloat16 engine and their emulation.
 #include <algorithm>
 
 #include "kernels.h"

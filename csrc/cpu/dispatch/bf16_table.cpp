@@ -1,4 +1,4 @@
-// Compiled once for AVX512-BF16 and once for its emulation: fills the table of what the bfloat16 engine has of its own.
+// Compiled once for AVX512-BF16 and once for its emulation: fills the table of the bfloat16 engine's own kernels.
 #include "bf16.h"
 #include "kernels.h"
 

@@ -28,7 +28,7 @@ namespace {
 struct Choice {
   const char* name;
   const Kernels* table;  // null: not in this build
-  bool served;           // by this CPU and operating system
+  bool served;           // whether this CPU and operating system support it
 };
 
 // Best first.
@@ -76,7 +76,7 @@ std::vector<std::string> available_isas() {
 const Kernels& kernels(const std::string& isa) {
   std::string wanted = wanted_isa(isa), known;
   if (wanted == kBf16 || wanted == kBf16Emulated) {
-    bf16_parts(wanted);  // throws where it cannot serve
+    bf16_parts(wanted);  // throws if it cannot run
     wanted = "avx512";
   }
   for (const Choice& c : choices()) {

@@ -1,7 +1,7 @@
-// The table of kernels that each instruction set fills, and the choice among the tables.
+// The table of kernels that each instruction set fills, and the choice between the tables.
 //
-// A new kernel is one line here and one .cpp that defines it in namespace acdc::ACDC_ISA_NS. What the training ops
-// give: docs/reference/op-contract.md.
+// A new kernel is one line here, and one .cpp that defines it in namespace acdc::ACDC_ISA_NS. Results of the training
+// ops: docs/reference/op-contract.md.
 #pragma once
 
 #include <cstdint>
@@ -69,12 +69,12 @@ namespace acdc {
 struct Kernels {
   const char* isa;
   int lanes;
-  int panel, landmark_panel;  // vectors of the packed right operands: gemm.h
-  int value_bytes;            // of what convolutions multiply: 4, or 2 for bfloat16
+  int panel, landmark_panel;  // vectors in a panel of packed right operands: gemm.h
+  int value_bytes;            // of the numbers that convolutions multiply: 4, or 2 for bfloat16
   ACDC_KERNELS(ACDC_FIELD)
 };
 
-// What the bfloat16 engine has of its own beside AVX-512's kernels.
+// The bfloat16 engine's own kernels. All others are AVX-512's.
 struct Bf16Kernels {
   const char* isa;
   decltype(Kernels::conv_input) conv_input;
@@ -86,27 +86,27 @@ struct Bf16Kernels {
 };
 #undef ACDC_FIELD
 
-// Asked for by name, cannot serve: the message gives reason and remedy. Becomes acdc_fast.BackendUnavailable in Python.
+// A backend that was named cannot run. The message gives reason and remedy. In Python: acdc_fast.BackendUnavailable.
 struct BackendUnavailable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The kernels of one instruction set by name; "" takes ACDC_ISA from the environment, else the best that the CPU has.
+// The kernels of one instruction set, by name. "" means ACDC_ISA from the environment, or else the best of this CPU.
 // Throws BackendUnavailable.
 const Kernels& kernels(const std::string& isa = "");
 
-// Names of the instruction sets that this library holds and this CPU serves, best first.
+// Names of the instruction sets that this library holds and this CPU supports, best first.
 std::vector<std::string> available_isas();
 
 // The kernels of the bfloat16 engine, "avx512bf16". "avx512bf16-emulated" is for tests: it computes the same on any
-// AVX-512, far slower, and is taken only where it is named. Under either name kernels() gives AVX-512's. Throws
+// AVX-512, far slower, and is used only if it is named. For either name, kernels() returns AVX-512's. Throws
 // BackendUnavailable.
 constexpr const char *kBf16 = "avx512bf16", *kBf16Emulated = "avx512bf16-emulated";
 const Kernels& bf16_kernels(const std::string& isa = "");
 const Bf16Kernels& bf16_parts(const std::string& isa = "");
 std::vector<std::string> available_bf16_isas();
 
-// `isa`, else ACDC_ISA from the environment, else "".
+// `isa`, or else ACDC_ISA from the environment, or else "".
 std::string wanted_isa(const std::string& isa);
 
 }  // namespace acdc

@@ -1,4 +1,4 @@
-// Compiled once per instruction set: fills its table.
+// Compiled once for each instruction set: fills its table.
 #include "gemm.h"
 #include "isa.h"
 #include "kernels.h"
@@ -17,7 +17,7 @@ void vec_exp(const float* x, float* y, int64_t n) {
 }
 
 void fma_rounds(int64_t rounds, float* result) {
-  constexpr int kChains = 12;  // latency 4 on two ports needs 8; twelve fit the smallest register file
+  constexpr int kChains = 12;  // latency 4 on two ports needs 8 sums; twelve fit the smallest register file
   Vec sum[kChains];
   for (int i = 0; i < kChains; ++i) sum[i] = Vec::broadcast(static_cast<float>(i));
   const Vec a = Vec::broadcast(0.999f), b = Vec::broadcast(0.1f);

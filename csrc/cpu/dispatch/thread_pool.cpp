@@ -32,8 +32,8 @@ struct Job {
   int64_t tasks;
   int threads;
   std::atomic<int64_t> next{0};
-  int slots = 1;                // taken so far, the caller's own included; guarded by the pool's mutex
-  std::atomic<int> helpers{0};  // workers inside
+  int slots = 1;                // slots taken so far, with the caller's; guarded by the pool's mutex
+  std::atomic<int> helpers{0};  // workers that run it now
 
   void run(int slot) {
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(i, slot);
@@ -76,7 +76,7 @@ class Pool {
         job->helpers.fetch_add(1, std::memory_order_relaxed);
         lock.unlock();
         job->run(slot);
-        job->helpers.fetch_sub(1, std::memory_order_release);  // the job may be gone after this
+        job->helpers.fetch_sub(1, std::memory_order_release);  // the job may be destroyed after this
         lock.lock();
         continue;
       }
@@ -107,7 +107,7 @@ class Pool {
   int sleepers_ = 0;
 };
 
-std::atomic<Pool*> current{nullptr};  // never destroyed: workers may outlive static destructors
+std::atomic<Pool*> current{nullptr};  // never destroyed, because workers may outlive static destructors
 
 Pool& pool() {
   Pool* p = current.load(std::memory_order_acquire);
@@ -116,7 +116,7 @@ Pool& pool() {
   (void)registered;
   Pool* fresh = new Pool;
   if (current.compare_exchange_strong(p, fresh)) return *fresh;
-  delete fresh;  // another thread was first
+  delete fresh;  // another thread was faster
   return *p;
 }
 

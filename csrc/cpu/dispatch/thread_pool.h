@@ -1,4 +1,4 @@
-// One pool of worker threads for the process, made at first use and again in a forked child.
+// One pool of worker threads for the process. It is made at first use, and made again in a forked child.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace acdc {
 
-// A reference to a callable (task, slot): what std::function would be without owning or allocating. Forced inline, so
-// that no instruction set's copy of it is shared.
+// A reference to a callable (task, slot), like std::function but without owning or allocating. Forced inline, so that
+// no code of one instruction set is shared with another.
 class TaskRef {
  public:
   template <class F>
@@ -21,9 +21,9 @@ class TaskRef {
   void (*call_)(void*, int64_t, int);
 };
 
-// Calls task(i, slot) once for every i in [0, tasks), on at most `threads` threads, the calling one among them, in no
-// fixed order; 0 ≤ slot < threads, and no two calls that run at once share a slot (scratch memory can be indexed by
-// it). Returns when all are done. Any number of threads may call it at once. The task must not throw.
+// Calls task(i, slot) once for every i in [0, tasks), in no fixed order, on at most `threads` threads. The calling
+// thread is one of them. 0 ≤ slot < threads; calls that run at the same time have different slots, so a slot can index
+// scratch memory. Returns when all calls are done. Several threads may call it at once. The task must not throw.
 void parallel_for(int64_t tasks, int threads, TaskRef task);
 
 // CPUs that this process may run on.

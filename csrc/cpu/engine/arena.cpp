@@ -13,12 +13,12 @@
 namespace acdc {
 namespace {
 
-// Idle arenas are kept for the next call: so many beside two for each thread, and together so many bytes unless they
-// are of the last call's side. Calls at ever other resolutions hold no more and more.
+// Idle arenas are kept for the next call: at most kIdleArenas and two more for each thread. Beyond kIdleBytes only
+// those of the last call's side are kept, so calls at ever new resolutions do not hold more and more memory.
 constexpr int kIdleArenas = 8;
 constexpr int64_t kIdleBytes = 256ll << 20;
 
-// Guards all engines' lists of idle arenas; held across fork, so that a child finds them whole.
+// Guards the lists of idle arenas of all engines. It is held across fork, so that a child finds the lists whole.
 std::mutex& arena_lock() {
   static std::mutex* lock = [] {
     static std::mutex m;
@@ -31,7 +31,7 @@ std::mutex& arena_lock() {
 }  // namespace
 
 Buffer::Buffer(int64_t floats) : floats_(floats) {
-  // Large ones in large pages where the system gives them: fewer walks through page tables while weights stream by.
+  // Large buffers use large pages if the system has them: fewer page table walks while weights stream by.
   constexpr size_t kLargePage = 2 << 20;
   const size_t wanted = std::max<size_t>(static_cast<size_t>(floats) * sizeof(float), 64);
   const size_t unit = wanted >= kLargePage ? kLargePage : 64, bytes = (wanted + unit - 1) / unit * unit;
@@ -56,18 +56,18 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
   int64_t start[kNames], total = 0;
   for (int i = 0; i < kNames; ++i) {
     const int size = side / plan[i].shrink, channels = (plan[i].channels + lanes - 1) / lanes * lanes;
-    // One pixel of frame before; behind it as far as the last tile's patch reaches: 8·tiles + 1 for a stride of 2.
+    // One pixel of frame before, and behind as far as the last tile's patch reaches: 8·tiles + 1 for stride 2.
     const int reach = (size + 7) / 8 * 8 + 2;
     const int64_t pitch = static_cast<int64_t>(reach + 1) * channels;
     const bool half = value_bytes == 2 && plan[i].shrink > 1;
     const int per_float = half ? 2 : 1;  // channels are even
     start[i] = total + (pitch + channels) / per_float;
-    total += pitch * (reach + 1) / per_float + lanes;  // vectors of a stream may begin within the last pixel
+    total += pitch * (reach + 1) / per_float + lanes;  // a stream's vectors may begin within the last pixel
     tensors[i] = {nullptr, size, size, channels, pitch, half};
   }
   const int64_t tasks = side / kRowsPerTask;
   parts[0] = total, total += static_cast<int64_t>(kExtremes) * threads * maps;
-  parts[1] = total, total += (kExtremes + 2ll) * maps;                           // and scale, shift
+  parts[1] = total, total += (kExtremes + 2ll) * maps;                           // extremes, scale, shift
   parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
   parts[5] = total, total += (side + 2ll) * (side + 2);                          // crop
   parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights
@@ -94,7 +94,7 @@ ArenaHandle Engine::take_arena(int side, int threads) {
   }
   const int lanes = kernels_.lanes, sizes[12] = {1, 2, 2, 4, 4, 8, 4, 4, 2, 2, 1, 1};
   int64_t scratch = landmark_strip_floats(landmarks_.inputs, lanes) + kSums * lanes_of_maps_;
-  for (int i = stages_.size() > 1 ? 0 : 1; i < 12; ++i) {  // the first stage's encode1 needs none
+  for (int i = stages_.size() > 1 ? 0 : 1; i < 12; ++i) {  // encode1 of the first stage needs no scratch
     const Conv& conv = stages_.back().layers[i].conv;
     const int across = tiles_along(side / sizes[i]);
     const Blocking cut = blocking(conv, across * across, threads, lanes);
@@ -106,13 +106,13 @@ ArenaHandle Engine::take_arena(int side, int threads) {
 }
 
 void Engine::give_back(ArenaHandle arena) {
-  std::vector<ArenaHandle> freed;  // after the lock is let go
+  std::vector<ArenaHandle> freed;  // destroyed after the lock is released
   std::lock_guard<std::mutex> lock(arena_lock());
   const int side = arena->side;
   arenas_.push_back(std::move(arena));
   int64_t total = 0;
   for (const auto& idle : arenas_) total += idle->bytes();
-  // The oldest go first. Those of this side stay while they are few: the next call most likely needs them.
+  // The oldest go first. Those of this side stay while they are few, because the next call most likely needs them.
   const auto many = static_cast<size_t>(kIdleArenas + 2 * threads_);
   for (auto it = arenas_.begin(); it != arenas_.end();) {
     if (arenas_.size() <= many && (total <= kIdleBytes || (*it)->side == side)) {

@@ -1,30 +1,30 @@
-// The memory of a run.
+// The memory of one run.
 #pragma once
 
 #include "engine.h"
 
 namespace acdc {
 
-constexpr int kRowsPerTask = 4;  // of the passes over H: fixed, so that sums do not depend on the threads
-constexpr int kSums = 6;         // of a map: e, ex, ey, exx, exy, eyy
-constexpr int kExtremes = 3;     // of a map: least and greatest logit, and where the latter is
+constexpr int kRowsPerTask = 4;  // of the passes over H; fixed, so that sums do not depend on the number of threads
+constexpr int kSums = 6;         // for each map: e, ex, ey, exx, exy, eyy
+constexpr int kExtremes = 3;     // for each map: least logit, greatest logit, place of the greatest
 
 struct Clock;
 
-// All memory of one run at one resolution: every activation in its own place (their frames of zeros stay zero for
-// ever), scratch for each thread, sums of the passes over H.
+// All memory of one run at one resolution: each activation in its own place (its frame of zeros is never written),
+// scratch for each thread, sums of the passes over H.
 class Arena {
  public:
-  // Activations: x is the stem's output, h the embedding; an up layer adds to its skip in place.
+  // Activations: x is the stem's output, h the embedding. An up layer adds to its skip in place.
   enum Name { kX, kSkip1, kDown1, kSkip2, kDown2, kSkip3, kDown3, kDecode3, kDecode2, kEmbedding, kNames };
 
-  // Activations at full resolution are of float32, the others of the kernels' values.
+  // Activations at full resolution are float32, the others have the kernels' type.
   Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec& spec, int maps, int64_t scratch_floats);
 
   const Tensor& operator[](Name name) const { return tensors[name]; }
   float* extremes() const { return memory.data() + parts[0]; }
   float* levels() const { return memory.data() + parts[1]; }
-  float* image() const { return memory.data() + parts[5] + image_pitch() + 1; }  // the crop in a frame of zeros
+  float* image() const { return memory.data() + parts[5] + image_pitch() + 1; }  // the crop, in a frame of zeros
   int64_t image_pitch() const { return side + 2; }
   float* mask() const { return memory.data() + parts[2]; }
   float* stem() const { return memory.data() + parts[3]; }
@@ -37,7 +37,7 @@ class Arena {
   std::vector<double> sums;        // [task][kSums][maps]
   std::vector<double> excitation;  // [2 + 2·width]
   Clock* clock = nullptr;          // set while a profile is taken
-  ArenaHandle next;                // of the threads of one run, each with a crop of its own
+  ArenaHandle next;                // links the arenas of one run's threads, which each work on their own crop
 
  private:
   const int64_t scratch_floats;

@@ -1,4 +1,4 @@
-// How the tiles of a convolution are cut into blocks. Results do not depend on it.
+// How the tiles of a convolution are divided into blocks. Results do not depend on it.
 #pragma once
 
 #include <algorithm>
@@ -8,14 +8,14 @@
 
 namespace acdc {
 
-constexpr int64_t kHeavyWeights = 4 << 20;  // bytes of weights that must not be read once per small block of tiles
-constexpr int kHeavyTiles = 64;             // of a block of such a layer
+constexpr int64_t kHeavyWeights = 4 << 20;  // bytes; more must not be read again for each small block of tiles
+constexpr int kHeavyTiles = 64;             // tiles of a block of such a layer
 
 inline int points_of(ConvKind kind) { return kind == ConvKind::down ? 81 : 36; }
 
 inline int tiles_along(int size) { return (size + 3) / 4; }
 
-// Floats of V (of two bfloat16 values each, it may be) and M for a block of `count` tiles.
+// Floats of V and of M for a block of `count` tiles. In V a float may hold two bfloat16 values.
 inline int64_t v_floats(const Conv& conv, int count, int lanes) {
   const int64_t floats =
       points_of(conv.kind) * (static_cast<int64_t>(conv.in_blocks) * count * lanes * conv.value_bytes / 4 + lanes);
@@ -26,7 +26,7 @@ inline int64_t m_floats(const Conv& conv, int count, int lanes) {
 }
 
 struct Blocking {
-  bool by_points;  // one block at a time, its products shared out over threads by groups of points
+  bool by_points;  // one block at a time, with its products divided among the threads by groups of points
   int count;       // tiles of a block
 };
 
@@ -34,8 +34,8 @@ inline Blocking blocking(const Conv& conv, int tiles, int threads, int lanes) {
   const int64_t weight_bytes = 36ll * conv.inputs * conv.out_blocks * lanes * conv.value_bytes;
   if (weight_bytes >= kHeavyWeights) return {true, std::min(tiles, kHeavyTiles)};
   const int64_t tile_bytes = points_of(conv.kind) * (conv.in_blocks * conv.value_bytes + conv.out_blocks * 4ll) * lanes;
-  // V and M of a block share L2 with the weights: small blocks while those are small, else enough tiles to pay for
-  // reading them.
+  // V and M of a block share L2 with the weights. So small weights get small blocks; others get enough tiles to repay
+  // reading the weights.
   const int64_t block_bytes = std::min<int64_t>(3 << 19, std::max<int64_t>(1 << 18, weight_bytes));
   int count = static_cast<int>(std::max<int64_t>(8, block_bytes / tile_bytes));
   int blocks = (tiles + count - 1) / count;

@@ -10,13 +10,13 @@ namespace {
 
 constexpr int64_t kLanes = Vec::lanes;
 
-// Of M (float) or of V, in numbers of its type.
+// Distance between two points of M (float) or V, counted in their type.
 template <class T>
 ACDC_INLINE int64_t point_stride(int blocks, int tiles) {
   return (static_cast<int64_t>(blocks) * tiles + kPack<T>)*kLanes;
 }
 
-// One tile's channels of one block: `source` is its first pixel. Goes through columns, then rows.
+// One tile's channels of one block. `source` is its first pixel. Columns first, then rows.
 template <class Algorithm, class T>
 ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channels, Value* v, int64_t stride) {
   constexpr int reach = Algorithm::reach, points = Algorithm::points;
@@ -37,8 +37,8 @@ ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channel
   }
 }
 
-// A tile of `up` at the border: the upsampling clamps there and the convolution pads with zeros, so the patch of 6×6
-// upsampled pixels (times 16, as in Up::input) is made explicitly.
+// A tile of `up` at the border. The upsampling clamps there and the convolution pads with zeros, so the patch of 6×6
+// upsampled pixels (times 16, as in Up::input) is computed explicitly.
 template <class T>
 void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float* patch) {
   const auto pixel = [&](int y, int x) __attribute__((always_inline)) { return load(in.as<T>(y, x) + channel); };
@@ -133,7 +133,7 @@ void multiply_rows(int rows, const Value* left, int64_t left_block, const Value*
   if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block, ahead);
 }
 
-// All tiles of one point and one panel of C vectors, in equal shares of at most kRows[C].
+// All tiles of one point and one panel of C vectors, in nearly equal shares of at most kRows[C].
 template <int C>
 void multiply_panel(const Value* v, const Value* right, int inner, float* m, int tiles) {
   const int64_t block = tiles * kLanes;
@@ -148,7 +148,7 @@ void multiply_panel(const Value* v, const Value* right, int inner, float* m, int
   }
 }
 
-// The points that share the weights of one group: for `down`, those of the even phase do.
+// The points that share one group's weights. With `down` the points of the even phase do.
 int group_points(ConvKind kind, int group, int out[16]) {
   if (kind != ConvKind::down) return out[0] = group, 1;
   const int gy = group / 6, gx = group % 6;

@@ -46,7 +46,7 @@ void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, con
   parallel_for(arena.side / kRowsPerTask, threads, body);
 }
 
-// The first stage's stem and encode1 on the crop.
+// Stem and encode1 of the first stage, on the crop.
 void Engine::first_layer(Arena& arena, const float* crop, int threads) const {
   const int side = arena.side;
   for (int y = 0; y < side; ++y) {
@@ -68,7 +68,7 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
   for (int s = 0; s < stages; ++s) {
     bool last = s + 1 == stages;
     const int64_t at =
-        (out.all_stages ? s * batch : 0) + index;  // unless all are kept, later stages write over earlier ones
+        (out.all_stages ? s * batch : 0) + index;  // if not all are kept, a stage overwrites the one before
     float *mean = out.mean + at * maps * 2, *pose = out.pose ? out.pose + at * 3 : nullptr;
     unet(arena, s, threads);
     if (arena.clock) arena.clock->step("extremes");
@@ -103,7 +103,7 @@ Profile Engine::profile(const float* crop, int side, const EngineOutput& out) {
 
 void Engine::run(const float* crops, int batch, int side, int stages, const EngineOutput& out) {
   const int64_t area = static_cast<int64_t>(side) * side;
-  // Whole crops go round the threads while there are enough of them; all threads share each crop that is left over.
+  // Each thread takes whole crops while there are enough. All threads share each of the crops that remain.
   const int shared = threads_ > 1 ? batch % threads_ : batch, alone = batch - shared;
   if (alone) {
     ArenaHandle first;

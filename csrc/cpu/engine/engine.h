@@ -29,7 +29,7 @@ class Buffer {
 
 using Weights = std::map<std::string, std::vector<double>>;
 
-// What the engine must know of a config; the names of the weights are listed at Engine::Engine.
+// The engine's part of a config. Engine::Engine lists the names of the weights.
 struct EngineSpec {
   int width, stages;
   int stream_inputs;                  // K
@@ -38,20 +38,21 @@ struct EngineSpec {
   bool pose, excitation;
 };
 
-// Where results go, for each stage and crop: [stage][crop][...]. Stages and the mask may be left out.
+// Memory for the results of each stage and crop: [stage][crop][...].
 struct EngineOutput {
   float* mean;        // [maps][2] crop units
   float* covariance;  // [maps][3]
   float* pose;        // [3] degrees / 90; null without a pose head
-  float* mask;        // [side·side]; null where it is not wanted
+  float* mask;        // [side·side]; null if it is not wanted
   bool all_stages;    // false: only the last stage is written
-  // A crop ends after the first stage whose maps have a mean spread (crop units) of at most this; 0: it runs them all.
+  // A crop ends after the first stage whose maps have a mean spread (crop units) of at most this. 0: it runs all
+  // stages.
   float enough = 0;
-  int* depth = nullptr;  // stages that the crop ran; null where it is not wanted
+  int* depth = nullptr;  // number of stages that the crop ran; null if it is not wanted
 };
 
-// Seconds that each step of one crop took: "0.encode1", …, "0.extremes", "0.moments", "1.stem"; those of a convolution
-// are followed by "0.encode1/input", "/product", "/output": seconds of its parts, summed over threads.
+// Seconds of each step of one crop: "0.encode1", …, "0.extremes", "0.moments", "1.stem". After a convolution come the
+// seconds of its parts, "0.encode1/input", "/product", "/output", summed over threads.
 using Profile = std::vector<std::pair<std::string, double>>;
 
 class Arena;
@@ -63,22 +64,22 @@ using ArenaHandle = std::unique_ptr<Arena, DeleteArena>;
 class Engine {
  public:
   // weights: "<stage>.stem.{weight,bias}", "<stage>.<conv>.{weight,bias}" with batch norm folded, "depthwise.<stream>",
-  // "transfer" folded to (maps, K), "pose.{weight,bias}", "<stage>.excite.{weight,bias}"; streams count from 0.
-  // bf16: convolutions multiply bfloat16 numbers, all but a few (packing.cpp); only where bf16_kernels() can serve.
+  // "transfer" folded to (maps, K), "pose.{weight,bias}", "<stage>.excite.{weight,bias}". Streams count from 0.
+  // bf16: most convolutions multiply bfloat16 numbers (packing.cpp says which do not). It needs bf16_kernels().
   Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16 = false);
 
-  // crops: [batch][side·side] finite floats, side a multiple of 8 from 32; 1 ≤ stages ≤ spec.stages. Any number of
-  // threads may call it at once. Results do not depend on threads or on how crops are batched.
+  // crops: [batch][side·side] finite floats; side is a multiple of 8, at least 32; 1 ≤ stages ≤ spec.stages. Several
+  // threads may call it at once. Results do not depend on threads or batches.
   void run(const float* crops, int batch, int side, int stages, const EngineOutput& out);
 
-  // As `run` on one crop, with all threads, timing its steps.
+  // Runs one crop with all threads and times its steps.
   Profile profile(const float* crop, int side, const EngineOutput& out);
 
   const EngineSpec& spec() const { return spec_; }
   const char* isa() const { return conv_kernels_.isa; }
   int threads() const { return threads_; }
   int64_t weight_bytes() const { return weight_bytes_; }
-  int64_t arena_bytes() const;  // of all arenas that exist
+  int64_t arena_bytes() const;  // of all idle arenas
 
  private:
   struct Layer {
@@ -111,13 +112,13 @@ class Engine {
   Buffer track(Buffer buffer);
 
   EngineSpec spec_;
-  const Kernels &kernels_, &conv_kernels_;  // the latter's convolutions multiply bfloat16 where that is asked for
+  const Kernels &kernels_, &conv_kernels_;  // the second for convolutions: bfloat16 if that was asked for
   int threads_;
   std::vector<Stage> stages_;
   Buffer first_weights_, first_bias_;  // FirstLayer
-  Landmarks landmarks_{};              // without the embedding
+  Landmarks landmarks_{};              // all but the embedding
   Buffer depthwise_[2], transfer_[2];
-  std::vector<int> map_lane_;  // where map l lies among the padded ones
+  std::vector<int> map_lane_;  // the lane of map l among the padded maps
   std::vector<unsigned char> lane_masked_;
   int lanes_of_maps_ = 0;
   std::vector<double> pose_weight_, pose_bias_;

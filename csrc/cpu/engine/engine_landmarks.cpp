@@ -1,4 +1,4 @@
-// The geometry transfer network and the pose's layer: the two passes over H shared out over threads.
+// The geometry transfer network and the layer of the pose. The two passes over H are divided among the threads.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kSteep = 8;  // powers of two between the least and the greatest value of a map: see Levels
 
-// A step through n tasks that visits each once and puts neighbours far apart in time: prime to n, about 0.38 n.
+// A step through n tasks that visits each task once, and neighbours far apart in time: prime to n, about 0.38 n.
 int spread_step(int n) {
   int step = std::max(1, n * 3 / 8);
   while (std::gcd(step, n) != 1) ++step;
@@ -23,19 +23,20 @@ int spread_step(int n) {
 
 }  // namespace
 
-// A stage whose moments are not wanted is never the last one. It computes the moments of the 3D points only, because
-// the pose needs them.
+// Without wanted moments (never for the last stage), only the moments of the 3D points are computed, because the pose
+// needs them.
 void Engine::landmarks(Arena& arena, int threads, WantedMoments wanted, float* mean, float* covariance) const {
   const bool whole = wanted != WantedMoments::none;
   const int side = arena.side, maps = lanes_of_maps_, tasks = side / kRowsPerTask;
   Landmarks net = landmarks_;
   net.embedding = arena[Arena::kEmbedding];
-  // low, high, peak: of each map its extremes, and the number of a pixel near the greatest value.
+  // low, high, peak: for each map its extremes, and the number of a pixel near the greatest logit.
   float *low = arena.levels(), *high = low + maps, *peak = high + maps, *scale = peak + maps, *shift = scale + maps;
   std::fill_n(low, maps, INFINITY);
   std::fill_n(high, maps, -INFINITY);
-  // Where maps were greatest before, in this face's last stage or the face before, they are likely so again. What a
-  // thread has seen spares it tiles, and the result is exact whatever it was; rows all over H first.
+  // Maps are probably greatest where they were before, in this face's last stage or in the face before. So the pass
+  // starts from the logits at those pixels, and can skip more tiles. The result is exact in any case. Rows go all over
+  // H at first, for the same reason.
   kernels_.landmark_seed(net, peak, arena.scratch(0), low, high);
   auto own_extremes = [&](int slot) { return arena.extremes() + static_cast<int64_t>(slot) * kExtremes * maps; };
   for (int slot = 0; slot < threads; ++slot) std::memcpy(own_extremes(slot), low, sizeof(float) * kExtremes * maps);

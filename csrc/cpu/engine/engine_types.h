@@ -1,6 +1,6 @@
-// Plain descriptions that the engine hands to its kernels. Tensors are NHWC, float32 or (within a bfloat16 U-Net)
-// bfloat16; channels are padded with zeros to a multiple of Vec::lanes, and every tensor lies in a frame of zeros that
-// stands for the convolutions' zero padding.
+// Plain descriptions that the engine passes to its kernels. Tensors are NHWC, float32 or (in a bfloat16 U-Net)
+// bfloat16. Channels are padded with zeros to a multiple of Vec::lanes. Each tensor lies in a frame of zeros: the zero
+// padding of the convolutions.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace acdc {
 struct Tensor {
   float* data;  // pixel (0, 0)
   int height, width, channels;
-  int64_t pitch;      // values from a pixel to the one below
+  int64_t pitch;      // number of values from a pixel to the one below
   bool half = false;  // data is bfloat16
 
   template <class T>
@@ -20,28 +20,28 @@ struct Tensor {
   float* at(int y, int x) const { return as<float>(y, x); }
 };
 
-enum class ConvKind { same, up, down };  // stride 1; bilinear ×2, then stride 1; stride 2
+enum class ConvKind { same, up, down };  // stride 1; bilinear ×2 and then stride 1; stride 2
 
 // One 3×3 convolution as a bilinear algorithm y = Aᵀ[(G w) ⊙ (Bᵀ x)] on output tiles of 4×4 (winograd.h).
 struct Conv {
   ConvKind kind;
-  int inputs;                 // channels that are multiplied, unpadded
-  int in_blocks, out_blocks;  // channels in vectors
+  int inputs;                 // channels to multiply, without padding
+  int in_blocks, out_blocks;  // channels, counted in vectors
   const void* weights;  // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
   const float* bias;    // [out_blocks·lanes]
-  bool add;             // out += relu(...) instead of out = relu(...): the skip lies in out
-  int value_bytes;      // of weights and V: 4, or 2 for bfloat16
+  bool add;             // out += relu(...) instead of out = relu(...), because out holds the skip
+  int value_bytes;      // of one number of weights and V: 4, or 2 for bfloat16
 };
 
-// Where the tiles of one block keep V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. Each point has
-// room for one vector more than it needs; otherwise all points of a tile would share one cache set. V has the type of
-// the kernels, float32 or bfloat16. M is float32.
+// Memory of one block of tiles for V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. Each point has
+// room for one more vector than it needs; otherwise all points of a tile would share one cache set. V has the kernels'
+// type, float32 or bfloat16. M is float32.
 struct TileBlock {
   int first, count;  // tiles, row by row over the output
   float *v, *m;
 };
 
-// The geometry transfer network on H; maps are in vectors, those of each stream padded by themselves.
+// The geometry transfer network on H. Maps are counted in vectors; each stream's maps are padded separately.
 struct Landmarks {
   Tensor embedding;
   int inputs;  // K: channels that each stream reads
@@ -52,26 +52,26 @@ struct Landmarks {
   const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
 };
 
-// What a stage needs of a stream's maps: their sums beside their levels in the mask, or (`alone`) their sums only,
-// where the mask is not wanted.
+// The wanted sums of a stream's maps: none, those of the mean, or all, each beside the mask's levels; or `alone`, all
+// sums without levels, if the mask is not wanted.
 enum class WantedMoments { none, mean, all, alone };
 
-// What the second pass needs of each map: its greatest logit, and level = e·scale + shift with e = 2^(logit − high);
-// and what it has to give of each stream.
+// For the second pass: of each map the greatest logit and level = e·scale + shift with e = 2^(logit − high); of each
+// stream the wanted sums.
 struct Levels {
   const float *high, *scale, *shift;  // [maps]
   WantedMoments wanted[2];
-  bool steep[2];  // most of the stream's maps fall far below their greatest value: tiles are worth bounding
+  bool steep[2];  // most of the stream's maps fall far below their greatest value, so bounding tiles pays
 };
 
-// Floats of scratch for one strip of depthwise outputs (32 × 4 pixels) of a stream with `inputs` channels, and for the
-// middles and reaches of its tiles: landmarks.h.
+// Floats of scratch for the depthwise outputs of one strip (32 × 4 pixels) of a stream with `inputs` channels, and for
+// the middles and reaches of its tiles: landmarks.h.
 inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, int lanes) {
   return static_cast<int64_t>((inputs + lanes - 1) / lanes) * lanes * (32 * 4 + 2 * 8);
 }
 
-// The first stage's stem and encode1 as one convolution of the crop. encode1 pads the stem's output with zeros. So the
-// stem's bias comes only through taps that lie on the picture, and border pixels have a bias of their own.
+// Stem and encode1 of the first stage, as one convolution of the crop. encode1 pads the stem's output with zeros. So
+// the stem's bias counts only for taps inside the picture, and border pixels have other biases.
 struct FirstLayer {
   const float* image;  // pixel (0, 0) of the crop in a frame of zeros
   int64_t pitch;
@@ -80,12 +80,12 @@ struct FirstLayer {
   Tensor out;
 };
 
-// One next stem: out = A·[I; H] + Φ·B·[I; H] + bias, with the face's excitation folded into A and B.
+// The stem of a later stage: out = A·[I; H] + Φ·B·[I; H] + bias. The face's excitation is folded into A and B.
 struct Stem {
   Tensor embedding;
   const float* image;    // [height·width]
   const float* mask;     // [height·width]
-  int inputs;            // channels of the embedding, unpadded
+  int inputs;            // channels of the embedding, without padding
   const float* weights;  // [output block][1 + inputs][2][lanes]: A, then B; the image comes first
   const float* bias;     // [out.channels]
   Tensor out;

@@ -1,4 +1,4 @@
-// A U-Net: twelve convolutions, their tiles shared out over threads.
+// A U-Net: twelve convolutions. Their tiles are divided among the threads.
 #include <string>
 
 #include "arena.h"
@@ -29,7 +29,7 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
     };
     return parallel_for((tiles + cut.count - 1) / cut.count, threads, body);
   }
-  // Groups in the order of their weights, which are asked for ahead; for `down` the largest first.
+  // Groups run in the order of their weights, which are prefetched; with `down` the largest group runs first.
   const int run = threads == 1 ? 36 : conv.kind == ConvKind::down ? 1 : 3;
   for (int first = 0; first < tiles; first += cut.count) {
     const int count = std::min(cut.count, tiles - first);
@@ -66,7 +66,7 @@ void Engine::unet(Arena& a, int stage, int threads) const {
                 {Arena::kSkip2, Arena::kDown2},   {Arena::kDown2, Arena::kSkip3},   {Arena::kSkip3, Arena::kDown3},
                 {Arena::kDown3, Arena::kSkip3},   {Arena::kSkip3, Arena::kDecode3}, {Arena::kDecode3, Arena::kSkip2},
                 {Arena::kSkip2, Arena::kDecode2}, {Arena::kDecode2, Arena::kSkip1}, {Arena::kSkip1, Arena::kEmbedding}};
-  for (int i = stage == 0 ? 1 : 0; i < 12; ++i) {  // first_layer has done the first stage's encode1
+  for (int i = stage == 0 ? 1 : 0; i < 12; ++i) {  // first_layer has computed encode1 of the first stage
     if (a.clock) a.clock->step(std::to_string(stage) + "." + kLayerNames[i]);
     convolve(a, stages_[stage].layers[i], a[plan[i].in], a[plan[i].out], threads);
   }

@@ -12,7 +12,7 @@ struct Range {
 };
 
 // Widens the range of vectors [first, first + D) by the logits of R pixels. It goes pairwise, so that no step waits for
-// the one before. Where one of them is the greatest so far, `here` becomes the peak.
+// the one before. If one of the logits is the greatest so far, `here` becomes the peak.
 template <int R, int D, int C>
 ACDC_INLINE void widen(Range<C>& range, int first, const Tile<R, D>& t, Vec here) {
 #pragma GCC unroll 3
@@ -74,7 +74,7 @@ void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* righ
       for (int j = 0; j < C; ++j) {
         const Vec least = select(deep(range.low[j], range.high[j]), lowest, range.low[j]);
         within[j] = all(at_least(range.high[j], bounds.high[i][j])) && all(at_least(bounds.low[i][j], least));
-        spared += within[j];  // never for a NaN
+        spared += within[j];  // a NaN is never within
       }
       bounded->tried += C, bounded->spared += spared;
       if (!spared) {
@@ -96,7 +96,7 @@ void extremes_panel(const Landmarks& net, const TiledStrip& s, const float* righ
   }
 }
 
-// A vector of maps at one pixel, in the same order of sums as tile by tile.
+// One vector of maps at one pixel. The sums have the same order as in a tile.
 template <int C>
 Vec logits_at(const Landmarks& net, const float* d, const float* right) {
   Vec sum = Vec::zero();
@@ -108,7 +108,7 @@ Vec logits_at(const Landmarks& net, const float* d, const float* right) {
 
 }  // namespace
 
-// The ranges widened by all maps' logits at each map's `peak`, the number of a pixel.
+// Widens the ranges by the logits of all maps at each map's `peak`, the number of a pixel.
 void landmark_seed(const Landmarks& net, const float* peak, float* scratch, float* low, float* high) {
   const FlushDenormals guard;
   const int width = net.embedding.width;

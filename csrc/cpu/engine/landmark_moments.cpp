@@ -1,5 +1,5 @@
 // The second pass of the geometry transfer network over H: one exponential for both the moments and the mask. Logits
-// live in registers and L1.
+// stay in registers and L1.
 #include "kernels.h"
 #include "landmarks.h"
 
@@ -7,7 +7,7 @@ namespace acdc::ACDC_ISA_NS {
 
 namespace {
 
-// Sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
+// Number of sums of one strip of kStripRows rows, in pixels from its middle: e, ex, ey, exx, exy, eyy, each [maps].
 constexpr int kSums = 6;
 
 constexpr int kept_sums(WantedMoments wanted) {
@@ -91,11 +91,11 @@ ACDC_INLINE Vec reached(const float* level) {
   return Vec::broadcast(reduce_max(least));
 }
 
-// The mask only, for a panel whose sums are not wanted. A tile that no map can raise is skipped.
+// The mask alone, for a panel whose sums are not wanted. A tile that no map can raise is skipped.
 template <int C>
 void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, const Levels& levels, int map,
                 float* level) {
-  const Vec margin = Vec::broadcast(1 + 0x1p-19f);  // beyond what the exponential may err, at both ends
+  const Vec margin = Vec::broadcast(1 + 0x1p-19f);  // more than the error of the exponential, at both ends
   for (int first = 0; first < s.tiles; first += kBoundRows) {
     const Bounds<C> bounds = logit_bounds<C>(net, s, first, right);
     for (int i = 0; i < kBoundRows && first + i < s.tiles; ++i) {
@@ -106,7 +106,7 @@ void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, c
         const Vec high = Vec::load(levels.high + at), scale = Vec::load(levels.scale + at);
         const Vec shift = Vec::load(levels.shift + at);
         const Vec most = exp2_of_negative(min(bounds.high[i][j] - high, Vec::zero())) * margin;
-        if (all(at_least(floor, fma(most, scale, shift)))) continue;  // not so for a NaN
+        if (all(at_least(floor, fma(most, scale, shift)))) continue;  // false for a NaN
         const float* d = s.d + (first + i) * kTilePixels * kLanes;
         for (int p = 0; p < kTilePixels; p += kColumnRows) {
           const auto t = logits_column<C>(net, d + p * kLanes, right + j * kLanes);
@@ -123,7 +123,7 @@ void mask_panel(const Landmarks& net, const TiledStrip& s, const float* right, c
   }
 }
 
-// Moves a strip's sums of maps [first, last) to the map's origin, pixel (0, 0), in double precision.
+// Moves a strip's sums of maps [first, last) to the map's origin, pixel (0, 0), in double precision, and adds them.
 void merge_strip(WantedMoments wanted, const float* sums, int maps, int first, int last, double y0, double x0,
                  double* total) {
   if (wanted == WantedMoments::none) return;
@@ -157,8 +157,8 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
       for (int i = 0; i < kSums * maps; i += kLanes) Vec::zero().store(sums + i);
       float level[kStripBlock];
       for (int i = 0; i < kStripBlock; i += kLanes) Vec::zero().store(level + i);
-      // The last stream first: it has the pose's maps, of which sums are wanted always, and tiles are left out the
-      // more the higher the levels that others have reached.
+      // The last stream first. It has the pose's maps, and their sums are always wanted. The levels that it reaches let
+      // the other stream skip more tiles.
       for (int stream = net.streams - 1; stream >= 0; --stream) {
         const int map = stream ? net.blocks[0] * static_cast<int>(kLanes) : 0;
         const WantedMoments wanted = levels.wanted[stream];
@@ -191,7 +191,7 @@ void landmark_moments(const Landmarks& net, int first_row, int last_row, const L
   }
 }
 
-// exp2 as landmark_moments computes it, so that a map's floor is the value its lowest pixel gets.
+// Uses the same exp2 as landmark_moments, so that a map's floor is the value of its lowest pixel.
 void landmark_levels(const float* low, const float* high, const unsigned char* masked, int maps, float* scale,
                      float* shift) {
   const FlushDenormals guard;

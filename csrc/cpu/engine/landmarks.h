@@ -1,5 +1,5 @@
-// What the two passes over H share: strips of depthwise outputs, panels of maps, and bounds on a tile's logits. A pass
-// skips the tiles whose bounds show that they cannot change its result.
+// Shared by the two passes over H: strips of depthwise outputs, panels of maps, and bounds on a tile's logits. A pass
+// skips a tile if its bounds show that it cannot change the result.
 #pragma once
 
 #include "engine_types.h"
@@ -8,21 +8,21 @@
 namespace acdc::ACDC_ISA_NS {
 
 constexpr int64_t kLanes = Vec::lanes;
-constexpr int kStrip = 32, kStripRows = 4;  // pixels that are worked on at once
+constexpr int kStrip = 32, kStripRows = 4;  // pixels of a strip, the unit of work
 constexpr int kTile = 4, kTilePixels = kTile * kStripRows, kTiles = kStrip / kTile;
-constexpr int64_t kStripBlock = kStrip * kStripRows * kLanes;  // floats of a strip and channel block
+constexpr int64_t kStripBlock = kStrip * kStripRows * kLanes;  // floats of a strip, for one channel block
 #if defined(ACDC_ISA_AVX512) || defined(ACDC_ISA_NEON)
 constexpr int kBoundRows = 4, kColumnRows = 16;
 #else
 constexpr int kBoundRows = 1, kColumnRows = 8;
 #endif
 
-// Whether a map's least value is so far below its greatest one that it counts as 0: 1 − 2⁻²⁵ is 1 in float32. The first
-// pass need not find how far below; the second pass takes it for 0.
+// Whether a map's least value is so far below its greatest one that it counts as 0: 1 − 2⁻²⁵ is 1 in float32. So the
+// first pass need not find its exact value; the second pass takes it for 0.
 ACDC_INLINE Mask deep(Vec low, Vec high) { return less(low, high - Vec::broadcast(25)); }
 
-// Depthwise 3×3 at `count` pixels of a row, every group of four `jump` pixels behind the one before:
-// d[channel block][strip][lanes].
+// Depthwise 3×3 at `count` pixels of a row: d[channel block][strip][lanes]. Each group of four pixels is stored `jump`
+// pixels after the group before.
 inline void depthwise_row(const Landmarks& net, int stream, int y, int x, int count, int jump, float* d) {
   const Tensor& h = net.embedding;
   for (int c = 0; c * kLanes < net.inputs; ++c, d += kStripBlock) {
@@ -43,8 +43,8 @@ inline void depthwise_row(const Landmarks& net, int stream, int y, int x, int co
   }
 }
 
-// A strip's depthwise outputs tile by tile, [channel block][tile][row][column][lanes], and behind them what bounds
-// those of each tile: middle ± reach, each [channel block][tile][lanes].
+// The depthwise outputs of a strip, tile by tile: [channel block][tile][row][column][lanes]. After them the bounds of
+// each tile, middle ± reach, each [channel block][tile][lanes].
 struct TiledStrip {
   int tiles;
   float *d, *middle, *reach;
@@ -58,7 +58,7 @@ inline TiledStrip tiled_strip(const Landmarks& net, int stream, int y, int x, in
     depthwise_row(net, stream, y + row, x, count, kTilePixels, s.d + row * kTile * kLanes);
   }
   if (!bounded) return s;
-  // What roundings of a logit and of its bound can amount to, each below 2·(inputs + 2) units of 2⁻²⁴ of Σ |w||d|.
+  // The largest rounding error of a logit and its bound, each below 2·(inputs + 2) units of 2⁻²⁴ of Σ |w||d|.
   const Vec slack = Vec::broadcast(static_cast<float>(net.inputs + 8) * 0x1p-21f), half = Vec::broadcast(0.5f);
   for (int c = 0; c < blocks; ++c) {
     for (int t = 0; t < s.tiles; ++t) {
@@ -78,7 +78,7 @@ inline TiledStrip tiled_strip(const Landmarks& net, int stream, int y, int x, in
   return s;
 }
 
-// For kBoundRows tiles and C vectors of maps: the least and the greatest that logits can be, Σ w·middle ± Σ |w|·reach.
+// For kBoundRows tiles and C vectors of maps: the least and greatest possible logits, Σ w·middle ± Σ |w|·reach.
 template <int C>
 struct Bounds {
   Vec low[kBoundRows][C], high[kBoundRows][C];
@@ -120,7 +120,7 @@ ACDC_INLINE Bounds<C> logit_bounds(const Landmarks& net, const TiledStrip& s, in
   return b;
 }
 
-// One vector of maps at kColumnRows pixels of a tile; `right` is its place in a panel of C vectors.
+// One vector of maps at kColumnRows pixels of a tile. `right` is the vector's place in a panel of C vectors.
 template <int C>
 ACDC_INLINE Tile<kColumnRows, 1> logits_column(const Landmarks& net, const float* d, const float* right) {
   Tile<kColumnRows, 1> t;
@@ -138,7 +138,7 @@ ACDC_INLINE Tile<kColumnRows, 1> logits_column(const Landmarks& net, const float
   return t;
 }
 
-// body(width of the panel as a type, its first vector, its weights) for each panel of a stream.
+// Calls body(width of the panel as a type, its first vector, its weights) for each panel of a stream.
 template <int C>
 struct Width {
   static constexpr int vectors = C;

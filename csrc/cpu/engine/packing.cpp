@@ -1,4 +1,4 @@
-// Weights as the kernels want them, made once at load, in double precision up to the last step.
+// Weights in the kernels' layout, made once at load, in double precision up to the last step.
 #include <cmath>
 #include <cstring>
 
@@ -10,8 +10,8 @@ namespace {
 
 constexpr int kMaxGroups = 6;
 
-// G of one dimension, (6, 3), for the points of winograd.h: rows [1, p, p²] / N'(p), the last for ∞. For `down` five
-// rows of F(4, 2) on taps 0 and 2, then the even phase's tap 1.
+// G of one dimension, (6, 3), for the points of winograd.h: rows [1, p, p²] / N'(p), the last for ∞. For `down`: five
+// rows of F(4, 2) on taps 0 and 2, then tap 1 of the even phase.
 void weight_transform(ConvKind kind, double g[kMaxGroups][3]) {
   for (int i = 0; i < kMaxGroups; ++i) g[i][0] = g[i][1] = g[i][2] = 0;
   if (kind == ConvKind::down) {
@@ -25,7 +25,7 @@ void weight_transform(ConvKind kind, double g[kMaxGroups][3]) {
     return;
   }
   const double points[5] = {0, 2. / 3, -2. / 3, 1.5, -1.5}, sum = 4. / 9 + 9. / 4;
-  const double scale = kind == ConvKind::up ? 0.25 : 1;  // Up::input takes its pixels times 4
+  const double scale = kind == ConvKind::up ? 0.25 : 1;  // because Up::input takes its pixels times 4
   for (int i = 0; i < 5; ++i) {
     const double p = points[i], slope = 5 * p * p * p * p - 3 * sum * p * p + 1;
     for (int k = 0; k < 3; ++k) g[i][k] = scale * (k == 0 ? 1 : k == 1 ? p : p * p) / slope;
@@ -33,19 +33,19 @@ void weight_transform(ConvKind kind, double g[kMaxGroups][3]) {
   g[5][2] = scale;
 }
 
-// Where element (k, column) lies in a right operand packed in panels of `panel` vectors.
+// The place of element (k, column) in a right operand that is packed in panels of `panel` vectors.
 int64_t packed_index(int k, int column, int inner, int vectors, int panel, int lanes) {
   const int first = column / lanes / panel * panel, width = std::min(panel, vectors - first);
   return (static_cast<int64_t>(first) * inner + static_cast<int64_t>(k) * width) * lanes + (column - first * lanes);
 }
 
-// The same where values of two rows, k and k + 1, lie side by side: bfloat16 in pairs.
+// The same if the values of rows k and k + 1 lie side by side: bfloat16 in pairs.
 int64_t paired_index(int k, int column, int inner, int vectors, int panel, int lanes) {
   const int64_t even = packed_index(k - k % 2, column, inner, vectors, panel, lanes);
   return even + column % (panel * lanes) + k % 2;
 }
 
-// To nearest, ties to even; finite values only.
+// Rounds to nearest, ties to even. For finite values only.
 uint16_t to_bf16(double value) {
   const float single = static_cast<float>(value);
   uint32_t bits;
@@ -103,7 +103,7 @@ void Engine::pack_first_layer(const Weights& weights) {
   first_weights_ = track(Buffer(padded(w) * 9));
   first_bias_ = track(Buffer(padded(w) * 9));
   for (int o = 0; o < w; ++o) {
-    double through[9] = {};  // what the stem's bias gives by each tap
+    double through[9] = {};  // the stem's bias through each tap
     const int64_t at = static_cast<int64_t>(o / lanes) * 9 * lanes + o % lanes;
     for (int i = 0; i < 9; ++i) {
       double sum = 0;
@@ -180,8 +180,8 @@ Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, cons
     const std::string prefix = std::to_string(s) + ".";
     for (int i = s == 0 ? 1 : 0; i < 12; ++i) {
       const std::string name = prefix + plan[i].name;
-      // In float32 stays the layer whose errors nothing after it averages out, decode1; and the first layer on the
-      // crop, whose smooth grey would meet each rounded weight with the same sign everywhere.
+      // decode1 stays in float32, because no layer after it averages its errors out. So does the first layer on the
+      // crop: on smooth grey each rounded weight would err with the same sign everywhere.
       const int value_bytes = i == 11 ? 4 : conv_kernels_.value_bytes;
       pack_conv(stage.layers[i], plan[i].kind, value_bytes, plan[i].inputs * w, plan[i].outputs * w,
                 weights.at(name + ".weight"), weights.at(name + ".bias"));

@@ -1,4 +1,4 @@
-// Takes the times of a profile: the steps of a run and the parts of its convolutions.
+// Measures the times of a profile: the steps of a run, and the parts of its convolutions.
 #pragma once
 
 #include <array>
@@ -31,12 +31,12 @@ struct Clock {
   }
 
   Profile profile;
-  std::vector<std::array<double, 3>> parts;  // of a convolution, by thread
+  std::vector<std::array<double, 3>> parts;  // seconds of a convolution's parts, by thread
   std::string last_name;
   double last = 0;
 };
 
-// Adds the time since the last call to a part of the current step; does nothing unless a profile is taken.
+// Adds the time since the last call to a part of the current step. Does nothing if no profile is taken.
 class Lap {
  public:
   Lap(Clock* clock, int slot) : clock_(clock), slot_(slot), last_(clock ? seconds_now() : 0) {}

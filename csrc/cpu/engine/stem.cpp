@@ -1,4 +1,4 @@
-// The cascade's 1×1 stems: the first one on the crop, with the layer after it, the others with the doubly-conditional
+// The cascade's 1×1 stems: the first one on the crop, together with encode1; the others with the doubly-conditional
 // fusion folded in.
 #include "engine_types.h"
 #include "kernels.h"

@@ -1,15 +1,15 @@
-// The one-dimensional transforms of the three convolutions. All work on output tiles of 4. The two-dimensional ones are
-// nested from them.
+// The one-dimensional transforms of the three convolutions. All have output tiles of 4. The two-dimensional transforms
+// nest them.
 //
 // Same: F(4, 3) on the points 0, ±2/3, ±3/2, ∞. These cost as many operations as the usual 0, ±1, ±2, ∞, because the
 // product of 2/3 and 3/2 is 1. Their rounding error is half as large.
 //
 // Up: the same after bilinear ×2 with half-pixel centres. Bᵀ·U maps 4 low-resolution pixels to the 6 points. U is taken
-// times 4; the packed weights hold the 1/16.
+// times 4, and the packed weights hold the 1/16.
 //
 // Down: stride 2, with even and odd pixels apart. Taps 0 and 2 meet the odd pixels 2o − 1 and 2o + 1: F(4, 2) on the
-// points ±1/2, ±5/4, ∞. Tap 1 meets the even pixels: four plain products with one weight. That makes 9 points, where
-// direct convolution takes 12 products.
+// points ±1/2, ±5/4, ∞. Tap 1 meets the even pixels: four plain products with one weight. That makes 9 points; direct
+// convolution takes 12 products.
 #pragma once
 
 #include "vec.h"
@@ -25,7 +25,7 @@ ACDC_INLINE Vec minus(float c, Vec x, Vec y) { return fnma(Vec::broadcast(c), x,
 
 struct Same {
   static constexpr int reach = 6, points = 6, step = 4,
-                       offset = -1;  // pixels read, products, pixels a tile, first pixel
+                       offset = -1;  // pixels read, products, pixels from tile to tile, first pixel
 
   static ACDC_INLINE void input(const Vec d[6], Vec t[6]) {
     t[0] = d[0] + minus(kS, d[2], d[4]);

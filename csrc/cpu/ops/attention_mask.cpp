@@ -9,7 +9,7 @@ namespace acdc::ACDC_ISA_NS {
 namespace {
 
 constexpr int kLanes = Vec::lanes;
-constexpr int64_t kBlock = 1024;  // pixels of a task, whose levels stay in the first-level cache
+constexpr int64_t kBlock = 1024;  // pixels of a task; their levels stay in the first-level cache
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W, of float32 or
-// bfloat16; statistics and arithmetic are float32 and double. Two reads and one write forward, the same backward; only
-// the input is kept, the ReLU's sign is computed again.
+// bfloat16. Statistics and arithmetic are float32 and double. Forward and backward take two reads and one write each.
+// Only the input is kept; the ReLU's sign is computed again.
 #include "bf16_images.h"
 #include "kernels.h"
 #include "maps.h"
@@ -22,7 +22,7 @@ ACDC_INLINE float first_pixel(const T* x) {
 
 ACDC_INLINE int lanes_left(int64_t n) { return n < kLanes ? static_cast<int>(n) : kLanes; }
 
-// Adds first(p), second(p) over the pixels of a block into two sums, kChains at a time; f(p, a, b) adds to a and b.
+// Adds over the pixels of a block into two sums, kChains pixels at a time: f(p, a, b) adds pixel p to a and b.
 template <class F>
 ACDC_INLINE void two_sums(int64_t first, int64_t last, float* a, float* b, int lanes, F& f) {
   Vec sum[kChains], other[kChains];
@@ -53,7 +53,7 @@ void forward(const BatchNorm& s, const T* x, const float* weight, const float* b
     const int64_t last = first + s.block_pixels < s.pixels ? first + s.block_pixels : s.pixels;
     for (int64_t c = 0; c < c_count; c += kLanes) {
       const int lanes = lanes_left(c_count - c);
-      const Vec origin = load_lanes(x + c, lanes);  // the first pixel: a large mean must not cancel in the variance
+      const Vec origin = load_lanes(x + c, lanes);  // the first pixel, so that a large mean does not cancel
       auto add = [&](int64_t p, Vec& a, Vec& b) __attribute__((always_inline)) {
         const Vec d = load_lanes(x + p * c_count + c, lanes) - origin;
         a += d;

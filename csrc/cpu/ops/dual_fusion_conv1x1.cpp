@@ -1,7 +1,7 @@
-// Doubly-conditional fusion followed by the next stem's 1×1 convolution (eq. 5 and 6); the fused features never exist.
+// Doubly-conditional fusion followed by the next stem's 1×1 convolution (eq. 5 and 6). Fused features are never stored.
 //
 // With the excitation folded into the weights, out(p) = bias + M₁·z(p) + mask(p)·M₂·z(p), z = [image; embedding].
-// Outputs lie in lanes forward, embedding channels in lanes for the gradient of z.
+// Lanes hold outputs in the forward pass, and embedding channels for the gradient of z.
 #include "kernels.h"
 #include "maps.h"
 #include "thread_pool.h"
@@ -81,8 +81,8 @@ ACDC_INLINE void backward_pixels(const FusionConvBackward& a, int64_t b, int64_t
   }
 }
 
-// sums (2, 1 + C, O) at row 1 + c, a vector of outputs: Σ over pixels [p, end) of grad·z and mask·grad·z for N
-// channels.
+// Writes a vector of outputs to sums (2, 1 + C, O), from row 1 + c on for N channels: Σ over pixels [p, end) of grad·z,
+// and of mask·grad·z.
 template <int N>
 ACDC_INLINE void backward_weights(const FusionConvBackward& a, int64_t p, int64_t end, int64_t c, int64_t o, int lanes,
                                   float* sums) {
@@ -103,7 +103,7 @@ ACDC_INLINE void backward_weights(const FusionConvBackward& a, int64_t p, int64_
   }
 }
 
-// The same for the image, row 0, and the bias, behind the two matrices.
+// The same for the image (row 0), and for the bias, after the two matrices.
 ACDC_INLINE void backward_image_weights(const FusionConvBackward& a, int64_t p, int64_t end, int64_t o, int lanes,
                                         float* sums) {
   const int64_t outputs = a.outputs, second = (1 + a.channels) * outputs;

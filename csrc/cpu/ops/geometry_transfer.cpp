@@ -1,8 +1,8 @@
-// The geometry transfer network in one op: embedding → moments of all maps and mask (forward;
-// geometry_transfer_backward.cpp has the gradients).
+// The geometry transfer network in one op, forward: embedding → moments of all maps, and mask. The gradients are in
+// geometry_transfer_backward.cpp.
 //
-// Sweep 1 finds each map's extremes, sweep 2 has one exponential for the moments and the mask. A task is a block of
-// rows of one face; tasks' sums are combined in order, so that results do not depend on the number of threads.
+// Sweep 1 finds each map's extremes. Sweep 2 has one exponential for both moments and mask. A task is a block of rows
+// of one face. The sums of tasks are combined in order, so results do not depend on the number of threads.
 #include "geometry_transfer.h"
 
 #include "thread_pool.h"
@@ -10,8 +10,8 @@
 namespace acdc::ACDC_ISA_NS {
 namespace {
 
-// Sweep 1 of one strip: state (4, slots) = high, its tile, low, its tile, where a tile of kLandmarkRows pixels is told
-// by its first one, as a float, exact below 2²⁴. find_in_tile tells the pixel.
+// Sweep 1 of one strip: state (4, slots) = high, its tile, low, its tile. The number of a tile of kLandmarkRows pixels
+// is that of its first pixel, as a float, exact below 2²⁴. find_in_tile finds the pixel.
 template <int C>
 void extremes_of_strip(const float* features, int count, const float* transfer, int64_t k, float first, float* state,
                        int64_t slots) {
@@ -35,11 +35,11 @@ void extremes_of_strip(const float* features, int count, const float* transfer, 
     for (int j = 0; j < C; ++j) now[i][j].store(state + i * slots + j * kLanes);
 }
 
-// Numbers of each map that sweep 2 needs: level = e·scale + shift with e = 2^(logit − high); 0 if not in the mask.
+// The numbers of each map for sweep 2: level = e·scale + shift with e = 2^(logit − high), both 0 if not in the mask.
 enum Number { kHigh, kScale, kShift, kX, kY, kMap, kNumbers };
 static_assert(kNumbers == kGeometryForwardNumbers, "the layout's share");
 
-// Sweep 2 of one strip: sums (6, slots) of e, e·dx, e·dy, e·dx², e·dx·dy, e·dy² about each map's argmax, in pixels;
+// Sweep 2 of one strip. sums (6, slots): e, e·dx, e·dy, e·dx², e·dx·dy, e·dy², about each map's argmax, in pixels.
 // level and owner (strip, lanes): the highest level so far in each lane, and its map.
 template <int C>
 void moments_of_strip(const float* features, int count, const float* transfer, int64_t k, const float* table,
@@ -80,7 +80,7 @@ void moments_of_strip(const float* features, int count, const float* transfer, i
   }
 }
 
-// The first pixel of a tile whose logit of one map is `value`, computed once more as sweep 1 did.
+// The first pixel of a tile whose logit of one map is `value`. The logits are computed again as in sweep 1.
 int32_t find_in_tile(const GeometryForward& a, const GeometryLayout& l, int64_t b, const Stream& st, int64_t slot,
                      float tile, float value, float* features) {
   const GeometryShape& s = a.shape;
@@ -104,10 +104,10 @@ int32_t find_in_tile(const GeometryForward& a, const GeometryLayout& l, int64_t 
     logits[p].store(g);
     if (g[(slot - panel) % kLanes] == value) return static_cast<int32_t>(first + p);
   }
-  return static_cast<int32_t>(first);  // no number among them
+  return static_cast<int32_t>(first);  // all are NaN
 }
 
-// Extremes of one face's maps from those of its blocks, and the numbers for sweep 2.
+// The extremes of one face's maps from those of its blocks, and the numbers for sweep 2.
 void collect_extremes(const GeometryForward& a, const GeometryLayout& layout, int64_t b, const float* partial,
                       float* table, float* features) {
   const GeometryShape& s = a.shape;
@@ -170,7 +170,7 @@ void geometry_transfer_forward(const GeometryForward& a) {
   const float *panels = a.scratch + layout.transfer, *zeros = a.scratch + layout.zeros;
   float *partial = a.scratch + layout.partial, *table = a.scratch + layout.table;
 
-  // body(strip's first column, count) for each strip of row y, its features of stream i computed.
+  // Calls body(stream, the strip's first column, count) for each strip of row y, after its features are computed.
   auto each_strip = [&](int64_t b, int64_t y, float* features, auto body) {
     for (int64_t x = 0; x < s.width; x += kStrip) {
       const int count = s.width - x < kStrip ? static_cast<int>(s.width - x) : kStrip;

@@ -1,8 +1,8 @@
-// What the forward and backward sweeps of the geometry transfer network share.
+// Shared by the forward and backward sweeps of the geometry transfer network.
 //
-// Logits are G(p) = T·D(p), D the depthwise features of pixel p, a few dozen numbers. They are cheaper to compute again
-// than to store, so each sweep over the pixels recomputes them, strip by strip: maps lie in the lanes of vectors,
-// pixels are broadcast. T is taken times log₂ e, so that every logit, `high` and `low` too, is in powers of two.
+// Logits are G(p) = T·D(p), where D are the depthwise features of pixel p, a few dozen numbers. Computing them again is
+// cheaper than storing them, so each sweep over the pixels does so, strip by strip: vectors hold maps in their lanes,
+// and pixels are broadcast. T is multiplied by log₂ e, so all logits, and `high` and `low`, are in powers of two.
 #pragma once
 
 #include "gemm.h"
@@ -14,9 +14,9 @@ namespace acdc::ACDC_ISA_NS {
 
 constexpr int kLanes = Vec::lanes;
 constexpr int kStrip = kGeometryStrip;
-constexpr int kStripFloats = kStrip * kLanes;  // of one block of channels or maps of a strip: [pixel][lanes]
+constexpr int kStripFloats = kStrip * kLanes;  // of a strip, for one block of channels or maps: [pixel][lanes]
 
-// The rows y − 1, y, y + 1 of an image; those outside are rows of zeros.
+// The rows y − 1, y, y + 1 of an image. Rows outside are zeros.
 struct Rows {
   const float* row[3];
 };
@@ -30,18 +30,18 @@ ACDC_INLINE Rows rows_around(const float* image, const float* zeros, int64_t y, 
   return r;
 }
 
-// 2ˣ by the same code that the sweeps over pixels use, so that a map's lowest pixel gets level 0.
+// 2ˣ by the same code as in the sweeps over pixels, so that a map's lowest pixel gets level 0.
 ACDC_INLINE float exp2_one(float x) {
   float out[kLanes];
   exp2_of_negative(Vec::broadcast(x)).store(out);
   return out[0];
 }
 
-// The value of a map's lowest pixel where its highest one's is 1.
+// The value of a map's lowest pixel, if that of its highest pixel is 1.
 ACDC_INLINE float floor_of(float low, float high) { return high - low < kFlat ? 1.f : exp2_one(low - high); }
 
-// Σ taps·neighbours at `at` floats into the rows, where n of the vector's channels exist and the neighbours to the left
-// and to the right may not.
+// Σ taps·neighbours at `at` floats into the rows. n of the vector's channels exist. `left` and `right` say whether the
+// neighbours on that side exist.
 ACDC_INLINE Vec depthwise_pixel(const Rows& in, const Vec (&taps)[9], int64_t at, int64_t channels, int n, bool left,
                                 bool right) {
   Vec sum = Vec::zero();
@@ -55,8 +55,8 @@ ACDC_INLINE Vec depthwise_pixel(const Rows& in, const Vec (&taps)[9], int64_t at
   return sum;
 }
 
-// Features of `count` pixels from x0: [block of channels][kStrip][lanes]. Behind them the last one is repeated up to
-// the next whole tile of products, so that those change no extreme.
+// Features of `count` pixels from x0: [block of channels][kStrip][lanes]. The last one is repeated up to the next whole
+// tile of products, where it changes no extreme.
 ACDC_INLINE void depthwise_strip(const Rows& in, const float* taps, const GeometryShape& s, int64_t x0, int count,
                                  float* features) {
   for (int64_t c = 0; c < s.k; c += kLanes, taps += 9 * kLanes, features += kStripFloats) {
@@ -76,7 +76,7 @@ ACDC_INLINE void depthwise_strip(const Rows& in, const float* taps, const Geomet
   }
 }
 
-// body(first slot, vectors as a constant) for each panel of a stream's maps.
+// Calls body(first slot, number of vectors as a constant) for each panel of a stream's maps.
 template <int C>
 struct Vectors {
   static constexpr int count = C;
@@ -96,7 +96,7 @@ ACDC_INLINE void each_panel(const Stream& stream, Body body) {
   }
 }
 
-// The first slot of the panel that holds `slot`, and that panel's vectors.
+// The first slot of the panel that holds `slot`; the floats of the panel that begins at `first`.
 ACDC_INLINE int64_t panel_slot(const Stream& stream, int64_t slot) {
   constexpr int64_t step = kLandmarkPanel * kLanes;
   return stream.slot + (slot - stream.slot) / step * step;
@@ -106,7 +106,7 @@ ACDC_INLINE int64_t panel_floats(const Stream& stream, int64_t first) {
   return left < kLandmarkPanel * kLanes ? left : kLandmarkPanel * kLanes;
 }
 
-// Logits of kLandmarkRows pixels from p and C vectors of maps; `transfer` (K, C·lanes) is that panel's.
+// Logits of kLandmarkRows pixels from p, for C vectors of maps. `transfer` (K, C·lanes) is their panel.
 template <int C>
 ACDC_INLINE Tile<kLandmarkRows, C> logits_tile(const float* features, int p, const float* transfer, int64_t k) {
   Tile<kLandmarkRows, C> tile;
@@ -127,7 +127,7 @@ ACDC_INLINE void logits_strip(const float* features, int count, const float* tra
   }
 }
 
-// Taps and transfer as the sweeps read them, and the row of zeros; lanes without channel or map are 0.
+// Packs taps and transfer for the sweeps, and makes the row of zeros. Lanes without channel or map are 0.
 ACDC_INLINE void pack_geometry(const GeometryShape& s, const GeometryLayout& l, const float* depthwise,
                                const float* transfer, float* scratch) {
   float *taps = scratch + l.taps, *panels = scratch + l.transfer;
@@ -147,7 +147,7 @@ ACDC_INLINE void pack_geometry(const GeometryShape& s, const GeometryLayout& l, 
   }
 }
 
-// Rows of one task: [first, last) of face b.
+// The rows of one task: [first, last) of face b.
 struct Block {
   int64_t b, first, last;
 };

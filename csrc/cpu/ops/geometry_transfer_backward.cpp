@@ -1,28 +1,29 @@
 // Gradients of the geometry transfer network: moments and mask → embedding, depthwise taps, transfer.
 //
-// One sweep gives dG strip by strip, which goes into dD = dG·T and dT = dGᵀ·D at once; the depthwise convolution's own
-// backward follows. The moments' gradient is dense, but only panels of maps that have any are computed: a batch often
-// labels a few markups alone. The mask's is sparse: one map a pixel, and two pixels a map. A task is a block of rows of
-// one face; tasks' sums are combined in order, so that results do not depend on the number of threads.
+// One sweep computes dG strip by strip, and uses it at once for dD = dG·T and dT = dGᵀ·D. The backward of the depthwise
+// convolution follows. The gradient of the moments is dense, but only panels of maps that have one are computed: a
+// batch often labels few markups. The gradient of the mask is sparse: one map for each pixel, and two pixels for each
+// map. A task is a block of rows of one face. The sums of tasks are combined in order, so results do not depend on the
+// number of threads.
 #include "geometry_transfer.h"
 #include "thread_pool.h"
 
 namespace acdc::ACDC_ISA_NS {
 namespace {
 
-// Numbers of each map: dG = e·(c₀ + c₁·dx + c₂·dx²) about its mean, where c₀ and c₁ are polynomials in dy. The peak is
-// multiplied into all; lanes without a map are 0.
+// The numbers of each map: dG = e·(c₀ + c₁·dx + c₂·dx²) about its mean, where c₀ and c₁ are polynomials in dy. All are
+// multiplied by the peak. Lanes without a map are 0.
 enum Number { kHigh, kMeanX, kMeanY, kConstant, kGradX, kGradY, kGradXX, kGradXY, kGradYY, kNumbers };
 static_assert(kNumbers == kGeometryBackwardNumbers, "the layout's share");
 
-// A gradient that one pixel alone gives to one map; -> twelve bytes, of which the layout holds two a map.
+// A gradient of one map at one pixel: twelve bytes. The layout has room for two of each map.
 struct Spike {
   int32_t map, pixel;
   float value;
 };
 
-// dG of one strip's moments: [vector][kStrip][lanes], zeros behind `count` up to whole tiles of add_grad_features.
-// `table` begins at the panel's first slot.
+// dG of one strip's moments: [vector][kStrip][lanes]. After `count` follow zeros up to a whole tile of
+// add_grad_features. `table` begins at the panel's first slot.
 template <int C>
 void grad_logits_of_strip(const float* features, int count, const float* transfer, const GeometryShape& s,
                           const float* table, float x0, float y, float* grad) {
@@ -52,7 +53,7 @@ void grad_logits_of_strip(const float* features, int count, const float* transfe
     for (int j = 0; j < C; ++j) Vec::zero().store(grad + j * kStripFloats + p * kLanes);
 }
 
-// dD (K/lanes, kStrip, lanes) += dG·T for one panel; rows (K/lanes, slots, lanes) at its first slot.
+// dD (K/lanes, kStrip, lanes) += dG·T for one panel. `rows` (K/lanes, slots, lanes) begins at its first slot.
 void add_grad_features(const float* grad, int count, int maps, const float* rows, const GeometryShape& s, float* out) {
   constexpr int kRowsOfTile = 2 * kLandmarkRows;
   static_assert(kStrip % kRowsOfTile == 0, "whole tiles");
@@ -69,7 +70,7 @@ void add_grad_features(const float* grad, int count, int maps, const float* rows
   }
 }
 
-// out (K, C·lanes) += Dᵀ·dG for N channels from c.
+// out (K, C·lanes) += Dᵀ·dG for N channels from c on.
 template <int N, int C>
 ACDC_INLINE void add_grad_transfer_of(const float* features, const float* grad, int count, int64_t c, float* out) {
   const float* f[N];
@@ -100,13 +101,14 @@ ACDC_INLINE void add_grad_transfer_of(const float* features, const float* grad, 
 
 template <int C>
 void add_grad_transfer(const float* features, const float* grad, int count, int64_t k, float* out) {
-  constexpr int kChannels = kLanes == 16 ? 6 : 4;  // with C vectors each, what the registers hold
+  constexpr int kChannels = kLanes == 16 ? 6 : 4;  // what fits the registers, with C vectors each
   int64_t c = 0;
   for (; c + kChannels <= k; c += kChannels) add_grad_transfer_of<kChannels, C>(features, grad, count, c, out);
   for (; c < k; ++c) add_grad_transfer_of<1, C>(features, grad, count, c, out);
 }
 
-// A single pixel's gradient of a single map: value·T to its features, value·D to the map's row of dT (padded).
+// A gradient of one map at one pixel: adds value·T to the pixel's features, and value·D to the map's row of dT
+// (padded).
 ACDC_INLINE void add_spike(float value, const float* features, const float* rows, const GeometryShape& s,
                            float* grad_features, float* grad_row) {
   const Vec v = Vec::broadcast(value);
@@ -119,7 +121,7 @@ ACDC_INLINE void add_spike(float value, const float* features, const float* rows
 
 ACDC_INLINE bool of_stream(const Stream& st, int64_t map) { return map >= st.map && map < st.map + st.maps; }
 
-// Everything that one face's tasks read.
+// The tables that all tasks of one face read.
 struct FaceTables {
   float *numbers, *rise, *at_argmax, *at_argmin, *active;
 };
@@ -130,7 +132,8 @@ FaceTables tables_of(const GeometryShape& s, const GeometryLayout& l, float* scr
           scratch + l.active + b * (s.slots / kLanes)};
 }
 
-// Numbers of one face's maps, which panels have a gradient, and what the mask and the peak give to the extreme pixels.
+// The numbers of one face's maps, which panels have a gradient, and the gradients of mask and peak at the extreme
+// pixels.
 void prepare_face(const GeometryBackward& a, int64_t b, const FaceTables& t) {
   const GeometryShape& s = a.shape;
   const int64_t pixels = s.height * s.width;
@@ -163,7 +166,7 @@ void prepare_face(const GeometryBackward& a, int64_t b, const FaceTables& t) {
   }
 }
 
-// What the extreme pixels within [first, last) get; gives their number.
+// Collects the gradients at extreme pixels within [first, last). Returns their number.
 int64_t collect_spikes(const GeometryBackward& a, const FaceTables& t, int64_t b, int64_t first, int64_t last,
                        Spike* out) {
   int64_t count = 0;
@@ -177,8 +180,8 @@ int64_t collect_spikes(const GeometryBackward& a, const FaceTables& t, int64_t b
   return count;
 }
 
-// grad_embedding of one row += what the features' gradient gives, and the taps' gradient (K/lanes, 9, lanes) of that
-// row added to sums. `grad` are rows (W, padded) of the features' gradient.
+// Adds the gradient of the features to one row of grad_embedding, and that row's gradient of the taps (K/lanes, 9,
+// lanes) to sums. `grad` are rows (W, padded) of the features' gradient.
 void depthwise_backward_row(const Rows& grad, const Rows& in, const float* taps, const GeometryShape& s,
                             float* grad_embedding, float* sums) {
   const int64_t w = s.width, k = s.padded;
@@ -210,7 +213,7 @@ void depthwise_backward_row(const Rows& grad, const Rows& in, const float* taps,
   }
 }
 
-// The tasks' partial sums added up in order, then taken apart into the two weights' gradients.
+// Adds up the tasks' partial sums in order, and separates them into the gradients of transfer and depthwise.
 void finish_weights(const GeometryBackward& a, const GeometryLayout& l) {
   const GeometryShape& s = a.shape;
   const float* partial = a.scratch + l.partial;
@@ -285,7 +288,8 @@ void geometry_transfer_backward(const GeometryBackward& a) {
             if (t.active[slot / kLanes] == 0) return;
             grad_logits_of_strip<C>(features, count, panels + slot * s.k, s, t.numbers + slot, static_cast<float>(x),
                                     line, grad);
-            for (int64_t j = 0; j < here_count; ++j) {  // before the products: dense and single parts may cancel
+            for (int64_t j = 0; j < here_count;
+                 ++j) {  // before the products, because dense and single parts may cancel
               const int64_t lane = st.slot + here[j].map - st.map - slot, p = here[j].pixel - pixel;
               if (lane >= 0 && lane < C * kLanes && p >= 0 && p < count && of_stream(st, here[j].map))
                 grad[lane / kLanes * kStripFloats + p * kLanes + lane % kLanes] += here[j].value;

@@ -1,4 +1,4 @@
-// What the ops on attention maps share: extremes of a map, and the mask's gradient at them.
+// Shared by the ops on attention maps: extremes of a map, and the mask's gradient at them.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@ ACDC_INLINE void fill(float* p, int64_t n, float value) {
   for (int64_t i = 0; i < n; ++i) p[i] = value;
 }
 
-// exp by the same code that the sweeps over pixels use, so that a map's lowest pixel gets level 0 exactly.
+// exp by the same code as in the sweeps over pixels, so that a map's lowest pixel gets level 0 exactly.
 ACDC_INLINE float exp_one(float x) {
   float out[Vec::lanes];
   exp(Vec::broadcast(x)).store(out);
   return out[0];
 }
 
-// Largest and smallest of n < 2²⁴ values and where they are first; NaNs are passed over.
+// Largest and smallest of n < 2²⁴ values, and where each is first. NaNs are ignored.
 struct Extremes {
   float high, low;
   int32_t argmax, argmin;
@@ -52,11 +52,11 @@ ACDC_INLINE Extremes extremes_of(const float* g, int64_t n) {
   return e;
 }
 
-// n/(1 − n), 0 for a constant map, where n is the value of a map's lowest pixel if its highest one's is 1.
+// n/(1 − n), where n is the value of a map's lowest pixel if that of its highest one is 1. 0 for a constant map.
 ACDC_INLINE float rise_of(float n) { return n < 1.f ? n / (1.f - n) : 0.f; }
 
-// The mask's gradient beyond the winning pixels, for the maps of one face: with each map's `rise_of` and sums over the
-// pixels that it won, −(1 + rise)·Σ grad·mask at its argmax and rise·Σ grad·(mask − 1) at its argmin
+// The mask's gradient at the extremes, for the maps of one face. Sums run over the pixels that a map won:
+// −(1 + rise)·Σ grad·mask at its argmax, and rise·Σ grad·(mask − 1) at its argmin, with its `rise_of`
 // (docs/reference/op-contract.md). A winning pixel itself gets grad·(mask + rise).
 ACDC_INLINE void mask_spikes(const float* grad, const float* mask, const int32_t* winner, int64_t pixels,
                              const float* rise, int64_t maps, float* at_argmax, float* at_argmin) {

@@ -1,4 +1,4 @@
-// Spatial softmax and its moments (eq. 2 and 3), one task a map; the attention map itself is never stored.
+// Spatial softmax and its moments (eq. 2 and 3), one task for each map. The attention map itself is never stored.
 #include "kernels.h"
 #include "maps.h"
 #include "thread_pool.h"
@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kLanes = Vec::lanes;
 
-// f(x, n, column) for the vectors of a row: n lanes from x on, whose columns are x, x + 1, …
+// Calls f(x, n, column) for the vectors of a row: n lanes from x on, at columns x, x + 1, …
 template <class F>
 ACDC_INLINE void for_columns(int64_t width, F& f) {
   float first[kLanes];
@@ -30,7 +30,7 @@ void spatial_softmax_forward(const LogitMaps& a, const MapStatistics& out) {
     const Extremes e = extremes_of(g, pixels);
     const float x0 = static_cast<float>(e.argmax % w), y0 = static_cast<float>(e.argmax / w);
     const Vec high = Vec::broadcast(e.high), limit = Vec::broadcast(static_cast<float>(w)), centre = Vec::broadcast(x0);
-    // About the argmax and in pixels, so that a sharp map's covariance does not cancel.
+    // About the argmax and in pixels, so that the covariance of a narrow map does not cancel.
     Vec sum[6];
     for (Vec& s : sum) s = Vec::zero();
     for (int64_t y = 0; y < a.height; ++y) {

@@ -1,5 +1,5 @@
-// Arguments of the training ops' kernels. Plain data: filled by bindings_maps.cpp and bindings_fusion.cpp, which check
-// it, and read by every instruction set's kernels. Images are channels last, (B, H, W, C); pixel p = y·W + x.
+// Arguments of the training ops' kernels. Plain data. bindings_maps.cpp and bindings_fusion.cpp fill and check it; the
+// kernels of all instruction sets read it. Images are channels last, (B, H, W, C); pixel p = y·W + x.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@ struct MapStatistics {
   int32_t *argmax, *argmin;
 };
 
-// One stream of the geometry transfer network and the lanes its maps occupy: each stream starts a new vector.
+// One stream of the geometry transfer network, and the lanes of its maps. Each stream starts a new vector.
 struct Stream {
-  int64_t channel;      // first of the K channels it reads
+  int64_t channel;      // the first of its K channels
   int64_t map, maps;    // its maps among all L
-  int64_t slot, slots;  // its lanes among all slots, a multiple of the vector's lanes
+  int64_t slot, slots;  // its lanes among all slots; a multiple of a vector's lanes
 };
 
 struct GeometryShape {
@@ -29,25 +29,25 @@ struct GeometryShape {
   int64_t tasks() const { return batch * blocks; }
 };
 
-// Where the kernels of geometry_transfer keep what they compute with: offsets into the scratch memory, in floats.
+// Scratch memory of the kernels of geometry_transfer: offsets in floats.
 struct GeometryLayout {
-  // of both: taps (S, K/lanes, 9, lanes), transfer in panels as gemm.h wants it, a row of zeros
+  // both: taps (S, K/lanes, 9, lanes); transfer in panels (gemm.h); a row of zeros
   int64_t taps, transfer, zeros;
   int64_t table;                      // (B, numbers, slots)
   int64_t partial, partial_floats;    // (tasks, partial_floats)
   int64_t per_thread, thread_floats;  // (threads, thread_floats)
-  // of the backward alone: transfer's rows (K/lanes, slots, lanes); per face and map rise and the mask's gradient at
-  // the extremes (B, 3, L); whether a panel of maps has any gradient of moments (B, slots/lanes); gradient of the
-  // depthwise features (S, B, H, W, padded); sums over tasks in double precision (partial_floats)
+  // backward only: transfer's rows (K/lanes, slots, lanes); for each face and map rise and the mask's gradient at the
+  // extremes (B, 3, L); whether a panel of maps has a gradient of moments (B, slots/lanes); gradient of the depthwise
+  // features (S, B, H, W, padded); sums over tasks in double precision (partial_floats)
   int64_t rows, spikes, active, grad_features, sums;
   int64_t total;
 };
 
-constexpr int kGeometryStrip = 32;  // pixels of a row that are worked on at once: a multiple of the product's rows
+constexpr int kGeometryStrip = 32;  // pixels of a row in one step; a multiple of the product's rows
 
 #define ACDC_ALWAYS inline __attribute__((always_inline))
 
-// Takes `floats` from the end of what is laid out so far, a multiple of 64 bytes.
+// Takes `floats` from the end of the layout, rounded up to 64 bytes.
 ACDC_ALWAYS int64_t lay_out(GeometryLayout& l, int64_t floats) {
   const int64_t at = l.total;
   l.total += (floats + 15) / 16 * 16;
@@ -76,7 +76,7 @@ ACDC_ALWAYS GeometryLayout geometry_forward_layout(const GeometryShape& s) {
   return l;
 }
 
-// A task's partial sums: transfer's gradient in panels, by map (L, padded), depthwise's gradient.
+// A task's partial sums: the gradient of transfer in panels, then by map (L, padded), then that of depthwise.
 ACDC_ALWAYS GeometryLayout geometry_backward_layout(const GeometryShape& s) {
   GeometryLayout l = geometry_layout(s, kGeometryBackwardNumbers, s.k * s.slots + (s.maps + 9 * s.streams) * s.padded);
   l.rows = lay_out(l, s.slots * s.padded);
@@ -109,7 +109,7 @@ struct GeometryBackward {
   float* scratch;  // geometry_backward_layout(shape).total floats
 };
 
-// x(p) = bias + M_1·[image; embedding](p) + mask(p)·M_2·[image; embedding](p), with per face folded = (M_1, M_2) as
+// x(p) = bias + M_1·[image; embedding](p) + mask(p)·M_2·[image; embedding](p). For each face (M_1, M_2) is in folded,
 // (B, 2, 1 + C, O).
 struct FusionConvForward {
   int64_t batch, pixels, channels, outputs;

@@ -1,6 +1,6 @@
-// Z-buffer rasteriser of the face synthesiser (training/synthesis): which triangle covers each pixel's centre, and the
-// vertex attributes interpolated there. Attributes are interpolated linearly on the screen: triangles of a face mesh
-// are a few pixels large, so perspective correction would change nothing, and background warps want plain affine maps.
+// Z-buffer rasteriser for training/synthesis: the triangle that covers each pixel's centre, and the vertex attributes
+// interpolated there, linearly on the screen. Triangles of a face mesh are a few pixels large, so perspective
+// correction would change nothing; warps of the background need plain affine maps.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -32,7 +32,7 @@ void draw(const float* a, const float* b, const float* c, std::int32_t id, bool 
   const int y0 = static_cast<int>(std::ceil(std::max(low_y, 0.f)));
   const int y1 = static_cast<int>(std::min(high_y, height - 1.f));
   const float scale = 1.f / area;
-  // Slightly wider than the triangle, so that rounding leaves no pinholes between neighbours.
+  // Slightly wider than the triangle, so that rounding leaves no gaps between neighbours.
   const float edge = -1e-4f;
   const float ux = (b[1] - c[1]) * scale, uy = (c[0] - b[0]) * scale;
   const float vx = (c[1] - a[1]) * scale, vy = (a[0] - c[0]) * scale;

@@ -1,9 +1,8 @@
-// bfloat16 on AVX-512: sixteen values are read into a Vec or written from one, and products are taken in pairs.
+// bfloat16 on AVX-512. Sixteen values are read into a Vec or written from one. Products take pairs.
 //
-// In namespace avx512bf16 these are the instructions vdpbf16ps and vcvtneps2bf16. In avx512bf16_emulated, which exists
-// for tests alone, they are the same operations to the bit in AVX-512 float32, as Intel's manual (volume 2) writes
-// them: round to nearest even, denormals zero on the way in and out (FlushDenormals does that to the products), the odd
-// product first.
+// In namespace avx512bf16 these are the instructions vdpbf16ps and vcvtneps2bf16. Namespace avx512bf16_emulated is for
+// tests only. It computes the same bits in AVX-512 float32, as Intel's manual (volume 2) defines them: round to nearest
+// even, denormals are zero on the way in and out (FlushDenormals does that for the products), the odd product first.
 #pragma once
 
 #include <cstdint>

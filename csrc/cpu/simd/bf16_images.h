@@ -1,5 +1,5 @@
-// Images of training ops in bfloat16, as autocast makes them: read into float32 and rounded back to nearest even, on
-// every instruction set. (bf16.h is the engine's: products of bfloat16, and AVX-512 alone.)
+// bfloat16 images of training ops, as autocast makes them, on every instruction set: read into float32, and rounded
+// back to nearest even. (bf16.h is for the engine: products of bfloat16, AVX-512 only.)
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ ACDC_INLINE void store_lanes(Vec x, Brain* p, int n) {
   const __m512i bits = _mm512_castps_si512(x.v), high = _mm512_srli_epi32(bits, 16);
   const __m512i bias = _mm512_add_epi32(_mm512_and_si512(high, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
   __m512i out = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
-  // A NaN's bits may carry into the sign: it stays a NaN.
+  // Rounding a NaN could carry into its sign or make it infinite, so a NaN is kept a NaN.
   out = _mm512_mask_or_epi32(out, _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), high, _mm512_set1_epi32(0x40));
   _mm256_mask_storeu_epi16(p, Vec::first(n), _mm512_cvtepi32_epi16(out));
 }
@@ -49,7 +49,7 @@ ACDC_INLINE void store_lanes(Vec x, Brain* p, int n) {
   std::memcpy(bits, values, sizeof bits);
   for (int i = 0; i < n; ++i) {
     const uint32_t high = bits[i] >> 16;
-    const bool nan = (bits[i] & 0x7fffffffu) > 0x7f800000u;  // its bits may carry into the sign: it stays a NaN
+    const bool nan = (bits[i] & 0x7fffffffu) > 0x7f800000u;  // rounding could carry, so a NaN is kept a NaN
     p[i].bits = static_cast<uint16_t>(nan ? high | 0x40u : (bits[i] + 0x7fffu + (high & 1u)) >> 16);
   }
 }

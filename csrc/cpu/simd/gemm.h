@@ -1,8 +1,8 @@
-// The register-tiled product that every layer uses. R rows × C vectors of outputs stay in registers while the inner
-// dimension runs. One broadcast of the left operand serves C products; one load of the right operand serves R.
+// The register-tiled product of every layer. R rows × C vectors of outputs stay in registers while the inner dimension
+// runs. One broadcast of the left operand serves C products; one load of the right operand serves R.
 //
-// Left:  [k block][row][lanes] with `left_block` values between k blocks, as the input transforms store it.
-// Right: [k][C·lanes], packed at load; of bfloat16 [k/2][C·lanes][2], and the inner dimension is even.
+// Left:  [k block][row][lanes], with `left_block` values between k blocks, as the input transforms store it.
+// Right: [k][C·lanes], packed at load. In bfloat16 [k/2][C·lanes][2], and the inner dimension is even.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace acdc::ACDC_ISA_NS {
 
-// Vectors and rows of the register tile: as many accumulators as the registers hold beside operands.
+// Vectors and rows of the register tile: as many accumulators as fit the registers beside the operands.
 #if defined(ACDC_ISA_AVX512) || defined(ACDC_ISA_NEON)
 constexpr int kPanel = 2;                   // vectors
 constexpr int kRows[] = {0, 28, 14, 8, 6};  // rows, by vectors
@@ -53,7 +53,7 @@ ACDC_INLINE void multiply_step(Tile<R, C>& t, const bf16* left, const bf16* righ
 }
 #endif
 
-// Prefetches memory that the next product needs, a little at each step; or nothing.
+// Prefetches memory for the next product, a little at each step.
 struct Ahead {
   const char* at;
   int64_t step;

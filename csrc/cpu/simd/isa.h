@@ -1,5 +1,5 @@
-// Chosen by the build: every kernel file is compiled once per instruction set with ACDC_ISA_<NAME> defined, and puts
-// its code into the namespace acdc::ACDC_ISA_NS, so that no symbol of one instruction set can stand in for another's.
+// The build chooses: it compiles every kernel file once for each instruction set, with ACDC_ISA_<NAME> defined. The
+// code goes into namespace acdc::ACDC_ISA_NS, so that the linker cannot take a symbol of another instruction set.
 #pragma once
 
 #if defined(ACDC_ISA_AVX512BF16_EMULATED)  // with ACDC_ISA_AVX512BF16

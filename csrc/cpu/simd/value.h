@@ -1,5 +1,5 @@
-// What a convolution multiplies and what activations are stored as: float32, or bfloat16 where the file is compiled for
-// it.
+// The type of the numbers that convolutions multiply and activations store: float32, or bfloat16 if the file is
+// compiled for it.
 #pragma once
 
 #include "vec.h"
@@ -16,7 +16,7 @@ using Value = bf16;
 using Value = float;
 #endif
 
-// Values that one step of a product takes: a pair of bfloat16 numbers fills a lane.
+// Values that one step of a product takes: two bfloat16 numbers fill a lane.
 template <class T>
 constexpr int kPack = sizeof(float) / sizeof(T);
 

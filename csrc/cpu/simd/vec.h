@@ -1,11 +1,11 @@
-// Vec: a few floats of the instruction set this file is compiled for, and what is common to all of them.
+// Vec: a few floats of the instruction set that this file is compiled for, and code that all of them share.
 //
-// Members and free functions that each vec_<isa>.h gives (all lane by lane):
-//   Vec::lanes, Vec::load(p), Vec::load(p, n) (first n ≤ lanes, the rest 0), v.store(p), v.store(p, n),
-//   Vec::broadcast(x), Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min, max (both give the
-//   second where one is NaN), less(a, b), at_least(a, b), equal(a, b) → Mask, all(mask), select(mask, a, b) = mask ? a
-//   : b, round(v), scale2(v, n) = v·2ⁿ for integral n, add_exponent(v, t) = v·2ⁿ where the last bits of t are n (all
-//   but AVX-512), reduce_add, reduce_min, reduce_max.
+// Each vec_<isa>.h defines (all lane by lane):
+//   Vec::lanes, Vec::load(p), Vec::load(p, n) (the first n ≤ lanes, the rest 0), v.store(p), v.store(p, n),
+//   Vec::broadcast(x), Vec::zero(), + - * /, fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b, min and max (the second
+//   argument if one is NaN), less(a, b), at_least(a, b), equal(a, b) → Mask, all(mask), select(mask, a, b) = mask ? a
+//   : b, round(v), scale2(v, n) = v·2ⁿ for integral n, add_exponent(v, t) = v·2ⁿ where the last bits of t are n (not in
+//   AVX-512), reduce_add, reduce_min, reduce_max.
 #pragma once
 
 #include "isa.h"
@@ -30,8 +30,8 @@ ACDC_INLINE Vec& operator*=(Vec& a, Vec b) { return a = a * b; }
 ACDC_INLINE Vec abs(Vec a) { return max(a, Vec::zero() - a); }
 #endif
 
-// While it lives, this thread takes denormal numbers for zero: they are far below every tolerance here, and each one
-// met can cost as much as a hundred operations (a near one-hot map's exponentials are full of them).
+// While it exists, this thread treats denormal numbers as zero. They are far below every tolerance here, and each can
+// cost as much as a hundred operations. The exponentials of a map that is nearly one pixel are full of them.
 class FlushDenormals {
  public:
 #if defined(__x86_64__)
@@ -71,9 +71,9 @@ ACDC_INLINE Vec exp(Vec x) {
   return scale2(p, n);
 }
 
-// 2ˣ for x ≤ 0 to 3 ulp; 2⁰ is exactly 1, −∞ and what is too small give 0 or at most 2⁻¹²⁶. Polynomials of degree 5.
+// 2ˣ for x ≤ 0 to 3 ulp, by a polynomial of degree 5. 2⁰ is exactly 1. −∞ and very small x give 0 or at most 2⁻¹²⁶.
 #if defined(ACDC_ISA_AVX512)
-// The fraction by vreduce, 2^⌊x⌋ by vscalef: polynomial on [0, 1).
+// vreduce gives the fraction, vscalef multiplies by 2^⌊x⌋. The polynomial is for [0, 1).
 ACDC_INLINE Vec exp2_of_negative(Vec x) {
   const Vec r = fraction(x);
   Vec p = fma(Vec::broadcast(1.867130292e-3f), r, Vec::broadcast(9.017029845e-3f));
@@ -84,8 +84,8 @@ ACDC_INLINE Vec exp2_of_negative(Vec x) {
   return scale2(p, x);
 }
 #else
-// Rounded to n by a large constant whose last bits are then n itself; polynomial on |x − n| ≤ ½; n added to the
-// exponent.
+// Adding a large constant rounds x to n; the last bits of the sum are then n. The polynomial is for |x − n| ≤ ½, and n
+// is added to the exponent.
 ACDC_INLINE Vec exp2_of_negative(Vec x) {
   const Vec magic = Vec::broadcast(12582912.f);  // 1.5·2²³
   x = max(Vec::broadcast(-126.f), x);
@@ -99,8 +99,8 @@ ACDC_INLINE Vec exp2_of_negative(Vec x) {
 }
 #endif
 
-// 2⁻ʳ rounds to 1 for r below this, which the polynomials (exact at 0 alone) miss by one unit: a map of a smaller range
-// counts as constant.
+// 2⁻ʳ rounds to 1 for r below this. The polynomials, exact only at 0, miss that by one unit. So a map of a smaller
+// range counts as constant.
 constexpr float kFlat = 0x1p-24f;
 
 }  // namespace acdc::ACDC_ISA_NS

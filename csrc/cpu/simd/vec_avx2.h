@@ -41,7 +41,7 @@ ACDC_INLINE Mask equal(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_O
 ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {_mm256_blendv_ps(b.v, a.v, m.m)}; }
 ACDC_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 
-// In two steps of half the exponent, so that results may be denormal or infinite.
+// In two steps of half the exponent each, so that results may be denormal or infinite.
 ACDC_INLINE Vec scale2(Vec a, Vec n) {
   const __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
   const __m256i rest = _mm256_sub_epi32(whole, half);

@@ -42,11 +42,11 @@ ACDC_INLINE Mask at_least(Vec a, Vec b) { return {vcgeq_f32(a.v, b.v)}; }
 ACDC_INLINE bool all(Mask m) { return vminvq_u32(m.m) != 0; }
 ACDC_INLINE Mask equal(Vec a, Vec b) { return {vceqq_f32(a.v, b.v)}; }
 ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {vbslq_f32(m.m, a.v, b.v)}; }
-ACDC_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }  // vminq would give NaN for a NaN in a
+ACDC_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }  // vminq returns NaN if a is NaN
 ACDC_INLINE Vec max(Vec a, Vec b) { return select(less(b, a), a, b); }
 ACDC_INLINE Vec round(Vec a) { return {vrndnq_f32(a.v)}; }
 
-// In two steps of half the exponent, so that results may be denormal or infinite.
+// In two steps of half the exponent each, so that results may be denormal or infinite.
 ACDC_INLINE Vec scale2(Vec a, Vec n) {
   const int32x4_t whole = vcvtnq_s32_f32(n.v), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
   const int32x4_t rest = vsubq_s32(whole, half);

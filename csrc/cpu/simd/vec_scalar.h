@@ -1,5 +1,5 @@
-// Any CPU: four floats in the compiler's generic vectors, nothing beyond the platform's baseline. The multiplication
-// and addition of fma are rounded separately here.
+// Any CPU: four floats in the compiler's generic vectors, with the platform's baseline instructions only. Here fma
+// rounds the product and the sum separately.
 #pragma once
 
 #include <cstring>
@@ -51,13 +51,13 @@ ACDC_INLINE Vec select(Mask m, Vec a, Vec b) { return {(Floats)((m.m & (Ints)a.v
 ACDC_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }
 ACDC_INLINE Vec max(Vec a, Vec b) { return select(less(b, a), a, b); }
 
-// Adding 1.5·2²³ leaves no room for fractions; for |a| < 2²².
+// Adding 1.5·2²³ leaves no bits for fractions. For |a| < 2²².
 ACDC_INLINE Vec round(Vec a) {
   const Floats magic = Vec::broadcast(12582912.f).v;
   return {(a.v + magic) - magic};
 }
 
-// In two steps of half the exponent, so that results may be denormal or infinite.
+// In two steps of half the exponent each, so that results may be denormal or infinite.
 ACDC_INLINE Vec scale2(Vec a, Vec n) {
   const Ints whole = __builtin_convertvector(n.v, Ints), half = whole >> 1;
   return {a.v * (Floats)((half + 127) << 23) * (Floats)((whole - half + 127) << 23)};

@@ -13,7 +13,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#elif defined(EMULATOR_TSAN)  // this file itself is built without instrumentation: its own exchanges are no races
+#elif defined(EMULATOR_TSAN)  // this file is built without instrumentation, because its own exchanges are no races
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -44,12 +44,12 @@ struct Fiber {
   const char* file;
   int line;
   std::uint32_t mask;
-  Message sent, seen;  // this lane's part of an exchange; `seen` outlives it until the next one
+  Message sent, seen;  // this lane's part of an exchange; `seen` is kept until the next one
   std::vector<Copy> copies;
   void *stack, *tsan = nullptr, *fake = nullptr;
 };
 constexpr std::size_t kStack = 256 << 10;
-constexpr std::size_t kGap = 64;  // between two parts of shared memory: poisoned under AddressSanitizer
+constexpr std::size_t kGap = 64;  // between two parts of shared memory; AddressSanitizer has it poisoned
 constexpr std::size_t kParts = 32;
 
 std::vector<std::unique_ptr<Fiber>> fibers;
@@ -65,7 +65,7 @@ const void* scheduler_stack;
 std::size_t scheduler_stack_size;
 #elif defined(EMULATOR_TSAN)
 void* scheduler_tsan;
-char barrier_sync, start_sync, end_sync;  // their addresses order the fibers in ThreadSanitizer's eyes
+char barrier_sync, start_sync, end_sync;  // ThreadSanitizer orders the fibers by their addresses
 #endif
 
 std::string where(const char* file, int line) { return std::string(file) + ":" + std::to_string(line); }
@@ -120,7 +120,7 @@ void wait(State state, const char* file, int line) {
   leave_fiber(false);
 }
 
-// All 32 lanes of the warp that starts at `first`, if each lane of every waiting mask has come.
+// Releases the exchanges of the warp that starts at `first`, for each mask all of whose lanes have arrived.
 bool release_warp(std::size_t first, std::size_t count) {
   bool any = false;
   for (std::size_t i = first; i < first + count; ++i) {
@@ -174,12 +174,12 @@ void run_block(std::size_t count) {
                 unsigned(i / place.block_size.x / place.block_size.y)};
     begin_context(f.context, f.stack, kStack, trampoline);
 #if defined(EMULATOR_TSAN)
-    if (!f.tsan) f.tsan = __tsan_create_fiber(0);  // kept from block to block: a new one takes the kernel's help
+    if (!f.tsan) f.tsan = __tsan_create_fiber(0);  // kept from block to block, because a new one needs the kernel
 #endif
   }
   std::size_t done = 0;
   while (done < count && problem.empty()) {
-    for (std::size_t first = 0; first < count; first += 32) {  // a warp runs until it needs the others
+    for (std::size_t first = 0; first < count; first += 32) {  // a warp runs until it must wait for others
       std::size_t lanes = std::min<std::size_t>(32, count - first);
       do {
         for (std::size_t i = first; i < first + lanes; ++i)
@@ -270,7 +270,7 @@ void fail(const std::string& what) {
   if (problem.empty()) problem = what;
 }
 
-// Every thread takes the same parts in the same order; each lies one gap further off than it would on the GPU.
+// Every thread takes the same parts in the same order. Each part lies one more gap away than on the GPU.
 void* take_shared(std::size_t bytes, std::size_t& offset, std::size_t& parts) {
   unsigned char* p = shared_base + offset + parts++ * kGap;
 #if defined(__SANITIZE_ADDRESS__)
@@ -280,7 +280,7 @@ void* take_shared(std::size_t bytes, std::size_t& offset, std::size_t& parts) {
   shared_taken = std::max(shared_taken, offset);
   if ((offset > shared_size || parts >= kParts) && problem.empty()) {
     problem = "takes " + std::to_string(offset) + " bytes of shared memory, was given " + std::to_string(shared_size);
-    wait(State::barrier, "", 0);  // never comes back: the launch ends
+    wait(State::barrier, "", 0);  // never returns, because the launch ends
   }
   return p;
 }

@@ -1,9 +1,9 @@
-// Runs kernels written for the GPU on the CPU, one fiber a thread, block after block in shuffled order.
+// Runs GPU kernels on the CPU, with one fiber for each thread, block after block in shuffled order.
 //
-// Checked while they run: barriers that not all threads reach, shuffle masks that name absent lanes or leave out the
-// caller, an address stored by two blocks or read by another block than stored it, shared memory beyond what was asked
-// for. Shared memory starts as NaN. Bytes of global memory loaded and stored are counted. Built with a sanitizer, its
-// findings name the kernel's own line: fibers are known to AddressSanitizer and to ThreadSanitizer.
+// Checked while they run: barriers that not all threads reach; shuffle masks that name absent lanes or leave out the
+// caller; an address that two blocks store to, or that one block stores to and another reads; too much shared memory.
+// Shared memory starts as NaN. Bytes of global memory loaded and stored are counted. AddressSanitizer and
+// ThreadSanitizer know the fibers, so their findings name the kernel's own line.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -29,10 +29,10 @@ namespace emulator {
 struct Place {
   Dim3 thread, block, block_size, grid;
 };
-extern Place place;  // of the fiber that runs
+extern Place place;  // of the fiber that runs now
 
-// What a lane brings to an exchange: at most its operands of a matrix product. Copied whole, without a call of memcpy,
-// which ThreadSanitizer would take for the kernel's own access.
+// A lane's part of an exchange: at most its operands of a matrix product. It is copied whole, without memcpy, because
+// ThreadSanitizer would take a call of memcpy for the kernel's own access.
 struct Message {
   std::uint32_t words[6];
 };
@@ -42,23 +42,23 @@ struct Counts {
 };
 extern Counts counts;  // bytes of global memory
 
-// Runs no blocks but those of the last index of the grid's last dimension: the last face of a batch that is too large
+// If true, only blocks with the last index of the grid's last dimension run: the last face of a batch that is too large
 // to run whole, to see that its addresses are right.
 extern bool last_slice_alone;
 
-// Runs `body` once for each thread of each block. Throws std::runtime_error with what a check found.
+// Runs `body` once for each thread of each block. Throws std::runtime_error with what a check has found.
 void launch(const char* name, Dim3 grid, Dim3 block, std::size_t shared, std::uint64_t seed,
             const std::function<void()>& body);
 
 void barrier(const char* file, int line);
 void exchange(const Message& mine, std::uint32_t mask, const char* file, int line);
-Message peek(int lane);  // what `lane` brought to the exchange that just ended
+Message peek(int lane);  // the part of `lane` in the exchange that has just ended
 int lane();
 void loaded(const void* p, std::size_t bytes);
 void stored(const void* p, std::size_t bytes);
 void* take_shared(std::size_t bytes, std::size_t& offset, std::size_t& parts);
 void defer_copy(void* shared, const void* global);
-bool next_copy(void** shared, const void** global);  // the caller copies, so that sanitizers see it
+bool next_copy(void** shared, const void** global);  // the caller does the copy, so that sanitizers see it
 
 template <class T>
 T shuffle(std::uint32_t mask, T value, int source, const char* file, int line) {
@@ -77,7 +77,7 @@ T shuffle(std::uint32_t mask, T value, int source, const char* file, int line) {
 #define blockDim (emulator::place.block_size)
 #define gridDim (emulator::place.grid)
 
-// Global memory can be reached through load and store alone, so nothing escapes the counts and checks.
+// Global memory can be reached only through load and store, so the counts and checks miss nothing.
 template <class T>
 class In {
  public:
@@ -132,7 +132,7 @@ inline void copies_done() {
 }
 
 namespace emulator {
-extern const float* const half_values;  // of each half's 16 bits: compilers convert by a call where the CPU cannot
+extern const float* const half_values;  // for each half's 16 bits; many CPUs cannot convert without a call
 }
 inline float to_float(half_t x) { return emulator::half_values[x.bits]; }
 inline half_t to_half(float x) {

@@ -1,6 +1,6 @@
-// Switches between stacks. swapcontext would do, but it asks the kernel for the signal mask each time, which takes most
-// of the emulator's time; a compiler's own setjmp stays in the program, and no sanitizer takes it for a jump up a
-// stack.
+// Switches between stacks. swapcontext would do, but it calls the kernel for the signal mask each time, which takes
+// most of the emulator's time. The compiler's own setjmp makes no system call, and no sanitizer mistakes it for a jump
+// up a stack.
 #pragma once
 #include <ucontext.h>
 
@@ -23,7 +23,7 @@ inline void begin_context(Context& c, void* stack, std::size_t bytes, void (*fun
   c.begun = false;
 }
 
-// Goes on in `to`; comes back when somebody switches to `from`.
+// Continues in `to`. Returns when another fiber switches to `from`.
 __attribute__((noinline, no_sanitize_address, no_sanitize_thread)) inline void switch_context(Context& from,
                                                                                               Context& to) {
   if (__builtin_setjmp(from.jump)) return;

@@ -1,4 +1,4 @@
-// The list of kernels and their launch on the emulator, in place of launch.cu.
+// The list of kernels, and their launch on the emulator, in place of launch.cu.
 #include "../device.cuh"
 //
 #include <cstdlib>

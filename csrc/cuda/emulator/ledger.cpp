@@ -1,5 +1,5 @@
-// Counts the bytes of global memory that kernels load and store, and remembers which block stored each: an address that
-// two blocks store, or that another block loads than stored it, is a race.
+// Counts the bytes of global memory that kernels load and store, and remembers the block that stored each byte. It is a
+// race if two blocks store to one address, or if one stores to it and another loads it.
 #include <algorithm>
 #include <memory>
 #include <unordered_map>

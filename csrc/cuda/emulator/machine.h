@@ -1,4 +1,4 @@
-// What the emulator's own files share; device.cuh has the types for the kernels.
+// Shared by the emulator's own files. device.cuh has these types for the kernels.
 #pragma once
 using i64 = long long;
 using u16 = unsigned short;
@@ -13,6 +13,6 @@ struct alignas(16) Pack {
 #include "emulator.h"
 
 namespace emulator {
-void fail(const std::string& what);  // the launch ends with the first of these
+void fail(const std::string& what);  // the launch ends with the first failure
 void ledger_reset();
 }  // namespace emulator

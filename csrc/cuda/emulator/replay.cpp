@@ -1,8 +1,8 @@
-// Runs launches that were recorded in a file, each on buffers of exactly the recorded size: what the sanitizers watch.
-// A second argument names the kernel whose launches are run; those of others are passed over.
+// Runs launches that were recorded in a file, for the sanitizers. Each buffer has exactly its recorded size. A second
+// argument names a kernel: the launches of others are then skipped.
 //
-// File: launches of {name\0, u32 grid[3], block, shared, arguments}; an argument is {u32 pointers, u32 size} and then,
-// where pointers = 0, `size` bytes, else for each pointer {u64 size} and its bytes.
+// File: launches of {name\0, u32 grid[3], block, shared, arguments}. An argument is {u32 pointers, u32 size}. With
+// pointers = 0 follow `size` bytes, else for each pointer {u64 size} and its bytes.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -20,7 +20,7 @@ static T read() {
   if (std::fread(&value, sizeof(T), 1, file) != 1) std::exit(2);
   return value;
 }
-static void* read_block(std::size_t size) {  // from malloc, so that both ends are guarded
+static void* read_block(std::size_t size) {  // from malloc, so that both ends have guards
   void* p = std::malloc(size);
   if (size && std::fread(p, size, 1, file) != 1) std::exit(2);
   return p;
