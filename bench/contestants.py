@@ -1,7 +1,7 @@
-"""The runtimes that are compared on the CPU: each takes the same network and gives a call on crops.
+"""The runtimes that are compared on the CPU. Each takes the same network and gives a function of crops.
 
-A contestant is made by a function of `Subject`; it raises ImportError (or `Unavailable`) where it is not installed or
-cannot serve, and the table says so. Calls take (B, 1, S, S) float32 numpy and give {output name: array}.
+A contestant is made by a function of `Subject`. It raises ImportError if it is not installed, or `Unavailable` if it
+cannot run. The table then says so. The functions take (B, 1, S, S) float32 numpy and return {output name: array}.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from acdc_fast.engines.native import NativeEngine
 from acdc_fast.errors import BackendUnavailable
 from acdc_fast.export import onnx_outputs
 
-# Eager, and what is compiled or exported from it, is plain torch, not our fused ops.
+# Eager, and networks compiled or exported from it, use plain torch, not our fused ops.
 os.environ["ACDC_BACKEND"] = "reference"
 
 Call = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 class Unavailable(Exception):
-    """The runtime is there but cannot run this; the message says why."""
+    """The runtime is installed but cannot run this. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Subject:
 
 
 def named(prediction: Any) -> dict[str, np.ndarray]:
-    """A Prediction's parts by the names that the ONNX model gives its outputs."""
+    """The parts of a Prediction, by the ONNX model's output names."""
     out = {f"landmarks_{k}": np.asarray(v) for k, v in prediction.landmarks.items()}
     out.update({f"covariance_{k}": np.asarray(v) for k, v in prediction.covariance.items()})
     if prediction.pose is not None:
@@ -190,13 +190,13 @@ def ncnn(s: Subject) -> Call:
         return {**landmarks, "pose": pose * 90, "mask": mask}
 
     def call(x: np.ndarray) -> dict[str, np.ndarray]:
-        faces = [one(crop) for crop in x]  # it has no batches
+        faces = [one(crop) for crop in x]  # ncnn has no batches
         return {name: np.stack([face[name] for face in faces]) for name in faces[0]}
 
     return call
 
 
-#: Table row → maker and the error allowed to its landmarks (crop units): float32's by contract; bfloat16 has 8 bits.
+#: Row of the table → maker, and allowed error of its landmarks (crop units): float32's contract; bfloat16 has 8 bits.
 CONTESTANTS: dict[str, tuple[Callable[[Subject], Call], float]] = {
     "ours (float32)": (ours, 2e-5),
     "ours (bfloat16)": (ours_bf16, 2e-2),

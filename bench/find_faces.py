@@ -1,8 +1,8 @@
-"""How many faces are found, of which size, how fast: collages of labelled faces on grey, looked at with `detect`.
+"""How many faces are found, of which size, how fast: `detect` on collages of labelled faces on grey.
 
-    python bench/find_faces.py DATA_ROOT [--sizes 30 80 400] [--pictures 1000x750 4000x3000] [--repeats 1]
+    python bench/find_faces.py DATA_ROOT [--sizes 30 80 400] [--pictures 1000x750 4000x3000] [--default]
 
-For each picture size and face height: faces found of those drawn (at most 20), boxes beside them, seconds.
+For each picture size and face height: faces found of those in the collage (at most 20), other boxes, seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.photo.detection import Search, detect, overlap
 from training.data import open_database
 
-#: Of the face's box that is pasted: as much as the crops of the list hold around most faces.
+#: Side of the pasted part, in face boxes: the crops of the list have about as much around most faces.
 CONTEXT = 1.5
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         image = Image.fromarray(np.ascontiguousarray(image, np.uint8))
         points = next(iter(sample.landmarks.values()))
         box = box_from_points(np.asarray(points)[None])[0]
-        alone = len(detect(np.asarray(image))[0]) == 1  # faces that the detector knows
+        alone = len(detect(np.asarray(image))[0]) == 1  # use faces that the detector finds
         if alone and box[3] - box[1] > 60:
             faces.append((image, box))
         if len(faces) == 20:

@@ -1,4 +1,4 @@
-"""Each GPU kernel beside the reference that does the same, at the network's own sizes or at others."""
+"""Each GPU kernel and the reference that computes the same, at the network's sizes or at others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from acdc_fast.ops import reference
 
 @dataclass(frozen=True)
 class Case:
-    """``name`` as in gpu_model.works, ``kernel`` as in configs; both calls give the same tensors."""
+    """``name`` as in gpu_model.works, ``kernel`` as in configs. Both calls return the same tensors."""
 
     name: str
     kernel: str

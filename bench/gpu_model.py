@@ -1,10 +1,10 @@
-"""What the GPU kernels must move and compute, and the least time for it.
+"""The bytes and operations of the GPU kernels, and the least time for them.
 
 `python bench/gpu_model.py` prints the tables of docs/notes/gpu.md.
 
-Bytes are those that cross to device memory, each tensor once unless a kernel reads it again, halos and partial results
-included. The floor of a kernel is the longest of its bytes over the bandwidth, its matrix products over the Tensor
-Cores' peak, its other arithmetic over the float32 peak and its exponentials over the special function units' rate.
+Bytes are those to and from device memory, with halos and partial results. Each tensor counts once, unless a kernel
+reads it again. The floor of a kernel is the longest of four times: bytes over bandwidth, matrix products over the
+Tensor Cores' peak, other arithmetic over the float32 peak, exponentials over the rate of the special function units.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass(frozen=True)
 class GPU:
-    """Peak rates from the makers' data sheets; exponentials: 16 a clock of each multiprocessor at boost clock."""
+    """Peak rates from the makers' data sheets. Exponentials: 16 for each clock and multiprocessor, at boost clock."""
 
     name: str
     bandwidth: float  # bytes / s
@@ -39,7 +39,7 @@ GPUS = (
 
 @dataclass(frozen=True)
 class Work:
-    """Of one face at one stage."""
+    """The work for one face at one stage."""
 
     read: float  # bytes
     written: float  # bytes
@@ -52,7 +52,7 @@ class Work:
         return self.read + self.written
 
     def floor(self, gpu: GPU, faces: int = 1) -> tuple[float, str]:
-        """Least seconds for so many faces, and what bounds them."""
+        """Least seconds for this many faces, and what limits them."""
         times = {
             "memory": self.bytes / gpu.bandwidth,
             "products": self.matrix / gpu.matrix,
@@ -66,7 +66,7 @@ class Work:
 def works(
     width: int = 64, side: int = 128, maps: int = 239, size: int = 2, tile: tuple[int, int] = (32, 64)
 ) -> dict[str, Work]:
-    """By kernel. ``size``: bytes of a stored number; ``tile``: rows and columns of a one-pass kernel's program."""
+    """Work by kernel. ``size``: bytes of a stored number. ``tile``: rows and columns of a one-pass kernel's program."""
     p, k = side * side, 3 * width // 4
     h, g, plane = width * p * size, maps * p * size, 4 * p  # embedding, logits, a float32 plane
     down, across = (-(-side // n) for n in tile)
@@ -101,7 +101,7 @@ def works(
 
 
 class _Moved(TorchDispatchMode):
-    """Bytes of tensors that operators read and write; views are free."""
+    """Bytes of tensors that operators read and write. Views are free."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _Moved(TorchDispatchMode):
 
 
 def eager_bytes(size: torch.dtype = torch.float16) -> float:
-    """Bytes that eager moves between one U-Net and the next stem's output, a face, width 64: counted, not timed."""
+    """Bytes for one face that eager moves from a U-Net to the next stem's output, width 64. Counted, not timed."""
     from acdc_fast.ops import reference
 
     def empty(*shape: int) -> torch.Tensor:
@@ -132,7 +132,7 @@ def eager_bytes(size: torch.dtype = torch.float16) -> float:
     return float(moved.bytes)
 
 
-#: float16 kernels by compiled name (tests/helpers/compile_all.py) for the occupancy table.
+#: Float16 kernels of the occupancy table, by compiled name (tests/helpers/compile_all.py).
 COMPILED = {
     "spatial_softmax": "spatial_softmax.statistics_kernel.MOMENTS",
     "spatial_softmax, backward": "spatial_softmax.gradient_kernel",
@@ -149,7 +149,7 @@ COMPILED = {
 
 
 def occupancy(facts: dict[str, int], family: str) -> tuple[int, float]:
-    """Programs that one multiprocessor holds at once, and its warps in use as a share of its 64."""
+    """Number of programs on one multiprocessor, and its warps in use as a share of 64."""
     registers = 65536 // (-(-facts["registers"] // 8) * 8 * 32 * facts["warps"])
     room = {"sm_80": 164, "sm_90": 228, "sm_100": 228}[family] * 1024
     shared = room // (facts["shared"] + 1024)

@@ -1,4 +1,4 @@
-"""The cascade in operators that ncnn has: softmax over one axis, moments as one product, no maximum of two axes."""
+"""The cascade in operators that ncnn has: softmax over one axis, moments as one product, maximum over one axis."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from acdc_fast.network import UNet
 class ForNcnn(nn.Module):
     """One crop (1, 1, S, S) → E of x, y, xx, xy and yy (1, L, 5), pose (1, 3) and mask (1, 1, S, S) of the last stage.
 
-    The same products as the network's; depthwise and transfer layers are convolutions, the chain is folded.
+    The products are the network's. Depthwise and transfer layers are convolutions, and the chain is folded.
     """
 
     def __init__(self, network: ACDC, side: int = 128) -> None:
         super().__init__()
         config = network.config
         if not (config.has_excitation and config.chain and config.solid and all(config.masked_maps)):
-            raise ValueError("written for the full model alone: both streams, pose, excitation, every map in the mask")
+            raise ValueError("only for the full model: both streams, pose, excitation, every map in the mask")
         self.unets, self.excite = network.unets, network.excite
         self.pose = cast(nn.Linear, network.gtn.pose)
         self.side, self.k = side, config.stream_channels

@@ -1,7 +1,7 @@
-"""OpenVINO in a process of its own: ONEDNN_MAX_CPU_ISA, which forces its instruction set, holds for a whole process.
+"""OpenVINO in a separate process, because ONEDNN_MAX_CPU_ISA, which forces its instruction set, is for a whole process.
 
-Each pickled array on stdin is answered on stdout by the pickled {output name: array}; the first answer tells the kinds
-of its kernels.
+For each pickled array on stdin, the process writes the pickled {output name: array} to stdout. Its first answer is the
+kinds of its kernels.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def open_model(onnx: str, batch: int, threads: int, precision: str) -> Any:
 
 
 def kernels_of(compiled: Any) -> set[str]:
-    """Kinds of the kernels that a compiled model runs, such as "brgconv_avx2_f32"."""
+    """The kinds of kernels that a compiled model runs, such as "brgconv_avx2_f32"."""
     nodes = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
     return {info["primitiveType"].astype(str) for info in nodes if "primitiveType" in info}
 
 
 class Process:
-    """A child that runs an ONNX model through OpenVINO with more in its environment."""
+    """A child that runs an ONNX model through OpenVINO, with additions to its environment."""
 
     def __init__(self, onnx: Path, batch: int, threads: int, outputs: list[str], environment: dict[str, str]) -> None:
         command = [sys.executable, __file__, str(onnx), str(batch), str(threads), *outputs]
@@ -62,7 +62,7 @@ class Process:
 
 def main(onnx: str, batch: str, threads: str, *outputs: str) -> None:
     answers: IO[bytes] = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the library's own prints must not mix with answers
     compiled = open_model(onnx, int(batch), int(threads), "f32")
 
     def answer(value: object) -> None:

@@ -1,4 +1,4 @@
-"""What bench/test_cpu.py has measured, as Markdown tables and a plot."""
+"""The measurements of bench/test_cpu.py, as Markdown tables and a plot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tables(record: dict[str, Any]) -> str:
         ]
         n = int(batch)
         for name, row in rows.items():
-            other = name != OURS_AVX2 and name.endswith(FORCED)  # a peer that is held back: beside ours held back
+            other = name != OURS_AVX2 and name.endswith(FORCED)  # a peer forced to AVX2 is compared with ours so forced
             ours = rows.get(OURS_AVX2 if other else OURS, {}).get("median")
             error = f"{row['error']:.1e}" if "error" in row else ""
             if "median" in row:
@@ -64,7 +64,7 @@ def tables(record: dict[str, Any]) -> str:
 
 
 def plot(record: dict[str, Any], path: Path) -> None:
-    """Milliseconds a face of all contestants at batch 1 with all threads, one panel a width."""
+    """Milliseconds for one face, of all contestants, at batch 1 with all threads; one panel for each width."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured, and what the network asks of it, counted."""
+"""The measured peaks of the machine, and the counted operations of the network."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LAYERS = (
 
 
 def operations(config: ACDCConfig, side: int = 128) -> dict[str, tuple[float, float]]:
-    """Layer → (direct, transformed) FLOP of the whole cascade, two a multiply-add, without transforms and softmax.
+    """Layer → (direct, transformed) FLOP of the whole cascade, two for a multiply-add, without transforms and softmax.
 
-    Direct: the network as written. Transformed: products after Winograd, per 4×4 outputs 36 instead of 144 for stride 1
-    and 81 for stride 2; the geometry transfer product is counted twice, as it is computed twice, tiles that bounds
-    leave out included. The first stage's encode1 is folded with its stem and counted there.
+    Direct: the network as written. Transformed: products after Winograd. For 4×4 outputs these are 36 (stride 1) or 81
+    (stride 2) instead of 144. The product of the geometry transfer is computed twice, so it counts twice; skipped tiles
+    count too. The first stage's encode1 is folded with its stem and counted there.
     """
     w, area, out = config.width, side * side, {}
     for name, kind, shrink, inputs, outputs in LAYERS:
@@ -39,7 +39,7 @@ def operations(config: ACDCConfig, side: int = 128) -> dict[str, tuple[float, fl
 
 
 def fma_peak(threads: int, isa: str = "", rounds: int = 7) -> float:
-    """FLOP/s of fused multiply-adds on registers alone, all threads together: the best of some rounds."""
+    """FLOP/s of fused multiply-adds in registers, all threads together: the best of several rounds."""
     native, steps = native_library(), 2_000_000
     native.fma_rounds(1000, isa)
     best = 0.0
@@ -52,7 +52,7 @@ def fma_peak(threads: int, isa: str = "", rounds: int = 7) -> float:
 
 
 def read_bandwidth(threads: int, megabytes: int = 256, rounds: int = 7) -> float:
-    """Bytes/s that all threads together sum up from memory, each its own array."""
+    """Bytes/s that all threads together read from memory, each from its own array: the best of several rounds."""
     arrays = [np.ones(megabytes * 1024 * 1024 // 4 // threads, np.float32) for _ in range(threads)]
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:

@@ -1,8 +1,8 @@
-"""The CPU engine beside its peers: the same network and weights, interleaved in one run, after a correctness gate.
+"""The CPU engine and its peers: the same network and weights, interleaved in one run, after a check of their results.
 
     pytest bench/test_cpu.py --benchmark -s -k "64 and batch1"
 
-writes runs/bench/cpu.md (tables) and runs/bench/cpu.png (plot); docs/notes/measurements.md keeps a copy.
+writes runs/bench/cpu.md (tables) and runs/bench/cpu.png (plot). docs/notes/measurements.md keeps a copy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUNDS = {(16, 1): 40, (32, 1): 25, (64, 1): 15}  # others: 5
 
 @pytest.fixture(scope="session")
 def record(out: Path) -> dict[str, Any]:
-    """What has been measured, kept in cpu.json so that a run of a part completes an earlier one."""
+    """The measurements so far, kept in cpu.json: a run of some cases adds to earlier ones."""
     path = out / "cpu.json"
     return json.loads(path.read_text()) if path.exists() else {"machine": machine(), "cases": {}, "layers": {}}
 
@@ -114,7 +114,7 @@ def test_peers(
             rows[name]["note"] = f"no time: wrong by {error:.1e} crop units"
     assert "ours (float32)" in calls, rows
     rounds = request.config.getoption("--bench-rounds") or ROUNDS.get((width, batch), 5)
-    warmup = 2 if batch == 1 else 0  # the gate's call has run the same batch
+    warmup = 2 if batch == 1 else 0  # the check above has run the same batch once
     for name, times in interleaved(calls, rounds, warmup).items():
         low, high = times.quartiles
         rows[name].update(median=times.median, low=low, high=high, rounds=rounds)
@@ -125,7 +125,7 @@ def test_peers(
 
 @pytest.mark.parametrize("width", WIDTHS, ids=lambda w: f"width{w}")
 def test_layers(width: int, out: Path, record: dict[str, Any], network_of: Any) -> None:
-    """Time of each step of our engine, all threads, and what share of the peak its products reach."""
+    """Time of each step of our engine with all threads, and the share of the peak that its products reach."""
     network, _ = network_of(width)
     engine = NativeEngine(network.config, {k: v.numpy() for k, v in network.state_dict().items()}, threads=ALL)
     crop = np.random.default_rng(0).random((128, 128), np.float32)
@@ -133,7 +133,7 @@ def test_layers(width: int, out: Path, record: dict[str, Any], network_of: Any) 
     for _ in range(30):
         steps: dict[str, float] = {}
         for name, seconds in engine.profile(crop):
-            key = name.split(".")[-1]  # the same step of all stages together
+            key = name.split(".")[-1]  # the same step of all stages is added up
             steps[key] = steps.get(key, 0.0) + seconds
         runs.append(steps)
     flop = operations(network.config)

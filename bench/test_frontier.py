@@ -3,8 +3,8 @@
     acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev frames68 --detector --json > w16.json
     pytest bench/test_frontier.py --benchmark --data-root data --frontier w16.json
 
-The JSON says how accurate, this measures how long, in the type that ``evaluate --dtype`` was given;
-runs/bench/frontier.md and frontier.png bring both together.
+The JSON has the accuracy. This measures the time, in the type of ``evaluate --dtype``. runs/bench/frontier.md and
+frontier.png show both.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from acdc_fast.weights import bundled
 
 FACES, ROUNDS = 16, 15
 DATABASE, MARKUP = "mtfl-dev", "2d5"
-#: Milliseconds a face on one core and offset-removed NME % on the same list, as measured for this project before with
-#: each peer's own landmark network; not measured again here.
+#: Milliseconds for a face on one core, and offset-removed NME % on the same list. Measured earlier for this project,
+#: with each peer's own landmark network. Not measured again here.
 PEERS = {"dlib": (0.7, 5.1), "MediaPipe": (1.2, 4.9), "PFLD": (3.1, 4.9), "MobileFaceNet": (5.9, 4.7)}
 
 

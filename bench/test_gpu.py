@@ -1,7 +1,7 @@
-"""The GPU kernels and the GPU engine, timed on the GPU at hand; the table replaces docs/notes/gpu.md's predictions.
+"""The GPU kernels and the GPU engine, timed on your GPU. The table replaces the predictions of docs/notes/gpu.md.
 
-`pytest bench/test_gpu.py --benchmark`. Each call is a replayed CUDA graph between two events, after the L2 cache
-was overwritten; a kernel that does not agree with the reference gets no figure. Without a GPU this says so.
+`pytest bench/test_gpu.py --benchmark`. Each call is a replayed CUDA graph between two events, after the L2 cache was
+overwritten. A kernel that disagrees with the reference gets no time. Without a GPU the benchmark says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROWS: list[str] = []
 
 @pytest.fixture
 def lines(out: Path) -> Iterator[list[str]]:
-    """The table's lines so far, written after each test, so that a run that is cut short keeps what it had."""
+    """The lines of the table so far. They are written after each test, so that an interrupted run keeps them."""
     yield ROWS
     text = f"Measured on {torch.cuda.get_device_name()}, torch {torch.__version__}.\n\n" + "\n".join(ROWS) + "\n"
     (out / "gpu.md").write_text(text)
@@ -46,14 +46,14 @@ def lines(out: Path) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def bandwidth() -> float:
-    """Bytes a second of a large copy: the ceiling that shares are of."""
+    """Bytes a second of a large copy: shares are relative to it."""
     source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     return 2 * source.numel() / seconds(lambda: target.copy_(source))
 
 
 def elapsed(call: Callable[[], object]) -> float:
-    """Seconds on the device between the events before and after a call."""
+    """Seconds on the device, between the events before and after a call."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     call()
@@ -81,7 +81,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def agrees(case: Case, tolerance: float) -> None:
-    """Root mean square error of each result, as a share of its size: a gate before figures, not the kernels' test."""
+    """Checks the root mean square error of each result, relative to its size: a check before timing, not a test."""
     for a, b in zip(case.ours(), case.reference(), strict=True):
         error = (a.float() - b.float()).square().mean().sqrt()
         assert error <= tolerance * b.float().square().mean().sqrt() + 1e-6, f"{case.name} is wrong: no figure"
@@ -91,7 +91,7 @@ def gate() -> None:
     for case in cases(1, torch.float32, "cuda"):
         agrees(case, 1e-3)
     for case in cases(1, torch.float16, "cuda"):
-        if case.name != "attention_mask, backward":  # which map wins a pixel differs where the reference rounds
+        if case.name != "attention_mask, backward":  # the reference rounds, so another map may win a pixel
             agrees(case, 0.05)
 
 
@@ -114,7 +114,7 @@ def test_kernels(batch: int, lines: list[str], bandwidth: float) -> None:
 
 
 def turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, tuple[float, float, float]]:
-    """Lower quartile, median and upper quartile of each call's seconds, in turns."""
+    """Lower quartile, median and upper quartile of each call's seconds. The calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(5):
         for call in calls.values():
@@ -129,7 +129,7 @@ def turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[
 
 @pytest.mark.parametrize("width,batch", [(64, 1), (64, 8), (64, 32), (32, 1), (32, 32), (16, 1), (16, 32)])
 def test_cascade(width: int, batch: int, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole cascades at 128²: the eager network in half precision, and the engine with either kernels."""
+    """Whole cascades at 128²: the eager network in half precision, and the engine with each kind of kernels."""
     monkeypatch.setenv("ACDC_BACKEND", "reference")  # the eager network must not take the kernels
     torch.manual_seed(0)
     network = ACDC(ACDCConfig(width=width)).eval()
@@ -157,7 +157,7 @@ def test_cascade(width: int, batch: int, lines: list[str], monkeypatch: pytest.M
 
 
 def test_training_step(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An update of width 32 on 64 crops of 96², bfloat16: eager, with our kernels, and recorded as a graph."""
+    """An update of width 32 on 64 crops of 96², bfloat16: eager, with our kernels, and each recorded as a graph."""
     settings = Settings(
         databases=(Source("made"),), phases=(Phase(10_000, 96, 64),), bf16=True, on_device=True,
         network=ACDCConfig(width=32, markups=("2d98", "2d68", "2d5", "3d68")),
@@ -201,7 +201,7 @@ def test_training_step(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_configurations(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times the candidates of each kernel at batch 32; the fastest belong into kernels/configs.py."""
+    """Times the candidates of each kernel at batch 32. The fastest belong in kernels/configs.py."""
     family = launch.family(torch.device("cuda", torch.cuda.current_device()))
     lines += ["", f"| kernel ({family}) | configuration | µs |", "| --- | --- | --- |"]
     for case in cases(32, torch.float16, "cuda"):
@@ -213,7 +213,7 @@ def test_configurations(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_compiled(lines: list[str]) -> None:
-    """torch.compile of the references beside the kernels: last, for compiling takes longer than everything else."""
+    """The kernels and torch.compile of the references. Last, because compiling takes longer than all the rest."""
     lines += ["", "| kernel, batch 32 | µs | torch.compile µs |", "| --- | ---: | ---: |"]
     for case in cases(BATCHES[-1], torch.float16, "cuda"):
         torch._dynamo.reset()

@@ -1,6 +1,6 @@
 """Memory over ten thousand calls: `pytest bench/test_memory.py --benchmark -s` prints what the process holds.
 
-Calls go round batch sizes and resolutions, so that every arena the engine keeps is made early; then nothing may grow.
+Calls alternate batch sizes and resolutions, so that the engine makes all its arenas early. Then nothing may grow.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from acdc_fast import ACDC, ACDCConfig  # noqa: E402
 from acdc_fast.engines.native import NativeEngine  # noqa: E402
 
 CALLS, FIRST = 10_000, 1_000
-ALLOWED = 1 << 20  # bytes after the first calls: the allocator's own pages
+ALLOWED = 1 << 20  # bytes, for the allocator's own pages
 
 
 def resident() -> int:
-    """Bytes of this process in memory now (Linux), elsewhere the most it ever had."""
+    """Bytes of this process in memory: now (Linux), or the most so far (other systems)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize()

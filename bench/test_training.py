@@ -1,6 +1,6 @@
-"""A training step through the native ops beside plain torch, interleaved in one run: time a face and peak memory.
+"""A training step with the native ops and one in plain torch, interleaved: time for a face, and peak memory.
 
-On a CPU with bfloat16 instructions the fused step under autocast too, as `bf16: true` trains.
+On a CPU with bfloat16 instructions also the native step under autocast, as `bf16: true` trains.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ pytest.importorskip("torch", reason="the training benchmark needs torch: pip ins
 from acdc_fast.engines.native import native_library
 
 BATCH, SIDE, THREADS, ROUNDS = 8, 128, 2, 7
-#: How far loss and norm of the gradient may be from eager's. Sums over all points and pixels, so that roundings average
-#: out: float32 by the order of sums, bfloat16 by 2⁻⁸ of each activation.
+#: Allowed relative distance of loss and gradient norm from eager's. Both are sums over all points and pixels, so
+#: rounding averages out: float32 differs by the order of sums, bfloat16 by 2⁻⁸ of each activation.
 GATE = {"fused": (1e-4, 1e-2), "bfloat16": (1e-2, 5e-2)}
 
 
 class Child:
-    """One variant in a process of its own, so that its peak of memory is its own."""
+    """One variant in a separate process, so that the peak of memory is its own."""
 
     def __init__(self, variant: str, width: int) -> None:
         arguments = map(str, (width, BATCH, SIDE, THREADS))
         script = Path(__file__).with_name("training_step.py")
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # the one that waits must not spin
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # the child that waits must not use the cores
         self.process = subprocess.Popen(
             [sys.executable, str(script), variant, *arguments],
             stdin=subprocess.PIPE,
@@ -65,7 +65,7 @@ class Child:
 def test_training_step(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     half = "avx512bf16" in native_library().bf16_isas()
     variants = {name: Child(name, width) for name in ("eager", "fused", *(["bfloat16"] if half else []))}
-    first = {name: child.step() for name, child in variants.items()}  # warm-up, and the gate: no speed of wrong sums
+    first = {name: child.step() for name, child in variants.items()}  # warm-up and check: wrong sums get no time
     for name in variants.keys() & GATE.keys():
         for value, allowed in zip(("loss", "gradient"), GATE[name], strict=True):
             assert first[name][value] == pytest.approx(first["eager"][value], rel=allowed), (name, value)

@@ -1,4 +1,4 @@
-"""Fair timing: all contestants in one run, in turns, so that whatever disturbs the machine disturbs all of them."""
+"""Fair timing: all contestants take turns in one run, so that a disturbance of the machine meets all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Seconds before each call: the threads of the one before must have stopped spinning for more work.
+#: Seconds before each call, in which the threads of the last one stop spinning.
 PAUSE = 0.03
 
 
@@ -29,7 +29,7 @@ class Times:
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, Times]:
-    """Calls each contestant once a round, starting with another one each time."""
+    """Calls each contestant once in every round. Each round starts with another contestant."""
     names = list(calls)
     for _ in range(warmup):
         for name in names:

@@ -1,7 +1,7 @@
-"""One training step of ACDC (all stages, L1 on landmarks and pose, backward), again and again on request.
+"""Training steps of ACDC (all stages, L1 on landmarks and pose, backward), one for each request.
 
-Run as a child process by test_training.py: each line on stdin asks for one step and is answered with its seconds, its
-loss and the norm of its gradient; at the end of stdin comes the peak of memory beyond what the built network took.
+test_training.py runs this as a child process. For each line on stdin it does one step and prints its seconds, its loss
+and the norm of its gradient. At the end of stdin it prints the peak of memory, minus the memory after building.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def resident_bytes() -> int:
 
 def main(variant: str, width: int, batch: int, side: int, threads: int) -> None:
     """``variant``: "eager" (reference ops, NCHW, as plain torch trains), "fused" (native ops, channels last) or
-    "bfloat16" (the same under autocast)."""
+    "bfloat16" (as "fused", under autocast)."""
     os.environ["ACDC_BACKEND"] = "reference" if variant == "eager" else "native"
     import torch
     from torch import nn
