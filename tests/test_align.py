@@ -1,4 +1,4 @@
-"""Several faces on several pictures: each gets what it would get alone, in every field, whichever way it goes."""
+"""Several faces on several pictures: each gets the result that it gets alone, in every field, on every way."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pictures() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def boxes(model: Model, pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """Of each picture one to four: the face, and others beside it of other sizes. Forty and more, none like another."""
+    """One to four boxes on each picture: the face, and others of other sizes. Over forty, all different."""
     rng = np.random.default_rng(0)
     given = []
     for i, picture in enumerate(pictures):
@@ -98,7 +98,7 @@ def compare(got: Faces, alone: list[Faces], where: str) -> None:
 
 @pytest.fixture(scope="module")
 def alone(model: Model, pictures: list[np.ndarray], boxes: list[np.ndarray]) -> list[list[Faces]]:
-    """Each box by itself. They differ, so that a swap is seen, and those that lie were turned."""
+    """Each box alone. All differ, so that a swap shows; those of lying faces were turned."""
     one = [[model.align(p, boxes=b[None]) for b in each] for p, each in zip(pictures, boxes, strict=True)]
     flat = [face for each in one for face in each]
     for name in values_of(flat[0]):
@@ -140,7 +140,7 @@ def test_in_another_order_and_with_pictures_that_have_no_face(
 def test_a_generator_gives_an_iterator(
     model: Model, pictures: list[np.ndarray], boxes: list[np.ndarray], alone: list[list[Faces]]
 ) -> None:
-    """Of pictures as they come, with and without boxes; no more of them are taken than are needed."""
+    """Pictures from a generator, with and without boxes. No more are taken than needed."""
     taken = []
 
     def coming() -> Iterator[np.ndarray]:
@@ -160,7 +160,7 @@ def test_a_generator_gives_an_iterator(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_each_with_its_error(pictures: list[np.ndarray], threads: int) -> None:
-    """Broken images among good ones: every one keeps its place, and the others lose nothing."""
+    """Broken images among good ones: all results keep their places, and the good ones lose nothing."""
     model = Model.from_pretrained("acdc-w16-fast", threads=threads)
     many: list[Any] = list(pictures[:9])
     for place, bad in ((0, b"no image"), (4, "no/such.jpg"), (5, np.zeros((3, 3, 7), np.uint8)), (11, 3.5)):

@@ -1,4 +1,4 @@
-"""Doors open in one direction: which room may import which. House rule, held by reading every import."""
+"""Which room may import which, in one direction only. The tests read every import."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ MODULES = {"acdc_fast." + name.removesuffix(".__init__") for name, _ in sources(
 
 
 def imported(name: str, text: str) -> list[tuple[int, str]]:
-    """(line, dotted name below acdc_fast) of every import of ours in a module of this name, wherever it stands."""
+    """(line, dotted name below acdc_fast) of every import of the package in a module of this name."""
     package = ["acdc_fast", *name.split(".")][:-1]
     found = []
     for node in ast.walk(ast.parse(text)):
@@ -138,7 +138,7 @@ def test_only_open_doors(name: str, path: Path) -> None:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Every circle that a walk along the imports meets."""
+    """Every circle of imports."""
     found: list[list[str]] = []
     done: set[str] = set()
 
@@ -168,7 +168,7 @@ def test_no_circle_of_modules() -> None:
 
 
 def test_native_and_cuda_sources_know_no_python() -> None:
-    """Kernels in C++ know neither the package's modules nor Python, but for the bindings."""
+    """Kernels in C++ know neither the package's modules nor Python. The bindings do."""
     files = [p for p in sorted((ROOT / "csrc").rglob("*")) if p.suffix in (".cpp", ".h", ".cu", ".cuh")]
     assert len(files) > 60
     for path in files:

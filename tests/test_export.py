@@ -1,4 +1,4 @@
-"""The exported model in ONNX Runtime gives what the network gives."""
+"""The exported model gives the network's results in ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_pools_of_processes(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 def test_torch_workers_and_a_parent_that_computed_with_torch(tmp_path: Path) -> None:
-    """torch brings an OpenMP of its own for the whole process, with threads of its own."""
+    """torch brings its own OpenMP, with its own threads, for the whole process."""
     computed = (
         "import torch\ntorch.set_num_threads(2)\n(torch.randn(500, 500) @ torch.randn(500, 500)).exp().cumsum(0)\n"
     )

@@ -1,4 +1,4 @@
-"""Importing the package, and aligning in the plain install, costs no torch."""
+"""Importing the package, and aligning in the plain install, imports no torch."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_same_faces_from_path_array_and_pil() -> None:
 
 @pytest.mark.parametrize("name", ["small", *bundled()])
 def test_lists_keep_their_order_and_empty_is_empty(name: str) -> None:
-    """With the package's weights too: what was fitted to them must take no faces for an answer."""
+    """Also with the package's weights, whose fits must work with no faces."""
     model = Model(small_network()) if name == "small" else Model.from_pretrained(name, stages="auto")
     blank = np.zeros((60, 80), np.uint8)
     results = model.align([PHOTO, blank, PHOTO])
@@ -231,7 +231,7 @@ def test_lists_keep_their_order_and_empty_is_empty(name: str) -> None:
 
 
 def test_what_is_looked_for() -> None:
-    """`detect` and `align` take the same settings and hand out the same boxes, those of each picture with it."""
+    """`detect` and `align` take the same settings and return the same boxes, each with its picture."""
     model = Model(small_network())
     with Image.open(PHOTO) as picture:
         half = picture.resize((256, 256))
@@ -331,7 +331,7 @@ def test_export_keeps_stages_and_markups(tmp_path: Path) -> None:
 
 
 def test_repr_and_pickle(tmp_path: Path) -> None:
-    """By name where the package has the weights, with the weights where it has not; the same results."""
+    """Pickled by name if the package has the weights, else with the weights. The results are the same."""
     crops = np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
     own = Model(small_weights(), resolution=64, stages=2, threads=1)
     save_weights(tmp_path / "own.safetensors", small_weights())
@@ -442,7 +442,7 @@ model(crops)
 
 
 def test_ctrl_c_in_a_long_call() -> None:
-    """Answered within a second of the processor's time; five by the clock of a busy machine. The call takes minutes."""
+    """The call takes minutes. It ends within a second of processor time, or five seconds on a busy machine."""
     run = subprocess.Popen([sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stdout.readline() == "begun\n"
     time.sleep(1)

@@ -20,7 +20,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def reference_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The truth is the reference in float64, whatever faster backend is installed."""
+    """The truth is the reference in float64, even if a faster backend is installed."""
     monkeypatch.setenv("ACDC_BACKEND", "reference")
 
 

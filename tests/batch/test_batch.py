@@ -1,4 +1,4 @@
-"""Batch work: one row an image, broken ones included, and nothing is lost or done twice after an interruption."""
+"""Batch work: one row for each image, also for broken ones; an interruption loses nothing and repeats nothing."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_parts_of_another_run_are_not_mixed_in(
 
 
 def test_killed_process_loses_one_part_at_most(tmp_path: Path) -> None:
-    """kill -9 in the middle; the next run starts after the parts that are there, and the result is whole."""
+    """kill -9 in the middle: the next run starts after the finished parts, and the result is whole."""
     images = tmp_path / "in"
     images.mkdir()
     for i in range(COUNT):
@@ -169,7 +169,7 @@ def test_bad_sources(tmp_path: Path, model: Model) -> None:
 
 
 def test_finished_output_is_left_or_refused(tmp_path: Path, folder: Path, model: Model) -> None:
-    """The same job is done already, another one is refused, and only --overwrite replaces."""
+    """The same job is done already; another job is refused; only --overwrite replaces."""
     for suffix in (".parquet", ".csv", ".jsonl"):
         out = tmp_path / f"o{suffix}"
         first = batch.run_batch(model, str(folder), str(out), note=quiet)
@@ -193,7 +193,7 @@ def test_finished_output_is_left_or_refused(tmp_path: Path, folder: Path, model:
 def test_everything_that_changes_results_makes_another_job(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are never mixed: of other weights (any part of them), options, images, versions."""
+    """Rows of other weights (in any part), options, images or versions are never mixed."""
     from dataclasses import replace
 
     weights = small_weights(stages=2)
@@ -237,7 +237,7 @@ def test_everything_that_changes_results_makes_another_job(
 
 
 def test_the_folder_changes_between_kill_and_resume(tmp_path: Path, folder: Path, model: Model) -> None:
-    """No photo twice, none absent: the run says what changed, and nothing is lost."""
+    """No photo comes twice, none is missing: the run says what changed, and nothing is lost."""
     out = tmp_path / "o.parquet"
     stop_after(model, folder, out, 2)
     parts = sorted(p.name for p in (tmp_path / "o.parquet.parts").iterdir())
@@ -251,7 +251,7 @@ def test_the_folder_changes_between_kill_and_resume(tmp_path: Path, folder: Path
 
 
 def stop_after(model: Model, folder: Path, out: Path, count: int) -> None:
-    """Leaves the rows of so many images, one a part."""
+    """Leaves the rows of this many images, one in each part."""
     real, seen = batch.row_of, []
 
     def counted(*arguments: object) -> dict:
@@ -295,7 +295,7 @@ def test_two_runs_at_once(tmp_path: Path, folder: Path, model: Model) -> None:
 
 
 def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model) -> None:
-    """CSV a line a face, JSON lines an image as `align --json`; all of the numbers those of the parquet rows."""
+    """CSV has a line for each face, JSON for each image, as `align --json`; the numbers are those of the parquet."""
     for suffix in (".parquet", ".csv", ".jsonl"):
         batch.run_batch(model, str(folder), str(tmp_path / f"o{suffix}"), note=quiet)
     table = pq.read_table(tmp_path / "o.parquet")
@@ -352,7 +352,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
-    """One line: what is kept, and that the same command goes on; which it does."""
+    """One line says what is kept and that the same command goes on, and it does go on."""
     images = tmp_path / "in"
     images.mkdir()
     for i in range(80):

@@ -1,4 +1,4 @@
-"""What `acdc-fast align` takes for an image: files, folders, patterns that the shell left alone, standard input."""
+"""The inputs of `acdc-fast align`: files, folders, patterns that the shell did not expand, standard input."""
 
 from __future__ import annotations
 

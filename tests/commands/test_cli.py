@@ -180,7 +180,7 @@ def test_every_command_has_help_and_an_example(command: str, capsys: pytest.Capt
 
 
 def test_whole_processes(weights: str, tmp_path: Path) -> None:
-    """What `main` alone cannot show: nothing else on stderr, and no trace."""
+    """In a process, which shows more than `main`: nothing else on stderr, and no trace."""
     (tmp_path / "empty.jpg").write_bytes(b"")
     done = process("align", tmp_path / "empty.jpg", PHOTO, "--json", "--weights", weights)
     assert done.returncode == 2 and done.stderr == f"acdc-fast: {tmp_path}/empty.jpg: is empty\n"

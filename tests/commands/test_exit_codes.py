@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], place: Path, line: str) -> tuple[int, str, str]:
-    """A line of the shell, its words below ``place`` where they begin with "@"."""
+    """A shell command; words that begin with "@" are paths below ``place``."""
     words = [str(place / word[1:]) if word.startswith("@") else word for word in line.split()]
     try:
         code = cli.main(words)
@@ -104,7 +104,7 @@ def test_what_is_good_is_done_beside_what_is_bad(place: Path, capsys: pytest.Cap
 
 
 def test_film_cut_in_the_middle(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The frames before the cut are handed out, and the exit code tells."""
+    """The frames before the damage are written, and the exit code says that some are missing."""
     av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
     with av.open(str(place / "f.avi"), "w") as film:
         stream = film.add_stream("mjpeg", rate=10)

@@ -1,4 +1,4 @@
-"""The emulator of csrc/cuda/emulator, in the place of a GPU."""
+"""The emulator of csrc/cuda/emulator, instead of a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def emulator_library() -> cuda_launch.Compiled:
 
 @pytest.fixture
 def emulator(emulator_library: cuda_launch.Compiled) -> Iterator[cuda_launch.Compiled]:
-    """Every launch of backend `cuda` goes to the emulator, on CPU tensors; blocks in an order of this seed."""
+    """Sends every launch of backend `cuda` to the emulator, on CPU tensors. The seed gives the order of blocks."""
     cuda_launch.use(emulator_library)
     emulator_library.library.emulator_reset(torch.initial_seed() & 0xFFFF)
     yield emulator_library

@@ -1,4 +1,4 @@
-"""Launches go to the device and the stream of the caller's tensors: what a machine without a GPU can see of it."""
+"""Launches go to the device and the stream of the caller's tensors, as far as a machine without a GPU can test it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STREAM = 0x5EED
 
 
 class OnGPU(torch.Tensor):
-    """A tensor that says it lies on the second GPU."""
+    """A tensor that claims to be on the second GPU."""
 
     device = torch.device("cuda", 1)
     is_cuda = True
@@ -31,7 +31,7 @@ def on_gpu() -> torch.Tensor:
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Two pretended GPUs whose current streams are 0x5EED and the number of the GPU; gives the devices entered."""
+    """Two pretended GPUs; their current streams are 0x5EED and the GPU's number. Returns the devices entered."""
     entered: list[object] = []
 
     @contextmanager
@@ -65,7 +65,7 @@ def test_launch_hands_on_the_tensors_device_and_its_current_stream(gpus: list[ob
 
 
 def test_nvrtc_launches_there_too(gpus: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A module a device, loaded within that device; the driver gets the stream."""
+    """Each device loads a module of its own, and the driver gets the stream."""
     calls: list[tuple[Any, ...]] = []
     function, api = ModuleType("cupy.cuda.function"), ModuleType("cupy_backends.cuda.api")
 
@@ -102,7 +102,7 @@ def test_triton_launches_on_the_tensors_device(gpus: list[object]) -> None:
 
 
 def test_a_kept_cubin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Compiled once, taken from the disk after; again if the file was cut short, the text or the GPU is another."""
+    """Compiled once, then read from the disk. Compiled again if the file was cut short, or text or GPU changed."""
     whole = bytearray(b"\x7fELF" + bytes(124))
     whole[32:40] = (64).to_bytes(8, "little")  # program headers begin behind the ELF header: one of 64 bytes
     whole[54:58] = (64).to_bytes(2, "little") + (1).to_bytes(2, "little")

@@ -1,4 +1,4 @@
-"""nvcc and NVRTC: every kernel compiles without a warning and without a spill, and what was meant is in the code."""
+"""nvcc and NVRTC: every kernel compiles without a warning or a spill, and the code has the intended instructions."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_wide_loads_and_matrix_instructions(tmp_path: Path) -> None:
 @needs_nvcc
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: its own tests run the kernels")
 def test_library_loads_without_a_driver_and_says_what_is_missing(built: tuple[Path, dict[str, str]]) -> None:
-    """Linked with the static runtime: it needs no toolkit, no torch and no driver until a kernel is asked for."""
+    """Linked with the static runtime: it needs no toolkit, no torch, and no driver before the first kernel."""
     folder = built[0]
     objects = [str(folder / f"{kind}.o") for kind in TYPES]
     library = folder / "_cuda.so"
@@ -120,7 +120,7 @@ def test_library_loads_without_a_driver_and_says_what_is_missing(built: tuple[Pa
 
 @pytest.mark.parametrize("path", sorted(SOURCES.glob("*.cuh")), ids=lambda p: p.name)
 def test_nvrtc_compiles_every_file(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The route without nvcc: one cubin a kernel, cached on disk."""
+    """Without nvcc: one cubin for each kernel, cached on disk."""
     try:
         from cupy_backends.cuda.libs import nvrtc
 

@@ -18,7 +18,7 @@ if not torch.cuda.is_available():
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """No emulator: tensors are made on the GPU, and every launch goes to it. Blocks run in the order that it likes."""
+    """No emulator: tensors are on the GPU, and every launch goes to it. It runs blocks in any order."""
     cuda_launch.use(None)
     reason = cuda_launch.find()
     assert not isinstance(reason, str), reason

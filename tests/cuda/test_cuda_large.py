@@ -19,7 +19,7 @@ BATCH = 2**31 // (CHANNELS * SIDE**2) + 1  # the last face lies beyond 2³¹ ele
 
 
 def batch(face: Tensor) -> Tensor:
-    """A batch whose last face is this one, in its layout; no other is ever written."""
+    """A batch with this face as its last, in its layout. No other face is ever written."""
     last = face.dim() == 4 and face.is_contiguous(memory_format=torch.channels_last) and face.shape[1] > 1
     order = torch.channels_last if last else torch.contiguous_format
     whole = torch.empty((BATCH, *face.shape[1:]), dtype=face.dtype, memory_format=order)
@@ -29,7 +29,7 @@ def batch(face: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", [torch.contiguous_format, torch.channels_last])
 def test_the_last_face(emulator: Compiled, monkeypatch: pytest.MonkeyPatch, kind: torch.memory_format) -> None:
-    """Every op gives it the same bits as when it is alone."""
+    """Every op gives the same bits as for the face alone."""
     monkeypatch.setattr(cuda_strips, "MOST_ROWS", 16)  # the same strips, whatever the batch
     torch.manual_seed(0)
     x = torch.randn(1, CHANNELS, SIDE, SIDE).half().contiguous(memory_format=kind)

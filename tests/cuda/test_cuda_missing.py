@@ -70,7 +70,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_torch() -> None:
-    """The package imports; what needs torch says so."""
+    """The package can be imported; functions that need torch say so."""
     result = run("import sys; sys.modules['torch'] = None\nimport acdc_fast\nprint('imported')\nacdc_fast.ops")
     assert "imported" in result.stdout and result.returncode != 0
     assert "torch" in result.stderr.strip().splitlines()[-1]
@@ -115,7 +115,7 @@ def test_the_door(emulator_library: Compiled) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what setup.py reads, with a cmake and an nvcc that only pretend."""
+    """A copy of the files that setup.py reads, with a pretended cmake and nvcc."""
     copy = tmp_path / "tree"
     copy.mkdir()
     for name in ("acdc_fast", "kernels", "training", "csrc"):
@@ -173,7 +173,7 @@ def test_no_stale_cuda_library_in_a_cpu_wheel(tree: Path) -> None:
 
 
 def test_cuda_is_built_where_a_gpu_is_or_when_asked_for(tree: Path) -> None:
-    """nvcc alone is no reason: its kernels take minutes. A wheel for others has code for every family."""
+    """nvcc without a GPU builds nothing, because kernels take minutes. A wheel has code for every family."""
     result = setup(tree, "bdist_wheel")
     assert result.returncode == 0, result.stderr[-3000:]
     assert ("acdc_fast/_cuda.so" in contents(tree)) == GPU

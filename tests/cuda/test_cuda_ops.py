@@ -98,7 +98,7 @@ def test_spatial_softmax_and_mask(emulator: Compiled, dtype: torch.dtype, size: 
 
 
 def test_extreme_logits(emulator: Compiled) -> None:
-    """Constant maps, one hot pixel, values of ±1e4, ties: as the oracle, and never NaN."""
+    """Constant maps, one hot pixel, values of ±1e4, ties: as the reference, and never NaN."""
     x = torch.zeros(1, 5, 9, 13)
     x[0, 1, 4, 5] = 1e4
     x[0, 2] = torch.linspace(-1e4, 1e4, 117).view(9, 13)
@@ -213,7 +213,7 @@ def run_geometry(c: int, k: int, h: int, w: int, maps: int, split: int, o: int, 
 
 
 def test_where_no_strip_fits(emulator: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU with little shared memory logits and fused features are stored: the same results."""
+    """With little shared memory, logits and fused features are stored: the results are the same."""
     monkeypatch.setattr(cuda_plan, "EMULATED_SHARED", 9 << 10)
     run_geometry(20, 14, 8, 9, 24, 11, 34, torch.float32, "nchw")
     test_fusion(emulator, torch.float32, "channels_last", 32, 40, (6, 6))

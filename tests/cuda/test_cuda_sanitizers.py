@@ -29,7 +29,7 @@ ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
 
 
 class Recorder:
-    """Runs each launch on the emulator and writes it down with what its pointers point at."""
+    """Runs each launch on the emulator, and records it with the memory of its pointers."""
 
     device = "cpu"
 
@@ -52,7 +52,7 @@ class Recorder:
 
 
 def every_op(kind: torch.memory_format) -> None:
-    """Each kernel at least once, forward and backward, on shapes that are multiples of nothing."""
+    """Each kernel at least once, forward and backward, on odd shapes."""
     torch.manual_seed(0)
     b, c, k, h, w, maps, split, o = 2, 6, 4, 5, 9, 11, 6, 5
     masked = [True] * maps
@@ -110,7 +110,7 @@ def clean_build(flags: list[str]) -> Path:
 
 
 def replay(program: Path, recording: Path, kernel: str = "") -> subprocess.CompletedProcess[str]:
-    """What the recorded launches do, or those of ``kernel`` alone."""
+    """Runs the recorded launches, or only those of ``kernel``."""
     fixed = ["setarch", "-R"] if shutil.which("setarch") else []  # ThreadSanitizer wants fixed addresses
     command = [*fixed, str(program), str(recording), kernel]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, check=False)
@@ -170,7 +170,7 @@ FAULTS = {
 
 
 def build_of(kernel: str, sources: Path, flags: list[str], folder: Path) -> Path:
-    """`replay` with this kernel alone, of ``sources``, and with everything else from the clean build."""
+    """`replay` with this one kernel from ``sources``, and all others from the clean build."""
     table = sources / "table.h"
     others = rf"X\((?!{kernel}\))\w+\)"
     table.write_text(re.sub(others, "", table.read_text(encoding="utf-8")), encoding="utf-8")

@@ -59,7 +59,7 @@ def test_random_shapes() -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_boxes_and_scores(isa: str) -> None:
-    """In the order of the cells; those below the least score are left out, and no others."""
+    """Boxes are in the order of the cells. Those below the least score are left out, and only those."""
     network = lively_detector(7)
     grey = picture(90, 131)
     logits, boxes = decoded(truth(network, grey))
@@ -90,7 +90,7 @@ def test_the_same_bits_from_many_threads() -> None:
 
 
 def test_what_lay_in_memory_does_not_matter() -> None:
-    """NaNs in freed memory, of the sizes that a look takes, are never read."""
+    """NaNs in freed memory, in blocks of the sizes that a look takes, are never read."""
     ours = engine(folded(lively_detector(2)))
     grey = picture(70, 90)
     before = ours.outputs(grey)

@@ -1,4 +1,4 @@
-"""Weights files of the detector: what is written is read, and broken ones are told of."""
+"""Weights files of the detector: they are read as written, and broken ones raise errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_written_and_read(tmp_path: Path) -> None:
 
 
 def test_every_weight_is_written() -> None:
-    """As many numbers as the network has, less the normalisations' beside one bias a channel."""
+    """As many numbers as the network, with one bias for each channel instead of the normalisation's."""
     network = lively_detector(0)
     kept = sum(p.numel() for p in network.parameters())
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]

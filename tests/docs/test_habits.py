@@ -1,4 +1,4 @@
-"""The version and the pinned tools stand in several files; these tests hold them together."""
+"""Version and pinned tools stand in several files. These tests compare them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def texts(page: Path) -> str:
 
 
 def code(page: Path) -> list[str]:
-    """Inline code, without what stands in fenced blocks."""
+    """Inline code, without fenced blocks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?^```$", "", texts(page), flags=re.S | re.M))
 
 
@@ -54,7 +54,7 @@ def symbols_named(page: Path) -> set[str]:
 
 
 def found(symbol: str) -> bool:
-    """Read from the source, for a page names modules that need an extra, too."""
+    """Read from the source, because a page may name modules that need an extra."""
     parts = symbol.replace("acdc_fast.training", "training").replace("acdc_fast.kernels", "kernels").split(".")
     for count in range(len(parts), 0, -1):
         place = ROOT.joinpath(*parts[:count])
@@ -73,7 +73,7 @@ def test_symbols_exist(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """As the site makes them of headings."""
+    """The anchors that the site makes from headings."""
     out = set(re.findall(r"\{#([\w-]+)\}", texts(page)))
     for heading in re.findall(r"^#+ (.*?)(?: \{#.*)?$", texts(page), re.M):
         words = re.sub(r"[^\w\s-]", "", heading.lower()).strip()
@@ -136,6 +136,6 @@ def test_command_line_page_fits_the_help(command: str, capsys: pytest.CaptureFix
 
 
 def test_no_word_of_elsewhere() -> None:
-    """The text speaks of the project alone."""
+    """The text is only about the project."""
     for page in PAGES:
         assert not re.search(r"/(?:work|tmp/wt)\b|issue \d+|issue #\d+", texts(page)), page

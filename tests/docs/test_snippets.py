@@ -1,4 +1,4 @@
-"""The snippets of the guides run, in a folder that holds what the guides speak of."""
+"""The snippets of the guides run, in a folder with the files that the guides name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_snippets_run(page: Path, tmp_path: Path) -> None:
 
 
 def test_most_guides_have_snippets() -> None:
-    """So that a changed mark does not leave all of them out unseen."""
+    """A changed mark would silently leave all of them out."""
     assert len([p for p in PAGES if p.parent.name == "guides"]) >= 10
 
 

@@ -1,4 +1,4 @@
-"""A call takes its memory from an arena: how often it asks the system for some does not depend on what it computes."""
+"""A call takes its memory from an arena: its number of allocations does not depend on what it computes."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_hostile_weights(kind: str, isa: str) -> None:
 
 
 def faces(side: int) -> np.ndarray:
-    """The face of the example picture in twelve squares about it."""
+    """The face of the example picture, in twelve squares around it."""
     picture, rng = load_picture(ROOT / "examples" / "astronaut.jpg"), np.random.default_rng(0)
     boxes = np.float32([[172, 62, 276, 200]]) + rng.uniform(-12, 12, (12, 4)).astype(np.float32)
     return crop_faces(picture.rgb, square_from_box(boxes), side)
@@ -254,7 +254,7 @@ VDPBF16PS = re.compile(
 
 
 def dot_instructions(library: Path) -> int:
-    """vdpbf16ps in it on whole registers: as objdump reads it, else by their bytes."""
+    """Instructions vdpbf16ps on whole registers: from objdump, or found by their bytes."""
     if objdump := shutil.which("objdump"):
         listing = subprocess.run([objdump, "-d", str(library)], capture_output=True, text=True, check=True).stdout
         return len(re.findall(r"vdpbf16ps .*%zmm", listing))

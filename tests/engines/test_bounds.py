@@ -1,4 +1,4 @@
-"""The passes over H leave out tiles that bounds show to be without effect: the answers must be the same bits."""
+"""The passes over H skip tiles that cannot change the result, by bounds: results must be the same bits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from acdc_fast.engines.native import NativeEngine
 
 
 def smooth(batch: int, side: int) -> np.ndarray:
-    """Crops with wide slopes, so that neighbours' logits are alike and most tiles are left out."""
+    """Crops with wide slopes: neighbouring logits are alike, so most tiles are skipped."""
     y, x = np.mgrid[:side, :side] / np.float32(side)
     waves = [np.sin(5 * x + 3 * y * y + i) * np.cos(4 * y - 2 * x + 2 * i) for i in range(batch)]
     return (0.5 + 0.5 * np.stack(waves)[:, None]).astype(np.float32)
 
 
 def steep(width: int = 16) -> ACDC:
-    """Maps that fall by tens of powers of two, as trained ones do."""
+    """Maps that fall by tens of powers of two, as trained maps do."""
     network = lively(width=width, gain=1.2)
     for layer in network.gtn.transfer.values():
         layer.data.mul_(3 if layer.shape[0] != 5 else 1)
@@ -29,7 +29,7 @@ def steep(width: int = 16) -> ACDC:
 
 @pytest.mark.parametrize(("width", "side"), [(8, 32), (16, 40), (16, 96), (16, 128), (32, 56)])
 def test_a_mask_made_with_bounds_is_the_same(width: int, side: int) -> None:
-    """Told of every stage, the engine sums all maps' moments and bounds none; told of the last, it bounds before."""
+    """With all_stages the engine sums all moments and skips no tile; else it skips tiles before the last stage."""
     network, x = steep(width), np.concatenate([smooth(2, side), crops(1, side)])
     engine = NativeEngine(network.config, arrays(network), threads=1)
     every, last = engine(x, all_stages=True), engine(x)
@@ -40,7 +40,7 @@ def test_a_mask_made_with_bounds_is_the_same(width: int, side: int) -> None:
 
 
 def test_these_maps_are_deep() -> None:
-    """Of most maps the least value could as well be 0 (`deep` in landmarks.h), of others not: both are tested here."""
+    """For most maps the least value counts as 0 (`deep` in landmarks.h), for others not. Both are tested here."""
     network, x = steep(), smooth(2, 64)
     seen: list[torch.Tensor] = []
     network.unets[0].register_forward_hook(lambda module, given, out: seen.append(network.gtn.logits(out)))
@@ -52,7 +52,7 @@ def test_these_maps_are_deep() -> None:
 
 @pytest.mark.parametrize("side", [32, 88, 128])
 def test_extremes_are_found(side: int) -> None:
-    """A greatest logit that was missed would lift levels above 1, and the mask with them."""
+    """A missed greatest logit would raise levels, and the mask, above 1."""
     network, x = steep(), smooth(2, side)
     got, truth = NativeEngine(network.config, arrays(network))(x, all_stages=True).stages, eager(network, x)
     assert got is not None
@@ -76,7 +76,7 @@ def test_what_other_threads_have_seen_changes_nothing(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_where_earlier_faces_peaked_changes_nothing(threads: int) -> None:
-    """The first pass begins where maps were greatest in the stage or the face before."""
+    """The first pass begins at the pixels where maps were greatest in the stage or the face before."""
     network, x = steep(), np.concatenate([smooth(2, 64), smooth(1, 64)[..., ::-1], crops(1, 64)])
     used = NativeEngine(network.config, arrays(network), threads=threads)
     for face in np.concatenate([x, x[::-1]])[:, None]:

@@ -1,4 +1,4 @@
-"""The eager engine gives what the module gives, in the form that came in."""
+"""The eager engine gives the module's results, as tensors or arrays like its input."""
 
 from __future__ import annotations
 

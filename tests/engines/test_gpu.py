@@ -1,4 +1,4 @@
-"""The GPU engine: whole, on a GPU or on CPU tensors under Triton's interpreter, against the eager network."""
+"""The whole GPU engine, on a GPU or on CPU tensors in Triton's interpreter, against the eager network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # there by Triton's int
 
 
 def weights(config: ACDCConfig) -> dict[str, np.ndarray]:
-    """Random weights with batch norms that do something."""
+    """Random weights; the batch norms are no identities."""
     torch.manual_seed(3)
     state = ACDC(config).state_dict()
     for name, value in state.items():

@@ -26,7 +26,7 @@ TIGHT = {"landmarks": 2e-6, "covariance": 2e-6, "pose": 1e-4, "mask": 2e-5}
 
 
 def errors(got: Prediction, truth: Prediction, measure: Callable[[np.ndarray], Any] = np.max) -> dict[str, float]:
-    """Differences of one stage: the largest, or what else ``measure`` makes of their magnitudes."""
+    """The largest difference of one stage, or another ``measure`` of the differences' magnitudes."""
 
     def worst(a: Any, b: Any) -> float:
         difference = np.abs(np.asarray(a, np.float64) - np.asarray(b))
@@ -46,7 +46,7 @@ def rms(difference: np.ndarray) -> float:
 
 
 def eager(network: ACDC, x: np.ndarray, dtype: torch.dtype = torch.float64) -> tuple[Prediction, ...]:
-    """Plain torch, not our fused ops, which serve float32."""
+    """Plain torch, because our fused ops compute in float32."""
     with torch.no_grad(), patch.dict(os.environ, ACDC_BACKEND="reference"):
         return copy.deepcopy(network).to(dtype)(torch.from_numpy(x).to(dtype), all_stages=True).stages
 
@@ -151,14 +151,14 @@ def last_place(network: ACDC, seed: int) -> ACDC:
 
 
 def values(stage: Prediction) -> dict[str, np.ndarray]:
-    """What a stage says, in float64, the markups' values joined."""
+    """The results of a stage in float64, with all markups joined."""
     joined = {k: np.concatenate([np.asarray(v, np.float64) for v in getattr(stage, k).values()], 1)
               for k in ("landmarks", "covariance")}  # fmt: skip
     return joined | {k: np.asarray(getattr(stage, k), np.float64) for k in ("pose", "mask")}
 
 
 def excess(network: ACDC, x: np.ndarray, got: tuple[Prediction, ...]) -> dict[str, float]:
-    """Over both stages: the largest error beyond the contract, in units of what roundings of the weights explain."""
+    """The largest error of both stages beyond the contract, in units of what rounding the weights explains."""
     truth, wrong = eager(network, x), [eager(last_place(network, seed), x) for seed in range(8)]
     worst = dict.fromkeys(CONTRACT, 0.0)
     for stage, exact in enumerate(truth):
@@ -185,7 +185,7 @@ def test_hostile_weights(kind: str) -> None:
 
 
 def test_that_measure_sees_a_wrong_weight() -> None:
-    """Every weight wrong by 2⁻¹⁵ of itself, as in a format of 16 bits with a few more digits: far beyond roundings."""
+    """Every weight is wrong by 2⁻¹⁵ of itself: far more than rounding, less than a 16-bit format."""
     network, x = lively(width=16, stages=2), crops(4)
     with torch.no_grad():
         HOSTILE["near one-hot"](network)

@@ -119,7 +119,7 @@ def test_memory_beyond_the_weights() -> None:
 
 @pytest.mark.parametrize("isa", native.available_isas())
 def test_exponential(isa: str) -> None:
-    """Within 1.5 ulp wherever the result is a float, denormals included; −∞, ∞ and NaN as they should be."""
+    """Within 1.5 ulp for every finite result, also denormals; −∞, ∞ and NaN are right."""
     x = np.linspace(-104, 88.7, 400_001, dtype=np.float32)
     truth = np.exp(x.astype(np.float64))
     ulp = np.spacing(truth.astype(np.float32)).astype(np.float64)
@@ -129,7 +129,7 @@ def test_exponential(isa: str) -> None:
 
 
 def test_arenas_of_many_sides_are_bounded_in_bytes() -> None:
-    """Ever other crops hold no more than 256 MiB of idle memory, or what the last call itself needed."""
+    """Crops of ever new sizes hold at most 256 MiB of idle memory, or what the last call needed."""
     network = lively(width=64, stages=1)
     engine = NativeEngine(network.config, arrays(network), threads=2)
     alone = {}

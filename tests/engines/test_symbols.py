@@ -36,7 +36,7 @@ HARMLESS = {"DW.ref.__gxx_personality_v0"}
 
 
 def foreign_symbols(listing: str, isa: str) -> list[str]:
-    """Defined symbols that other objects could pick up, outside acdc::<isa>; nm's lines are [address] type name."""
+    """Defined symbols outside acdc::<isa> that other objects could use; nm's lines are [address] type name."""
     out = []
     for line in listing.splitlines():
         *_, kind, name = line.split()

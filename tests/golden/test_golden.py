@@ -32,7 +32,7 @@ SIDE = 200.0
 
 
 def answers(name: str) -> dict[str, np.ndarray]:
-    """All that one file of weights says of two boxes and of two crops of noise."""
+    """All results of one weights file for two boxes and for two crops of noise."""
     model = Model.from_pretrained(name, backend="native", threads=1)
     faces = model.align(PHOTO, boxes=BOXES)
     found = {f"faces/landmarks/{m}": points for m, points in faces.landmarks.items()}
@@ -70,7 +70,7 @@ def test_answers_of_the_packaged_weights(name: str) -> None:
 
 
 def training_step() -> dict[str, np.ndarray]:
-    """Two updates of a small network from a seed, on labels from the same seed: its weights afterwards."""
+    """The weights of a small network after two updates; network and labels come from one seed."""
     torch = pytest.importorskip("torch", reason="torch is not installed: it trains")
     from helpers.small import small_network
 

@@ -1,1 +1,1 @@
-"""What tests of several rooms share: `from helpers.NAME import …`."""
+"""Helpers for tests of several rooms: `from helpers.NAME import …`."""

@@ -25,7 +25,7 @@ PART = 3
 
 class Trials:
     def __init__(self, root: Path, suffix: str, replaces: bool) -> None:
-        """``replaces``: the output of another job is there before, and the job may overwrite it."""
+        """``replaces``: another job's output is already there, and this job may overwrite it."""
         self.root, self.suffix, self.replaces = root, suffix, replaces
         self.out = root / "work" / f"o{suffix}"
         self.old = root / f"old{suffix}"
@@ -46,7 +46,7 @@ class Trials:
             self.out.parent.mkdir()
 
     def child(self, faults: Faults, stages: int = 1, tell: bool = False) -> int:
-        """Exit code of the job in a child, 128 + signal where it was killed."""
+        """Exit code of the job in a child; 128 + signal if it was killed."""
         pid = os.fork()
         if pid == 0:
             code = 70
@@ -67,13 +67,13 @@ class Trials:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def state(self) -> dict[str, str]:
-        """Every file below the output's folder, by its digest."""
+        """Every file below the output's folder, with its digest."""
         files = sorted(p for p in self.out.parent.rglob("*"))
         return {str(p.relative_to(self.root)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "-"
                 for p in files}  # fmt: skip
 
     def trial(self, how: str, at: int) -> str | None:
-        """What went wrong when call ``at`` was struck, or None. Every third time the second run is killed as well."""
+        """What went wrong after a fault at call ``at``, or None. Every third time the second run is killed too."""
         self.prepare()
         before = self.state()
         code = self.child(Faults(self.out.parent, at, how))

@@ -51,7 +51,7 @@ Job = tuple[str, str, bool, str, int]  # family, dtype, channels last, name, num
 
 
 def operations(dtype: torch.dtype, last: bool) -> None:
-    """Every launch of the package once, on meta tensors at the network's own sizes."""
+    """Every launch of the package once, on meta tensors with the network's sizes."""
 
     def image(channels: int) -> torch.Tensor:
         x = torch.empty(B, channels, SIDE, SIDE, dtype=dtype, device="meta")
@@ -116,7 +116,7 @@ def launches(family: str, dtype: torch.dtype, last: bool) -> list[Launch]:
 
 
 def source(fn: JITFunction, given: dict) -> ASTSource:
-    """Specialised as the runtime does: ones are constants, multiples of 16 are known to be."""
+    """Specialised as at run time: ones are constants, multiples of 16 are marked."""
     signature, constants, attributes = {}, {}, {}
     for i, (name, parameter) in enumerate(zip(fn.arg_names, fn.params, strict=True)):
         value = given[name]
@@ -176,7 +176,7 @@ TUNED = {
 
 @contextmanager
 def candidate(number: int, family: str, dtype: str) -> Iterator[str]:
-    """Meanwhile the candidate of this number is its kernel's configuration; gives the kernel's name."""
+    """Within it the candidate of this number is its kernel's configuration. Gives the kernel's name."""
     pairs = [(kernel, c) for kernel in TUNED for c in configs.candidates(kernel, family, DTYPES[dtype])]
     kernel, config = pairs[number]
     table = configs.TABLE[family][dtype == "fp32"]
@@ -188,7 +188,7 @@ def candidate(number: int, family: str, dtype: str) -> Iterator[str]:
 
 
 def wanted() -> Iterator[Job]:
-    """Everything once: layouts where a kernel's blocks depend on them, types where its storage does."""
+    """Each case once: layouts only if a kernel's blocks depend on them, types only if its storage does."""
     for family, dtype, last in product(TARGETS, DTYPES, (False, True)):
         for name, *_ in launches(family, DTYPES[dtype], last):
             both_layouts = re.match(r"(spatial_softmax.(stat|grad)|attention_mask.(mask_k|grad)|dual_fusion\.)", name)

@@ -1,4 +1,4 @@
-"""Detectors with weights drawn at random, whose activations neither vanish nor grow."""
+"""Detectors with random weights, such that activations neither vanish nor grow."""
 
 from __future__ import annotations
 

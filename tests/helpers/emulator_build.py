@@ -19,7 +19,7 @@ JOBS = 2  # at once
 
 
 def compile_objects(folder: Path, sources: Path, flags: list[str], plain: list[str], names: list[str]) -> list[str]:
-    """Objects of ``names``; ``plain`` flags take the place of ``flags`` for OWN."""
+    """Objects of ``names``. OWN is compiled with ``plain`` flags instead of ``flags``."""
 
     def compiled(name: str) -> str:
         out = str(folder / (Path(name).stem + Path(name).parent.name + ".o"))
@@ -33,7 +33,7 @@ def compile_objects(folder: Path, sources: Path, flags: list[str], plain: list[s
 
 
 def built(name: str, flags: list[str], plain: list[str], names: list[str], link: list[str], program: str) -> Path:
-    """The folder with the objects of ``names`` and ``program``, linked of them with the flags ``link``."""
+    """The folder with the objects of ``names`` and the ``program`` linked from them with the flags ``link``."""
     if shutil.which("g++") is None:
         pytest.skip("the emulator is built with g++, which is not installed")
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout

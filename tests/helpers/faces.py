@@ -40,7 +40,7 @@ def write_faces(root: Path, count: int = 12, seed: int = 0) -> Path:
 
 
 def write_weights(path: Path, config: ACDCConfig, **card: str) -> None:
-    """A network as it is before any training."""
+    """A network before any training."""
     torch.manual_seed(0)
     save_weights(path, Weights(config, arrays_of(ACDC(config)), card=card))
 

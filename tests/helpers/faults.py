@@ -18,7 +18,7 @@ ROOM = {"open", "write", "fsync", "mkdir", "close"}  # those that a full disk re
 
 
 class Faults:
-    """Counts the calls below ``folder`` and strikes at number ``at``; how: "kill", "torn" or "full"."""
+    """Counts the calls below ``folder``. Number ``at`` gets the fault ``how``: "kill", "torn" or "full"."""
 
     def __init__(self, folder: Path, at: int = 0, how: str = "kill") -> None:
         self.folder, self.at, self.how, self.count = str(folder), at, how, 0
@@ -79,7 +79,7 @@ class Faults:
 
 
 class Raw(io.FileIO):
-    """A file opened for writing: what Python's buffer hands to the system is what may be struck."""
+    """A file opened for writing. Each write of Python's buffer to the system may get the fault."""
 
     def __init__(self, path: Any, mode: str, faults: Faults) -> None:
         self.faults = faults

@@ -32,7 +32,7 @@ interpreter._convert_float = _rounded
 
 
 class _Torch:
-    """torch as `acdc_fast.ops.allocate` sees it meanwhile."""
+    """The torch that `acdc_fast.ops.allocate` sees within the guard."""
 
     def __init__(self) -> None:
         self.buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -58,7 +58,7 @@ class _Torch:
 
 @contextmanager
 def guarded(*inputs: torch.Tensor) -> Iterator[None]:
-    """Within it every result is guarded; at its end canaries and ``inputs`` must be as they were."""
+    """Within it every result is guarded. At its end canaries and ``inputs`` must be unchanged."""
     copies, shim = [x.clone() for x in inputs], _Torch()
     allocate.torch, before = shim, allocate.torch  # type: ignore[attr-defined]
     try:

@@ -1,4 +1,4 @@
-"""What tests build, once for each state of its sources: kept between runs and shared by tests that run side by side."""
+"""Builds for tests, made once for each state of their sources, kept between runs, shared by parallel tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEPT = ROOT / "build" / "kept"  # `make clean` removes it
 
 
 def digest(sources: Iterable[Path], *more: object) -> str:
-    """Of the names and contents of files, and of folders' files, and of whatever else decides what is built."""
+    """A digest of the names and contents of files, of folders' files, and of all else that decides the build."""
     total = hashlib.sha256(repr(more).encode())
     for source in sources:
         paths = sorted(source.rglob("*")) if source.is_dir() else [source]

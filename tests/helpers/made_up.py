@@ -26,7 +26,7 @@ def surface(uv: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def arrays() -> dict[str, np.ndarray]:
-    """What the file holds."""
+    """The arrays of the file."""
     axis = np.linspace(0.01, 0.99, SIDE)
     uv = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     neutral = np.zeros((COUNT, 3), np.float32)

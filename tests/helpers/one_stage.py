@@ -32,7 +32,7 @@ class Stage(nn.Module):
         self.stem = nn.Conv2d(2 + 2 * CHANNELS, 5, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """One loss a face, (B,)."""
+        """(B,) one loss for each face."""
         h, name = self.before(image), self.backend
         moments, mask = ops.geometry_transfer(h, self.depthwise, self.transfer, SPLIT, [True] * MAPS, backend=name)
         excitation = torch.sigmoid(self.excite(self.pose(moments.mean[:, SPLIT:].flatten(1))))
@@ -49,19 +49,19 @@ def faces(batch: int = 2) -> Tensor:
 
 
 def gradients(run: nn.Module, images: Tensor) -> list[Tensor]:
-    """Of the mean loss, for all parameters in order."""
+    """The gradients of the mean loss, for all parameters in order."""
     run(images).mean().backward()
     return [p.grad for p in run.parameters() if p.grad is not None]
 
 
 def apart(ours: list[Tensor], truth: list[Tensor]) -> list[float]:
-    """Of each gradient: the distance's norm as a share of the truth's."""
+    """For each gradient: the norm of its error, relative to the norm of the truth."""
     assert len(ours) == len(truth) == 10 and all(torch.isfinite(g).all() for g in ours)
     return [float((a.double() - t.double()).norm() / t.double().norm()) for a, t in zip(ours, truth, strict=True)]
 
 
 def check_compiles(backend: str) -> None:
-    """Traced in one graph, forward and backward, by the fake kernels; the same kernels run, so the same gradients."""
+    """The fake kernels trace forward and backward in one graph. The same kernels run, so gradients are the same."""
     torch._dynamo.reset()
     compiled = torch.compile(Stage(backend), backend="aot_eager", fullgraph=True)
     off = apart(gradients(compiled, faces()), gradients(Stage(backend), faces()))

@@ -1,4 +1,4 @@
-"""Arguments for every op, and the comparison of a backend with the float64 oracle."""
+"""Arguments for every op, and the comparison of a backend with the float64 reference."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def close(
 
 
 def from_logits(largest: float) -> float:
-    """exp turns a logit's absolute error, a few ulp of the largest logit, into a relative one of the map."""
+    """A logit's absolute error is a few ulp of the largest logit. exp makes it a relative error of the map."""
     return 4 * EPS * max(8.0, largest)
 
 
@@ -121,7 +121,7 @@ def norm_case(b: int, c: int, h: int, w: int, mean: float = 2.0, seed: int = 0) 
 
 
 def small_cases() -> dict[str, Case]:
-    """One small case an op."""
+    """One small case for each op."""
     return {
         "spatial_softmax": logits_case(ops.spatial_softmax, (2, 3, 5, 7)),
         "attention_mask": logits_case(ops.attention_mask, (2, 3, 5, 7)),

@@ -1,4 +1,4 @@
-"""A detector for painted faces in libfacedetection's place: what it finds, and what it cannot, is known exactly."""
+"""A detector for painted faces instead of libfacedetection: what it finds, and what not, is known exactly."""
 
 from __future__ import annotations
 

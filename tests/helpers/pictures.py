@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def zoo(folder: Path) -> dict[str, str]:
-    """Bad files by name, and a word that the complaint must hold."""
+    """Bad files by name, and a word that the error must contain."""
     buffer = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (200, 200, 3)).astype(np.uint8)).save(buffer, "JPEG")
     jpeg = buffer.getvalue()

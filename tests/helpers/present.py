@@ -1,4 +1,4 @@
-"""What a machine must have for the tests to cover what they should; `.ci/run` names it in ACDC_EXPECT."""
+"""What a machine must have so that no test is left out. `.ci/run` names it in ACDC_EXPECT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def cpu_flags() -> set[str]:
-    """Features of this CPU by Linux's names; empty where /proc does not tell."""
+    """Features of this CPU, by Linux's names. Empty if /proc does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -28,7 +28,7 @@ NEEDS = {
 
 
 def expected_isas() -> list[str]:
-    """Instruction sets that the native library must offer here, best first, in /proc/cpuinfo's opinion."""
+    """Instruction sets that the native library must offer here by /proc/cpuinfo, best first."""
     return [isa for isa, needs in NEEDS.items() if needs <= cpu_flags()]
 
 
@@ -78,7 +78,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
 
 
 def missing(names: str) -> dict[str, str]:
-    """Of the names in a comma-separated list: those that are missing, and why."""
+    """The names of a comma-separated list that are missing here, and why."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     found = {name: CHECKS[name]() if name in CHECKS else f"known are {', '.join(CHECKS)}" for name in wanted}
     return {name: why for name, why in found.items() if why is not None}

@@ -15,7 +15,7 @@ from acdc_fast.weights import Weights
 
 
 def small_network(seed: int = 0, **fields: Any) -> ACDC:
-    """Random weights; running statistics and affine parts of batch norm are random too, so none of them is idle."""
+    """Random weights. Running statistics and affine parts of batch norm are random too, so each has an effect."""
     torch.manual_seed(seed)
     network = ACDC(ACDCConfig(**{"width": 8, "stages": 3, **fields}))
     for module in network.modules():

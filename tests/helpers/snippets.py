@@ -42,7 +42,7 @@ def snippets(page: Path) -> list[Snippet]:
 
 
 def furnish(folder: Path) -> None:
-    """What the guides speak of: ``photo.jpg``, ``photos/``, ``film.mp4`` and, for training, ``data/``."""
+    """The files that the guides name: ``photo.jpg``, ``photos/``, ``film.mp4`` and, for training, ``data/``."""
     shutil.copy(PHOTO, folder / "photo.jpg")
     (folder / "photos").mkdir()
     for name in ("a.jpg", "b.jpg"):
@@ -90,7 +90,7 @@ for language, text in json.load(sys.stdin):
 
 
 def run(blocks: list[Snippet], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The blocks, in order, in a furnished folder."""
+    """Runs the blocks, in order, in a folder with these files."""
     import json
 
     told = json.dumps([(b.language, b.text) for b in blocks])

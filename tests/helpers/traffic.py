@@ -37,7 +37,7 @@ class Traffic:
 
 @contextmanager
 def counted() -> Iterator[Traffic]:
-    """Within it loads and stores are counted, under "load" and "store"."""
+    """Counts loads and stores within it, under "load" and "store"."""
     traffic, builder = Traffic(), InterpreterBuilder
     before = builder.create_masked_load, builder.create_masked_store, builder.set_grid_idx
 

@@ -59,7 +59,7 @@ def no_worse(ours: Sequence[Tensor], truth: Sequence[Tensor], eager: Sequence[Te
 
 
 def of(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], kind: torch.dtype, grads: Sequence[Tensor]):
-    """Results and gradients of the reference computed in ``kind``."""
+    """Results and gradients of the reference, computed in ``kind``."""
     leaves = [x.detach().to(kind).requires_grad_() for x in inputs]
     results = function(*leaves)
     return results, torch.autograd.grad(results, leaves, [g.to(r.dtype) for g, r in zip(grads, results, strict=True)])
@@ -100,7 +100,7 @@ def first(flat: Tensor, value: Tensor) -> Tensor:
 
 
 def unique(flat: Tensor, high: Tensor) -> bool:
-    """No map has two maxima: of two the reference may choose the other, which only half precision makes likely."""
+    """Makes each map's maximum unique. Half precision often has two, and the reference may choose the other one."""
     return bool(((flat.float() == high[..., None]).sum(2) == 1).all())
 
 
@@ -240,7 +240,7 @@ def test_tiles_join(tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_geometry_transfer_in_half_precision(dtype: torch.dtype) -> None:
-    """Without the mask's gradient: which map wins a pixel is not continuous."""
+    """Without the mask's gradient, because the map that wins a pixel can change suddenly."""
     inputs, split, flags = network("block of both", dtype, "last")
 
     def function(*a: Tensor) -> tuple[Tensor, ...]:
@@ -259,7 +259,7 @@ def test_geometry_transfer_in_half_precision(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("case", ["two streams", "solid alone"])
 def test_cascade_transition(case: str) -> None:
-    """The next stem's output from an embedding, its maps' extremes and an excitation: the ops one after the other."""
+    """The next stem's output from an embedding, its maps' extremes and an excitation, by one op after the other."""
     (embedding, depthwise, transfer), split, flags = network(case, torch.float32, "last")
     (b, c, h, w), entering = embedding.shape, torch.tensor(flags, device=DEVICE)
     image, excitation, weight, bias = noise(b, 1, h, w), noise(b, 2 + 2 * c), noise(6, 2 + 2 * c), noise(6)
@@ -278,7 +278,7 @@ def test_cascade_transition(case: str) -> None:
 
 
 def test_more_than_two_to_the_31_elements() -> None:
-    """Two faces that lie 2³¹ elements apart in one allocation, of which no more is ever touched."""
+    """Two faces 2³¹ elements apart in one allocation. The rest of it is never touched."""
     apart = 2**31 + 64
     try:
         room = torch.empty(apart + 4096, dtype=torch.float16, device=DEVICE)

@@ -1,4 +1,4 @@
-"""Without Triton, without a driver: nothing fails until a kernel is asked for, and then the remedy is named."""
+"""Without Triton or a driver nothing fails before the first kernel. The error then names the remedy."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def noise(*shape: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def room() -> Tensor:
-    """4 GiB of addresses for two images, of which only what a test writes is ever touched."""
+    """4 GiB of addresses for two images. Only the parts that a test writes are ever touched."""
     try:
         return torch.empty(2 * FAR + 2**12, dtype=torch.float16, device=DEVICE)
     except RuntimeError as error:
@@ -96,7 +96,7 @@ def transition(far: Far) -> list[Tensor]:
 @pytest.mark.parametrize("axis", range(4))
 @pytest.mark.parametrize("kernels", [softmax, mask, fusion, fusion_conv, geometry, transition])
 def test_far_apart_is_as_close_together(kernels: Callable[[Far], list[Tensor]], axis: int, room: Tensor) -> None:
-    """The same half-precision numbers: what differs is the order of sums, in float32, and one rounding to half."""
+    """The same half-precision numbers. Only the order of float32 sums differs, and one rounding to half."""
     torch.manual_seed(axis)
     far = kernels(lambda x, place: spread(room, axis, x.half(), place))
     torch.manual_seed(axis)

@@ -25,13 +25,13 @@ LIMITS = {1: 10.0, 8: 4.0, 16: 3.6, 32: 3.6}
 
 
 def spread(count: int) -> list[int]:
-    """How many of a face's ``count`` rows (or columns) of tiles are like the first, a middle and the last one."""
+    """How many of a face's ``count`` rows (or columns) of tiles are like the first, a middle, and the last one."""
     return [1, count - 2, 1] if count > 2 else [1] * count
 
 
 @pytest.mark.parametrize("batch", LIMITS)
 def test_bytes_of_a_stage(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles between others are all alike, so one row and one column of them runs and counts for all."""
+    """All inner tiles are alike, so one row and one column of them runs and counts for all."""
     rows, columns = tiles.tile(SIDE, SIDE, batch, PROCESSORS, configs.HALF["cascade_transition"].pixels)
     down, across = spread(SIDE // rows), spread(SIDE // columns)
     for module in (geometry_transfer, cascade_transition):  # the tiles that this batch gets

@@ -1,4 +1,4 @@
-"""Choice of backend and what the ops say of arguments that do not fit."""
+"""The choice of a backend, and the errors of the ops for arguments that do not fit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_named_backend_that_cannot_serve_says_why_and_what_to_do(monkeypatch: 
 def test_import_errors_reach_the_user(
     text: str, warns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """A backend that is missing or broken is named with its error; of a broken one "auto" warns too."""
+    """The error names a backend that is missing or broken. For a broken one "auto" warns too."""
     name = f"broken_backend_{warns}"
     (tmp_path / f"{name}.py").write_text(text + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -72,7 +72,7 @@ def test_batch_norm_relu(b: int, c: int, h: int, w: int, mean: float) -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("b", "c", "h", "w"), [(2, 3, 5, 7), (1, 33, 2, 3), (2, 16, 20, 21), (1, 1, 1, 9)])
 def test_batch_norm_relu_of_bfloat16(b: int, c: int, h: int, w: int, channels_last: bool) -> None:
-    """Against float64 on the same numbers: what float32 allows, and one rounding to bfloat16, 2⁻⁸ of a value."""
+    """Against float64 on the same numbers: float32's error, and one rounding to bfloat16, 2⁻⁸ of a value."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     case = norm_case(b, c, h, w, seed=c)
     x = case.tensors[0].bfloat16().contiguous(memory_format=layout).requires_grad_()
@@ -96,7 +96,7 @@ def test_batch_norm_relu_of_bfloat16(b: int, c: int, h: int, w: int, channels_la
 
 
 def test_batch_norm_relu_of_bfloat16_keeps_nan_and_infinity() -> None:
-    """Statistics are then not finite and every value of the channel is NaN; the other channel is not touched."""
+    """The statistics are then not finite, and every value of the channel is NaN. The other channel stays right."""
     x = torch.ones(1, 2, 3, 3).bfloat16()
     x[0, 0, 1, 1], x[0, 1, 0, 0] = torch.nan, 2.0
     ones = torch.ones(2)
@@ -151,7 +151,7 @@ def test_geometry_transfer_of_large_and_constant_maps() -> None:
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-30, 1e-38])
 def test_geometry_transfer_of_maps_of_too_small_a_range(scale: float) -> None:
-    """Constant to float32, as the reference in float32 has it: no mask, uniform moments."""
+    """Constant in float32, so the reference in float32 has no mask and uniform moments."""
     inputs = geometry_case(2, 6, 4, 19, 37, 60, 20, seed=5)
     inputs.tensors[2].mul_(scale)
     moments, mask = ops.geometry_transfer(*inputs.tensors, *inputs.plain, backend="native")
@@ -161,7 +161,7 @@ def test_geometry_transfer_of_maps_of_too_small_a_range(scale: float) -> None:
 
 @pytest.mark.parametrize("given", ["mean", "covariance", "peak", "mask", "nothing"])
 def test_geometry_transfer_where_most_maps_get_no_gradient(given: str) -> None:
-    """A batch labels one markup of each face: the other maps get theirs from the mask alone."""
+    """A batch labels one markup of each face. The other maps have a gradient from the mask alone."""
     case = geometry_case(2, 6, 4, 19, 37, 60, 20, seed=5)
     results, _ = case.run("native", torch.float32, False)
     generator = torch.Generator().manual_seed(2)
@@ -183,7 +183,7 @@ def test_geometry_transfer_where_most_maps_get_no_gradient(given: str) -> None:
 
 
 def test_geometry_transfer_leaves_out_maps_without_gradient() -> None:
-    """Moments saved for maps that get no gradient are not read: NaN there changes nothing."""
+    """Saved moments of maps without a gradient are not read: a NaN there changes nothing."""
     case = geometry_case(1, 6, 4, 9, 40, 60, 20)
     (embedding, depthwise, transfer), (split, _) = case.tensors, case.plain
     mean, covariance, peak, mask, *rest = native.geometry_transfer.forward(*case.tensors, *case.plain)
@@ -199,7 +199,7 @@ def test_geometry_transfer_leaves_out_maps_without_gradient() -> None:
 
 
 def test_other_layouts_and_dtypes_of_arguments() -> None:
-    """Slices, transposed and expanded tensors and channels last give what the contiguous copy gives."""
+    """Slices, transposed and expanded tensors, and channels last give the results of the contiguous copy."""
     generator = torch.Generator().manual_seed(3)
     wide = torch.randn((2, 9, 12, 20), generator=generator)
     embedding = wide[:, 1:8, ::2].transpose(2, 3)  # (2, 7, 20, 6)
@@ -234,7 +234,7 @@ def test_images_keep_the_embeddings_layout(layout: torch.memory_format) -> None:
 @pytest.mark.parametrize("name", [n for n in small_cases() if n != "batch_norm_relu"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_computes_in_float32(name: str, dtype: torch.dtype) -> None:
-    """Only the first image or the logits come in low precision; results agree with float64 on the rounded input."""
+    """Only the first image or the logits have low precision. Results agree with float64 on the rounded input."""
     case = small_cases()[name]
     i = 1 if "fusion" in name else 0
     low = [t.to(dtype) if j == i else t for j, t in enumerate(case.tensors)]

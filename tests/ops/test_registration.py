@@ -111,7 +111,7 @@ def test_network_compiles_and_trains_through_the_native_ops(monkeypatch: pytest.
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_autocast_keeps_float32_inside(backend: str) -> None:
-    """The rule: computed in float32 whatever autocast says; the fused features keep the embedding's dtype."""
+    """Ops compute in float32, also under autocast. The fused features keep the embedding's dtype."""
     case: Case = CASES["geometry_transfer"]
     embedding, *weights = case.tensors
     low = embedding.detach().bfloat16()

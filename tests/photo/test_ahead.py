@@ -21,7 +21,7 @@ def test_in_order_whatever_ends_first() -> None:
 
 
 def test_several_at_a_time_and_no_more() -> None:
-    """Two are worked on while the third waits for nobody to ask; five items are never taken from the source at once."""
+    """Two calls run at the same time. For one result, only three items are taken from the source."""
     taken, meet = [], threading.Barrier(2, timeout=20)
 
     def source() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Crops there and back, and the pose convention."""
+"""Crop coordinates and back, and the convention of the pose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops: sampled at the right places, and the same as those that training cuts."""
+"""Crops are sampled at the right places, and are the same as training's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RNG = np.random.default_rng(3)
 
 
 def ramp(height: int = 90, width: int = 120) -> np.ndarray:
-    """Brightness x + y, so that a crop's values tell where it was sampled."""
+    """Brightness x + y, so that a crop's values show where it was sampled."""
     return (np.arange(width) + np.arange(height)[:, None]).astype(np.uint8)
 
 
@@ -85,7 +85,7 @@ def test_same_as_training(side: float) -> None:
 @pytest.mark.parametrize("shape", [(90, 120), (90, 120, 3)])
 @pytest.mark.parametrize("quarters", [1, 2, 3, -1, 4])
 def test_quarters_are_the_upright_crop_turned(shape: tuple[int, ...], quarters: int) -> None:
-    """Bit for bit, and where the general way of sampling finds them (to the rounding of its places)."""
+    """Bit for bit the same, and the same as general sampling up to the rounding of its places."""
     image = RNG.integers(0, 256, shape).astype(np.uint8)
     for square in ([60.3, 45.2, 50, 0], [10, 80, 300, 0], [100, 20, 31.7, 0]):
         turned = np.array([square], float) + [0, 0, 0, 90.0 * quarters]
@@ -97,7 +97,7 @@ def test_quarters_are_the_upright_crop_turned(shape: tuple[int, ...], quarters: 
 
 @pytest.mark.parametrize("angle", [0.0, 33.0, 90.0])
 def test_in_pieces_or_at_once(angle: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bounds the memory changes no value beyond the rounding of sums of at most 17 float32 numbers."""
+    """The bound on memory changes values only by the rounding of sums of at most 17 float32 numbers."""
     image = RNG.integers(0, 256, (200, 260, 3)).astype(np.uint8)
     squares = np.array([[130.0, 90.0, 270.0, angle], [40.0, 60.0, 33.0, angle]])
     whole = crop_faces(image, squares, 32)

@@ -1,4 +1,4 @@
-"""The detector on the bundled portrait: found at every scale, once, and never on noise-free nothing."""
+"""The detector on the bundled portrait: one face at every scale, and none on an empty picture."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_found_in_grey() -> None:
 
 
 def test_a_face_that_fills_the_picture() -> None:
-    """Cut closer than the detector likes: the retries, with a smaller scale and a border, find it."""
+    """The picture is cut too close for the detector. The retries, with a smaller scale and a border, find the face."""
     x0, y0, x1, y1 = FACE + [8, 12, -8, -6]
     boxes, _ = detect(np.ascontiguousarray(portrait()[y0:y1, x0:x1]))
     assert len(boxes) == 1 and overlap(boxes[0], np.array([0, 0, x1 - x0, y1 - y0])) > 0.6

@@ -1,4 +1,4 @@
-"""Drawing: where it should be, at the picture's own scale, and nowhere else."""
+"""Points are drawn at their place, at the picture's scale, and nowhere else."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_faces_beyond_the_border(box: list[float]) -> None:
 
 
 def test_large_pictures_stay_affordable() -> None:
-    """The layer that is drawn finer and averaged has at most MOST pixels a side, beyond that the picture's own."""
+    """The finer layer, which is averaged, has at most MOST pixels a side. Larger pictures have none."""
     image = np.zeros((3000, 5000, 3), np.uint8)
     assert draw.draw_faces(image, faces([100, 100, 4900, 2900], np.array([[2500.0, 1500.0]]))).size == (5000, 3000)
 

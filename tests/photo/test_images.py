@@ -65,7 +65,7 @@ def test_rgb_and_grey_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation(tmp_path: Path, orientation: int) -> None:
-    """A camera stores the turned picture with the tag that says how to turn it back."""
+    """A camera stores the turned picture, and a tag that says how to turn it back."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     back = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -187,7 +187,7 @@ for name in sys.argv[1:]:
 
 
 def test_libtiff_keeps_quiet(tmp_path: Path) -> None:
-    """One line from us, none from the library below Pillow."""
+    """We write one line; the library below Pillow writes none."""
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(
         tmp_path / "a.tif", compression="tiff_lzw"
     )

@@ -1,4 +1,4 @@
-"""libfacedetection called directly: what the wheel's own function gives, without its leak and its threads."""
+"""libfacedetection called directly: the results of the wheel's own function, without its leak and its threads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_gives_what_the_wheel_gives(size: tuple[int, int]) -> None:
 
 
 def test_threads_agree() -> None:
-    """Different pictures at once, each as when it is alone."""
+    """Different pictures at the same time, each with the result that it has alone."""
     portrait = Image.open(PHOTO).convert("RGB")
     pictures = [portrait.resize((side, side)) for side in (160, 200, 260, 300) * 4]
     alone = [find(picture) for picture in pictures]
@@ -80,7 +80,7 @@ def test_memory_stays() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("torch_first", [True, False])
 def test_one_thread_and_torch_keeps_its_own(torch_first: bool) -> None:
-    """Whichever is loaded first settles whose OpenMP the library uses."""
+    """The library uses the OpenMP of whichever is loaded first."""
     first, last = ("import torch", "") if torch_first else ("", "look()\nimport torch")
     script = THREADS.format(first=first, last=last)
     done = subprocess.run([sys.executable, "-c", script], timeout=300, capture_output=True, text=True)

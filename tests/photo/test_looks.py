@@ -1,4 +1,4 @@
-"""What is looked at, and where boxes come back to, with a detector of painted faces in the library's place."""
+"""The looks at a picture, and the places of boxes in it, with a detector of painted faces instead of the library."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_parts_cover_and_share(length: int) -> None:
 
 
 def test_a_part_of_a_face_is_none(painted: PaintedDetector) -> None:
-    """A box that ends at a tile's border is dropped there, unless the picture ends there too."""
+    """A box that ends at a tile's border is dropped, unless the picture ends there too."""
     faces = np.array([[0, 10, 50, 60, 0.9], [60, 60, 99, 99, 0.9], [50, 10, 100, 60, 0.9]], float)
     assert looks._whole(faces, (0, 0, 100, 100), (400, 400)).tolist() == [True, False, False]
     assert looks._whole(faces, (300, 0, 400, 100), (400, 100)).tolist() == [False, True, True]

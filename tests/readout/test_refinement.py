@@ -82,7 +82,7 @@ def test_align_adds_it_and_the_network_does_not(tmp_path: Path) -> None:
 
 
 def test_half_precision_moves_points_by_thousandths(tmp_path: Path) -> None:
-    """Eleven bits of each coefficient: what is added, a tenth of the face here, errs by 2⁻¹¹ of itself a term."""
+    """Coefficients have eleven bits: the correction, a tenth of the face here, is wrong by 2⁻¹¹ of itself per term."""
     refinement, weights, landmarks = a_refinement(), small_weights(), faces(20)
     save_weights(tmp_path / "a.safetensors", replace(weights, refinement=refinement), half=True)
     with safe_open(tmp_path / "a.safetensors", "np") as file:

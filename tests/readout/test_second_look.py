@@ -47,7 +47,7 @@ def test_a_box_of_another_kind_gives_the_same_points(kind: str, model: Model) ->
 
 
 def test_each_face_keeps_its_own(model: Model) -> None:
-    """Pictures with fitting and other boxes among one another give what each box gives alone."""
+    """Pictures with fitting and other boxes, mixed, give the results of each box alone."""
     photo = Image.open(PHOTO).convert("RGB")
     wide = Image.new("RGB", (900, 600))
     wide.paste(photo, (0, 0))

@@ -1,4 +1,4 @@
-"""Teacher and evaluation on many faces at once: each gets what it would get alone, in every field."""
+"""Teacher and evaluation on many faces at once: each gets the result that it gets alone, in every field."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 
 def apart(values: np.ndarray) -> None:
-    """No two rows are alike, so that a swap is seen."""
+    """No two rows are alike, so that a swap shows."""
     flat = values.reshape(len(values), -1).astype(np.float64)
     distance = np.abs(flat[:, None] - flat[None]).max(2) + 1e9 * np.eye(len(flat))
     assert distance.min() > 5 * TOLERANCE

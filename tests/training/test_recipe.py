@@ -36,7 +36,7 @@ def written(tmp_path: Path) -> Path:
 
 
 class Shell:
-    """Takes the place of `subprocess.run`: notes commands, makes what they would make, fails where it is told to."""
+    """Replaces `subprocess.run`: records commands, makes the files that they would make, and fails on request."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -98,7 +98,7 @@ def test_a_refinement_may_be_fitted_to_other_databases(written: Path, tmp_path: 
 
 
 def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell: Shell) -> None:
-    """The first recipe to its end; its weights teach, its last run is where the next one starts."""
+    """The first recipe runs to its end. Its weights are the teacher, and the next recipe starts from its last run."""
     second = tmp_path / "second.yaml"
     second.write_text(
         "{name: better, draw: [], first: recipe.yaml, share: 0.7, teach: [{database: mtfl}], runs: [three.yaml],\n"

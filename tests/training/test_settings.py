@@ -100,7 +100,7 @@ def test_batches_of_a_database_spread_out() -> None:
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Writes NAME.yaml for each; gives the first."""
+    """Writes NAME.yaml for each. Returns the first."""
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
     return folder / f"{next(iter(files))}.yaml"

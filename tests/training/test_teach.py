@@ -1,4 +1,4 @@
-"""A teacher's labels: both looks averaged, doubtful faces left out, shifts taken off; a run that learns from them."""
+"""A teacher's labels: both results averaged, unsure faces left out, shifts subtracted; a run that learns from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def symmetric() -> np.ndarray:
 
 
 class Teacher:
-    """Says a symmetric face round the centre of each box, always ``right`` pixels too far to the right."""
+    """Answers with a symmetric face around the centre of each box, always ``right`` pixels too far to the right."""
 
     markups = ("2d68", "2d5")
 
@@ -52,7 +52,7 @@ class Teacher:
 
 
 def test_both_looks_are_averaged(root: Path) -> None:
-    """A teacher that is always off to the right is right on average, and the distance says how far it was off."""
+    """A teacher that always errs to the right is right on average. The distance shows its error."""
     database = open_database("mtfl", root, "train")
     true, off = (teach(Teacher(right), database) for right in (0.0, 2.0))  # type: ignore[arg-type]
     assert set(true) == {"names", "2d68", "pose", "apart"} and true["2d68"].shape == (12, 68, 2)

@@ -107,6 +107,6 @@ def test_unknown_formats_are_told_before_anything_is_read(tmp_path: Path) -> Non
 
 
 def test_sound_is_not_gathered_where_nobody_takes_it(tmp_path: Path) -> None:
-    """Where numbers alone are written: it would be the whole film's sound in memory."""
+    """If only numbers are written, sound is not read: it would fill memory with the whole film's sound."""
     frames = _Frames(av, str(source(tmp_path / "in.mkv", True, list(range(COUNT)))))
     assert frames.sound is not None and len(list(frames)) == COUNT and frames.heard == []

@@ -128,7 +128,7 @@ def test_json_lines(tmp_path: Path, model: PerfectModel, capsys: pytest.CaptureF
 
 
 def test_odd_sizes(tmp_path: Path, model: PerfectModel) -> None:
-    """H.264 wants even sides; the last row and column go."""
+    """H.264 needs even sides, so the last row and column are dropped."""
     pictures = [np.zeros((33, 47, 3), np.uint8)] * 2
     with av.open(str(tmp_path / "in.avi"), "w") as container:
         stream = container.add_stream("png", rate=25)

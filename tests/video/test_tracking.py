@@ -38,7 +38,7 @@ class Person:
 
 
 class Scene:
-    """Paints the people as coloured cards, the first in front, and plays the detector and the model for a tracker."""
+    """Paints the people as coloured cards, the first in front. Acts as detector and model for a tracker."""
 
     def __init__(self, people: Sequence[Person], monkeypatch: pytest.MonkeyPatch, **options: int) -> None:
         self.people, self.frame, self.looks = people, -1, 0
@@ -46,7 +46,7 @@ class Scene:
         self.tracker = Tracker(self, **options)  # type: ignore[arg-type]
 
     def step(self) -> dict[int, int]:
-        """The number of each face given out, by the person that its landmarks, score, pose and box are of."""
+        """The number of each returned face, by the person whom its landmarks, score, pose and box belong to."""
         self.frame += 1
         rgb = np.full((240, 320, 3), 128, np.uint8)
         rgb[::8], rgb[:, ::8] = 90, 160
@@ -129,7 +129,7 @@ def test_two_cross(monkeypatch: pytest.MonkeyPatch, every: int, speed: float) ->
 
 
 def test_miss_hit_miss_of_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two misses, a hit, two misses: it stays. Three in a row: the maps alone are not believed any longer."""
+    """Two misses, a hit, two misses: the face stays. After three misses in a row the maps alone do not keep it."""
     seen = {0, 3, 6}
     scene = Scene([Person(0, still(100), detected=lambda f: f in seen), Person(1, still(220))], monkeypatch, every=1)
     assert scene.play(10) == [{0: 0, 1: 1}] * 9 + [{1: 1}]
@@ -174,7 +174,7 @@ def test_absent_for_less_than_a_second_and_for_more(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_stranger_gets_a_new_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the place of one who left, but of another look."""
+    """A new face in the place of one who left, with another look."""
     people = [Person(0, still(100, until=5)), Person(1, lambda f: (100, 120) if f >= 9 else None)]
     told = Scene(people, monkeypatch, every=1).play(14)
     assert told[4] == {0: 0} and told[8] == {} and told[-1] == {1: 1}
@@ -205,7 +205,7 @@ def scenes() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("weights", list(bundled()))
 def test_no_ghosts(weights: str) -> None:
-    """After a cut none; where something covers the face alone, and where the picture fades, none after three frames."""
+    """No ghost after a cut; none after three frames if something covers the face or the picture fades."""
     model, face = Model.from_pretrained(weights), portrait()
     assert "presence" in model.weights.card, "acdc-fast evaluate WEIGHTS --presence OUT finds and writes it"
     x0, y0, x1, y1 = model.align(face).boxes[0].astype(int).clip(0)

@@ -1,4 +1,4 @@
-"""Labels made from the pictures and points: which box is the face's, and a cache that never serves another's."""
+"""Derived labels: the box that belongs to the face, and a cache that never returns another database's."""
 
 from __future__ import annotations
 

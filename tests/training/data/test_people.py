@@ -1,4 +1,4 @@
-"""Readers of people's 68 points with flags and of LFW's ten, on small files; what is left out of a loss."""
+"""Readers of people's 68 points with flags, and of LFW's ten, on small files; points without a loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fit finds the pose that points were made with, whatever some of them say, and drawn along the outline or not."""
+"""The fit finds the true pose, with some wild points, and with points on the outline or on the jaw line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCALE, SHIFT = 6.5, np.array([80.0, 95.0])
 
 
 def image_points(model: FaceModel, poses: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """(N, 85, 2) by the definition: the pose turns the head that the neutral pitch has laid into its frame."""
+    """(N, 85, 2) by the definition: first the neutral pitch, then the pose turns the head."""
     head = model.mean + np.einsum("nk,kpj->npj", coefficients, model.basis)
     head = head @ euler_to_matrix(0, NEUTRAL_PITCH, 0).T
     turned = head @ euler_to_matrix(*poses.T)  # rows of X: (Rᵀ X)ᵀ = Xᵀ R

@@ -1,4 +1,4 @@
-"""The ablation runs every variant, repeats nothing, and its table says what the runs said."""
+"""The ablation runs every variant and repeats nothing. Its table has the results of the runs."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_calibration_is_written_to_new_weights(root: Path) -> None:
 
 
 def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the detector answering the annotation's own box both ways see the same crop, but for JPEG's grey."""
+    """If the detector returns the annotation's box, both ways see the same crop, up to JPEG's grey."""
     import acdc_fast.model as model
     from acdc_fast.photo.coordinates import box_from_square
 

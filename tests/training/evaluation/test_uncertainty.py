@@ -1,4 +1,4 @@
-"""Doubt: figures of made-up observations that are known, and the covered half that the network cannot see."""
+"""Doubt: figures of made-up observations with known results, and the covered half of a face."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_picture(tmp_path: Path) -> None:
 
 
 def test_only_covered_points_count_as_hidden(tmp_path: Path) -> None:
-    """A network that looks at nothing says the same of every crop: hidden or in sight, before is after."""
+    """A network that ignores its input has the same spread before and after, for covered and visible points."""
     write_faces(tmp_path)
     torch.manual_seed(0)
     network = ACDC(ACDCConfig(width=4, stages=1, markups=("2d5",), variant="ac"))

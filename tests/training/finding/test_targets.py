@@ -1,4 +1,4 @@
-"""Which cells are taught which face."""
+"""Which cells learn which face."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_loss_is_nothing_for_the_wanted_answer_and_ignores_what_is_left_out() ->
 
 
 def test_decoded_cells_are_those_of_the_targets() -> None:
-    """What `targets` says of a cell, written as outputs, is decoded to the same box in the same place."""
+    """The targets of a cell, written as outputs, decode to the same box in the same place."""
     side, box = 75, np.array([[31.0, 18, 49, 40]])
     labels, wanted = targets(box, np.ones(1, bool), side)
     network = Detector().eval()

@@ -1,4 +1,4 @@
-"""Where a face ends, on made-up errors that are known, and what is written into the card."""
+"""The stage at which a face ends, on made-up errors, and the value that is written to the card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGET = np.array([[0, 0], [10, 0], [5, 5], [1, 9], [9, 9]], np.float64)
 
 
 def observations(errors: np.ndarray, doubts: np.ndarray) -> Observations:
-    """(stages, N) errors in eye distances → what the stages said."""
+    """(stages, N) errors in eye distances → observations with these errors."""
     annotations = [Annotation(source="made", name=str(i), landmarks={"2d5": TARGET}) for i in range(errors.shape[1])]
     points = [{"2d5": TARGET + np.stack([10 * e, 0 * e], 1)[:, None]} for e in errors]
     spread = {"2d5": np.ones((errors.shape[1], 5))}
@@ -36,7 +36,7 @@ def test_a_face_ends_at_the_first_stage_that_is_narrow_enough() -> None:
 
 
 def test_the_largest_spread_within_the_cost() -> None:
-    """Half of the faces gain nothing by the second stage and are sure; the others gain all and are not."""
+    """Half of the faces gain nothing from the second stage and have narrow maps; the others gain and have wide ones."""
     easy = np.arange(FACES) % 2 == 0
     errors = np.stack([np.where(easy, 0.05, 0.15), np.full(FACES, 0.05)])
     doubts = np.stack([np.where(easy, 0.10, 0.20), np.full(FACES, 0.10)])

@@ -1,4 +1,4 @@
-"""Weights between two: each tensor by its share, nothing that was fitted to either."""
+"""Weights between two: each tensor by its share, and no fits of either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pose's polynomial, fitted to faces whose pose follows from what the network said by a known law."""
+"""The pose's polynomial, fitted to faces whose pose follows from the network's output by a known law."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_inputs_have_unit_variance_on_what_it_was_fitted_to() -> None:
 
 
 def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
-    """And it is the same on both sides of the head, though all faces of the fit look one way."""
+    """The fit is the same for both sides of the head, although all its faces look one way."""
     write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
     seen = observed(4 * ENOUGH)
     omega, points, truth = seen.poses[-1], seen.points[-1]["3d68"], np.stack([a.pose for a in seen.annotations])

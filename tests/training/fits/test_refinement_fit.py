@@ -157,7 +157,7 @@ def test_parts_of_a_database_are_all_seen(root: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_teacher_s_points_are_not_followed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its labels need not even be there: people's five points are all that the database then says."""
+    """Its labels may be missing: then the database has only people's five points."""
     text = SETTINGS.replace("train,", "train, taught: somebody,")
     assert "taught" in text
     (root / "settings.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""Checkpoints on a full disk: one line, the one from before stays whole, nothing half-written is left."""
+"""Checkpoints on a full disk: one line; the old checkpoint stays whole; no part of a new one is left."""
 
 from __future__ import annotations
 

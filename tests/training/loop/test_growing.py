@@ -1,4 +1,4 @@
-"""A cascade grown from one stage says at first what that stage said, after every stage."""
+"""A cascade grown from one stage first gives that stage's results after every stage."""
 
 from __future__ import annotations
 

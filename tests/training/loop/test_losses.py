@@ -96,7 +96,7 @@ def test_cascade_weighs_stages_markups_and_pose() -> None:
 
 
 def test_loss_of_a_batch_is_the_mean_of_its_halves() -> None:
-    """What distributed training relies on, unknown points and poses included."""
+    """Distributed training relies on this, also with unknown points and poses."""
     torch.manual_seed(0)
     predicted, target, weights = torch.rand(4, 5, 2), torch.rand(4, 5, 2), torch.rand(4, 5).round()
     pose = torch.rand(4, 3) * 90

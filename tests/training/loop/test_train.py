@@ -198,7 +198,7 @@ def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None
 
 
 def test_processes_on_their_own_meet_in_the_mean(root: Path, tmp_path: Path) -> None:
-    """``local``: the two see other faces and part; after the last update both hold the mean of their weights."""
+    """``local``: the two processes see different faces. After the last update both have the mean of their weights."""
     program = (
         "import sys, torch; from pathlib import Path\n"
         "from acdc_fast.training.distributed import join\n"
@@ -279,7 +279,7 @@ def test_a_source_moves_and_weighs_its_labels(root: Path, small: Settings) -> No
 
 @pytest.mark.parametrize("kind", [Batches, DeviceBatches])
 def test_a_source_is_augmented_its_own_way(root: Path, small: Settings, kind: type[Batches]) -> None:
-    """One of two sources moved by half of the crop, the other as the run says: not at all."""
+    """One of two sources is moved by half of the crop, the other, by the run's settings, not at all."""
     still = dict.fromkeys((f.name for f in fields(Augmentation)), 0.0)
     sources = [{"name": "mtfl"}, {"name": "mtfl", "augment": still | {"shift": 0.5}}]
     settings = build(Settings, {**small.to_dict(), "databases": sources, "augment": still}, "x")

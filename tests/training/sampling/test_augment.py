@@ -1,4 +1,4 @@
-"""Crops: labels move exactly with the pixels, mirrors swap sides, and everything follows from the generator."""
+"""Crops: labels move exactly with the pixels, mirrors swap sides, and the generator decides everything."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_bad_settings_are_named() -> None:
 
 
 def test_a_picture_cut_close_ends_within_the_crop_and_moves_no_point() -> None:
-    """Grey values name their place, so that those left in the crop say where the picture was cut."""
+    """Grey values encode their place, so the values left in the crop show where the picture was cut."""
     picture = np.tile(np.arange(200, dtype=np.uint8), (220, 1))
     how = replace(ONLY_GEOMETRY, rotation=0, scale=0, shift=0, mirror=0)
     plain = crop_face(face(picture), 64)

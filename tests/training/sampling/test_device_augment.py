@@ -59,7 +59,7 @@ class Faces(Database):
 
 
 def smooth(height: int, width: int, seed: int, cell: float = 8) -> np.ndarray:
-    """A picture that interpolation does little to, of grey cells so many pixels wide."""
+    """A picture of grey cells of this width, which interpolation changes little."""
     shape = (round(height / cell) + 2, round(width / cell) + 2)
     noise = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
@@ -166,7 +166,7 @@ def test_blur_is_a_gaussian() -> None:
 
 @pytest.mark.parametrize("small", [20, 29, 51])
 def test_low_resolution_is_an_average_and_an_interpolation(small: int) -> None:
-    """The product by which a batch loses its resolution, against PyTorch's own area and bilinear resampling."""
+    """The matrix product for low resolution, against PyTorch's own area and bilinear resampling."""
     image = torch.tensor(np.stack([smooth(64, 64, s) for s in range(2)]) / 255.0)[:, None].float()
     both = _resampled(64, small, torch.device("cpu"))
     down = F.interpolate(image, (small, small), mode="area")

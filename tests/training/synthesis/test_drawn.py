@@ -144,7 +144,7 @@ def test_turned_face_carries_its_texture(folder: Path) -> None:
 
 
 def test_real_skin_lands_where_its_points_are(folder: Path) -> None:
-    """Dark spots on the picture's mouth corners and brow ends are so in the layout, though the fit misses them."""
+    """Dark spots on the picture's mouth corners and brow ends reach the layout's, though the fit misses."""
     reposer = Reposer(model(), folder / "ict_facekit.npz")
     _, fit, flat = photograph((8, 0, 0))
     fixed = reposer.points.read(flat, 0.0)["2d68"][:, :2]
@@ -205,7 +205,7 @@ needs_model = pytest.mark.skipif(not REAL, reason="ACDC_DATA_ROOT names no folde
 
 @needs_model
 def test_points_lie_on_the_models_own() -> None:
-    """Lips, lids and nostrils are the model's own 68 points; the rest was moved to where real labels lie."""
+    """Lips, lids and nostrils are the model's own 68 points. The others were moved to the places of real labels."""
     assert REAL
     real = load_model(Path(REAL))
     with np.load(Path(REAL) / "ict_facekit.npz") as file:
