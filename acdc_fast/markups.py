@@ -7,6 +7,7 @@ add one.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -158,6 +159,13 @@ def of_count(points: int) -> Markup:
 def mirrored_points(points: np.ndarray, markup: str) -> np.ndarray:
     """(…, L, 2) crop units → those of the mirrored crop, in the markup's order."""
     return np.asarray((points * (-1, 1) + (1, 0))[..., MARKUPS[markup].mirror, :])
+
+
+def first_of(names: Collection[str], order: Sequence[str], with_five: bool = False) -> str | None:
+    """The first markup of ``order`` among ``names``, else the first of ``names``; ``with_five``: of those whose five
+    points are known. None where there is none."""
+    usable = [name for name in names if not with_five or MARKUPS[name].five is not None]
+    return next((name for name in (*order, *usable) if name in usable), None)
 
 
 def five_points(points: ArrayLike) -> Floats:

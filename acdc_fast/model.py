@@ -15,7 +15,7 @@ from .alignment import Alignment
 from .checks import check_crops, check_finite, check_stages, check_values
 from .config import ACDCConfig
 from .engines import make_engine
-from .engines.turns import run_in_turns
+from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo import coordinates as geometry
@@ -161,7 +161,7 @@ class Model:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         with np.errstate(all="ignore"):  # what is not finite is told of afterwards
             options = {"stages": self.stages, "all_stages": all_stages, "mask": mask, "enough": self.enough}
-            return run_in_turns(self.engine, crops, **options)
+            return run_in_slices(self.engine, crops, **options)
 
     @overload
     def detect(self, image: list[ImageLike], **search: Any) -> list[tuple[np.ndarray, np.ndarray]]: ...
@@ -236,7 +236,7 @@ class Model:
         return alignment.each(find_each(images, boxes, search, self.threads))
 
     def track(
-        self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25
+        self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25, **search: Any
     ) -> Iterator[Faces]:
         """Faces of each frame of one film, in order, with ``ids``: numbers that stay with a face.
 
@@ -244,11 +244,12 @@ class Model:
         and pose from frame to frame; False gives each frame's own, for exact results. ``every``: the detector runs on
         each such frame, and in doubt. ``absent``: frames for which a face that is not seen keeps its number. A score is
         the chance, by the maps of the frame, that the face is there. A face that is gone ends within three frames, a
-        cut ends all. Raises `InputError` for a frame that cannot be used, and for numbers that cannot be.
+        cut ends all. ``search``: as in `detect`; no new face begins while ``max_faces`` are followed.
+        Raises `InputError` for a frame that cannot be used, and for settings that cannot be.
         """
         from .video.tracking import follow
 
-        return follow(self, frames, smooth, every, absent)
+        return follow(self, frames, smooth, every, absent, _search(search))
 
     def presence(self, faces: Faces) -> np.ndarray:
         """(N,) float32 chance that each box holds a face, from this model's maps; see `readout.presence`."""

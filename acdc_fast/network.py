@@ -99,7 +99,7 @@ class GeometryTransfer(nn.Module):
         return torch.stack([self.depthwise[s] for s in self.depthwise]), torch.cat(products)
 
     def logits(self, embedding: Tensor) -> Tensor:
-        """G: (B, w, H, W) → (B, L, H, W), layer by layer as eq. 1 writes it."""
+        """G: (B, w, H, W) → (B, L, H, W), layer by layer as eq. 1 writes it. Tests compare the ops with it."""
         k, maps = self.config.stream_channels, []
         for stream, markups in (("2d", self.config.chain), ("3d", self.config.solid)):
             if not markups:

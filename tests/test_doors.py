@@ -53,7 +53,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 #: The same for the rooms of training, without exceptions.
 TRAINING: list[set[str]] = [
-    {"metrics", "commands", "schedule", "distributed", "strict_yaml"},
+    {"metrics", "one_line", "schedule", "distributed", "strict_yaml"},
     {"settings"},
     {"data"},
     {"synthesis"},

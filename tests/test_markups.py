@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from acdc_fast import Model
 from acdc_fast.config import ACDCConfig
-from acdc_fast.markups import MARKUPS, Markup, five_points, mirrored_points, of_count, register
+from acdc_fast.markups import MARKUPS, Markup, first_of, five_points, mirrored_points, of_count, register
+from acdc_fast.photo.draw import draw_faces
 
 #: Eyes, nose tip and mouth corners by the numbers that the markups' authors print: iBUG, WFLW, COFW, CelebA.
 FIVE = {
@@ -69,6 +72,26 @@ def test_a_new_markup_is_one_entry(triangle: Markup) -> None:
         register(Markup("2d3", 3))
     with pytest.raises(ValueError, match="the five points of markup '2d3' are unknown"):
         five_points(np.zeros((1, 3, 2)))
+
+
+def test_a_network_of_new_markups_alone_aligns_and_draws(triangle: Markup) -> None:
+    """Without the five points no crop is cut again by them; everything else goes on."""
+    pytest.importorskip("torch", reason="torch is not installed: it makes the weights of this test")
+    from helpers.small import small_weights
+
+    weights = replace(small_weights(stages=1, variant="ac", markups=("2d3",)), card={"narrowest_spread": "1e-6"})
+    model = Model(weights, resolution=32)
+    picture = np.random.default_rng(0).integers(0, 256, (90, 80, 3)).astype(np.uint8)
+    faces = model.align(picture, boxes=[[10, 10, 60, 70]])
+    assert faces.landmarks["2d3"].shape == (1, 3, 2) and np.isfinite(faces.landmarks["2d3"]).all()
+    assert np.any(np.asarray(draw_faces(picture, faces)) != picture)
+    assert len(list(model.track([picture] * 3))) == 3
+
+
+def test_the_first_markup_of_an_order(triangle: Markup) -> None:
+    assert first_of(["2d3", "2d5"], ("2d68", "2d5")) == "2d5" and first_of(["2d3"], ("2d68",)) == "2d3"
+    assert first_of(["2d3"], ("2d3",), with_five=True) is None and first_of([], ("2d68",)) is None
+    assert first_of(["2d3", "2d29"], ("2d68",), with_five=True) == "2d29"
 
 
 def test_bad_entries_are_refused() -> None:

@@ -416,7 +416,7 @@ def test_a_long_batch_in_turns_is_the_same(backend: str, monkeypatch: pytest.Mon
 
     whole = engine(crops if engine.takes_tensors else crops.numpy(), all_stages=True)
     model.engine = Counting()
-    monkeypatch.setattr("acdc_fast.engines.turns.TURN", 1e-9)  # so that no turn grows
+    monkeypatch.setattr("acdc_fast.engines.slices.SLICE", 1e-9)  # so that no turn grows
     for each in (crops, crops.numpy()):
         got = model(each, all_stages=True)
         for mine, theirs in zip([got, *got.stages], [whole, *whole.stages], strict=True):

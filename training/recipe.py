@@ -18,10 +18,10 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
-from .commands import in_one_line
 from .data.taught import labels_path
 from .fits.interpolate import check_share
 from .loop.checkpoint import NAME
+from .one_line import in_one_line
 from .strict_yaml import read_yaml
 
 Step = tuple[Path, list[str]]  # the file that it makes, and its command

@@ -23,9 +23,9 @@ from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
-from .commands import in_one_line
 from .data import Database, open_database
 from .data.taught import APART, labels_path
+from .one_line import in_one_line
 from .sampling.augment import face_square
 
 #: Pictures in each call of the teacher.

@@ -1,1 +1,1 @@
-"""One job over many pictures, which takes up where it was cut off."""
+"""One job over many pictures. If it was cut off, the same job goes on where it ended."""

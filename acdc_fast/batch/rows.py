@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,13 @@ ANGLES = ("yaw", "pitch", "roll")
 Aligned = tuple[str, "Picture | InputError", "Faces | InputError"]
 
 
-def aligned(model: Model, names: Iterable[str], images: Iterable[ImageLike]) -> Iterator[Aligned]:
-    """Each image with its name, read, and its faces, or why there are none; in order. The next ones are read ahead."""
+def aligned(
+    model: Model, names: Iterable[str], images: Iterable[ImageLike], search: Mapping[str, Any]
+) -> Iterator[Aligned]:
+    """Each image with its name, read, and its faces, or why there are none; in order. The next ones are read ahead.
+
+    ``search``: as in `Model.detect`.
+    """
 
     def read(item: tuple[str, ImageLike]) -> tuple[str, Picture | InputError]:
         name, image = item
@@ -34,7 +39,8 @@ def aligned(model: Model, names: Iterable[str], images: Iterable[ImageLike]) -> 
             return name, error
 
     pictures, once_more = itertools.tee(ahead(read, zip(names, images, strict=True), model.threads))
-    faces = model.align_each(picture for _, picture in pictures if isinstance(picture, Picture))
+    readable = (picture for _, picture in pictures if isinstance(picture, Picture))
+    faces = model.align_each(readable, **search)
     for name, picture in once_more:
         yield name, picture, picture if isinstance(picture, InputError) else next(faces)
 

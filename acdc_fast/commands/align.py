@@ -23,7 +23,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder of images, a pattern, or - for stdin")
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
     sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
-    sub.add_argument("--markup", help="markup to draw, 2d68 unless told otherwise")
+    sub.add_argument("--markup", help="markup to draw (default: 2d68)")
     search_arguments(sub)
     model_arguments(sub)
 

@@ -34,7 +34,8 @@ def search_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(
-        "--min-size", type=float, metavar="PIXELS", help="smallest face wanted; a small one takes time (1/30 of a side)"
+        "--min-size", type=float, metavar="PIXELS",
+        help="smallest face to find; smaller takes longer (default: about 1/30 of the longest side)",
     )
 
 

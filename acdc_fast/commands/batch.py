@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import model_arguments, model_of, note
+from .arguments import model_arguments, model_of, note, search_arguments, search_of
 
 #: One line of help, and an example.
 HELP = "align a folder or a parquet file of images; goes on where a run was cut off"
@@ -14,16 +14,20 @@ EXAMPLE = "acdc-fast batch photos/ -o faces.parquet"
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", metavar="IN_DIR|PARQUET")
     sub.add_argument("-o", "--out", required=True, metavar="OUT.parquet|.jsonl|.csv")
-    sub.add_argument("--overwrite", action="store_true", help="make an output anew that is there, or replace another's")
+    told = "write the output again if it exists, also if it is of another job"
+    sub.add_argument("--overwrite", action="store_true", help=told)
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
+    search_arguments(sub)
     model_arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
-    out = options.out
-    tally = run_batch(model_of(options), options.input, out, options.column, overwrite=options.overwrite)
+    out, search = options.out, search_of(options)
+    tally = run_batch(
+        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search
+    )
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
     if tally.stopped is not None:
         told = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"

@@ -17,7 +17,7 @@ def spatial_softmax(logits: Tensor, backend: str | None = None) -> Moments:
     """Softmax of each map over x and y, then its moments (eq. 2 and 3), differentiable. φ itself is not stored.
 
     logits: (B, L, H, W). Returns mean (B, L, 2) and covariance (B, L, 3) in crop units, and peak (B, L), the largest
-    value of each map, in float32 (float64 for float64), computed in that type also under autocast. Raises
+    value of each map. They are float32, or float64 for float64 logits, also under autocast. Raises
     `InputError` for arguments that do not fit and `BackendUnavailable` for a named backend that cannot run.
     """
     checks.tensor("spatial_softmax", "logits", logits, ("B", "L", "H", "W"))

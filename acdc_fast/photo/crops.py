@@ -14,10 +14,12 @@ MOST_SAMPLES = 512
 
 
 def crop_faces(image: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) grey or (H, W, 3) RGB, uint8, and (N, 4) squares of `geometry` → (N, 1, S, S) float32 in [0, 1].
+    """(H, W) grey or (H, W, 3) RGB, uint8, and (N, 4) squares → (N, 1, S, S) float32 in [0, 1].
+
+    `coordinates` says which square a face gets: the crop convention.
 
     Bilinear samples, as many to a crop pixel as it covers image pixels, are averaged; beyond the border the picture's
-    edge goes on. Training cuts its crops in the same way (`training.augment.warp`), and a test compares the two.
+    edge goes on. Training cuts its crops in the same way (`training/sampling/augment.py`), and a test compares the two.
     """
     crops = np.empty((len(squares), 1, size, size), np.float32)
     for crop, square in zip(crops, np.asarray(squares, np.float64), strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import InputError
-from ..markups import MARKUPS
+from ..markups import MARKUPS, first_of
 from ..types import Faces
 from .coordinates import head_axes
 from .images import ImageLike, load_picture
@@ -32,7 +32,7 @@ def draw_faces(image: ImageLike, faces: Faces, markup: str | None = None) -> Ima
     """
     canvas = Image.fromarray(load_picture(image).rgb)
     if markup is None:
-        markup = next((m for m in ("2d68", "2d98", "3d68", "2d5") if m in faces.landmarks), None)
+        markup = first_of(faces.landmarks, ("2d68", "2d98", "3d68", "2d5"))
     elif markup not in faces.landmarks:
         raise InputError(f"the faces have no markup {markup!r}; they have {', '.join(faces.landmarks)}")
     for i in range(len(faces)):

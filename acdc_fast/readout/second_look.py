@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..markups import first_of
 from ..photo import coordinates as geometry
 from ..types import Prediction
 from .confidence import narrowest_spread
@@ -35,9 +36,12 @@ class Fit:
     """How well N crops fit their faces."""
 
     def __init__(self, prediction: Prediction, usual: float) -> None:
-        markup = next(m for m in MARKUPS if m in prediction.landmarks)
-        #: (N, 4) squares that the points ask for, in crop units.
-        self.asked = geometry.square_from_points(np.asarray(prediction.landmarks[markup]))
+        markup = first_of(prediction.landmarks, MARKUPS, with_five=True)
+        #: (N, 4) squares that the points ask for, in crop units; the crop itself where no markup has the five points.
+        count = len(next(iter(prediction.landmarks.values())))
+        self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (count, 1))
+        if markup is not None:
+            self.asked = geometry.square_from_points(np.asarray(prediction.landmarks[markup]))
         side = np.maximum(self.asked[:, 2], 1e-6)
         spread = narrowest_spread(prediction) / usual
         #: (N,) the less, the better.

@@ -1,4 +1,4 @@
-"""The shape of a face's landmarks, without place and size, and polynomials in its principal components.
+"""The shape model: principal components of a face's landmarks without place and size, and polynomials in them.
 
 `head_pose` and `refinement` share it.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,23 @@ import numpy as np
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..model import Model
+from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from .encoding import FilmWriter, codec_of
 from .tracking import Tracker
 
+#: (H, W, 3) uint8 RGB, time in seconds, time in the stream's own unit.
+Frame = tuple[np.ndarray, "float | None", "int | None"]
 
-def run_video(model: Model, source: str, out: str | None, every: int, markup: str | None) -> str | None:
+
+def run_video(
+    model: Model, source: str, out: str | None, every: int, markup: str | None, search: Mapping[str, Any] | None = None
+) -> str | None:
     """Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
-    Gives a note where the video breaks off: what came before it is written. Raises `InputError` where nothing can be
-    read, and for a name that no format of film goes by, before anything is read.
+    ``search``: what is looked for, as in `Model.detect`. Gives a note where the video breaks off: what came before is
+    written. Raises `InputError` where nothing can be read, and for a name that no format of film goes by.
     """
     av = _av()
     if not Path(source).is_file():
@@ -34,13 +40,13 @@ def run_video(model: Model, source: str, out: str | None, every: int, markup: st
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
     frames = _Frames(av, source)
-    tracker = Tracker(model, every)
+    tracker = Tracker(model, every, search=Search(**search or {}))
     if out is None:
         for line in _lines(frames, tracker):
             print(line, flush=True)
     elif out.endswith(".jsonl"):
         with written_beside(out) as beside, beside.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in _lines(frames, tracker))
+            file.writelines(line + "\n" for line in _lines(_shown(frames), tracker))
     else:
         with written_beside(out) as beside:
             note = _write(av, frames, tracker, beside, out, markup)
@@ -76,7 +82,7 @@ class _Frames:
         self.listens = False  # whether packets of sound are kept: nobody takes them where numbers alone are written
         self.heard: list[Any] = []  # those that came before the last frame
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float | None, int | None]]:
+    def __iter__(self) -> Iterator[Frame]:
         count = 0
         with self.container:
             try:
@@ -97,7 +103,19 @@ class _Frames:
             raise InputError(self.broken or f"{self.source}: holds no frames")
 
 
-def _lines(frames: _Frames, tracker: Tracker) -> Iterator[str]:
+def _shown(frames: _Frames) -> Iterator[Frame]:
+    """The frames, with a progress bar on a terminal alone."""
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise BackendUnavailable(f"video needs tqdm ({error}): pip install 'acdc-fast[video]'") from error
+    stream = frames.stream
+    # Many files do not say how many frames they hold.
+    told = stream.frames or (stream.duration or 0) * (stream.time_base or 0) * (stream.average_rate or 0)
+    yield from tqdm(frames, total=round(told) or None, unit="frame", disable=None, dynamic_ncols=True)
+
+
+def _lines(frames: Iterable[Frame], tracker: Tracker) -> Iterator[str]:
     for index, (rgb, time, _) in enumerate(frames):
         faces = as_dict(tracker.step(rgb))
         yield json.dumps({"frame": index, "time": None if time is None else round(time, 6), "faces": faces})
@@ -121,7 +139,7 @@ def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, m
             frames.heard.clear()
 
         frames.listens = sound is not None
-        for rgb, _, pts in frames:
+        for rgb, _, pts in _shown(frames):
             writer.add(np.asarray(draw_faces(rgb, tracker.step(rgb), markup)), pts)
             pass_on_sound()
         writer.end()

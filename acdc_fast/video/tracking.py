@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import InputError
+from ..markups import first_of
 from ..photo.coordinates import box_from_points
-from ..photo.detection import detect, overlap
+from ..photo.detection import Search, detect, overlap
 from ..photo.images import ImageLike, Picture, load_picture
 from ..types import Faces
 from .assignment import assign
@@ -89,9 +90,11 @@ class _Track:
         self.expected = self.expected + np.tile(self.motion, 2)
 
 
-def follow(model: Model, frames: Iterable[Any], smooth: bool, every: int, absent: int) -> Iterator[Faces]:
+def follow(
+    model: Model, frames: Iterable[Any], smooth: bool, every: int, absent: int, search: Search | None = None
+) -> Iterator[Faces]:
     """`Model.track`. The options are checked at once, the frames when they are asked for."""
-    tracker, smoother = Tracker(model, every, absent), Smoother() if smooth else None
+    tracker, smoother = Tracker(model, every, absent, search), Smoother() if smooth else None
 
     def faces_of_frames() -> Iterator[Faces]:
         for frame in frames:
@@ -105,14 +108,18 @@ class Tracker:
     """Follows faces through the frames of one film. Not thread-safe: one tracker a film.
 
     ``every``: the detector runs on each such frame, on every frame while no face is followed, and in doubt.
-    ``absent``: frames for which the number of a face that is not seen is kept.
+    ``absent``: frames for which the number of a face that is not seen is kept. ``search``: what the detector looks for;
+    of its ``max_faces``, no new face begins while so many are followed.
     """
 
-    def __init__(self, model: Model, every: int = 10, absent: int = 25) -> None:
+    def __init__(self, model: Model, every: int = 10, absent: int = 25, search: Search | None = None) -> None:
         if not all(isinstance(n, int) for n in (every, absent)) or every < 1 or absent < 0:
             told = f"{every!r} and {absent!r}"
             raise InputError(f"every must be at least 1 and absent at least 0, whole numbers, not {told}")
         self.model, self.every, self.absent, self.frame = model, every, absent, 0
+        search = search or Search()
+        # All faces are asked for: one that is followed is not lost to a larger one that comes.
+        self.search, self.most = replace(search, max_faces=None), search.max_faces
         self._tracks: list[_Track] = []
         self._names = 0
         self._cuts = CutFinder()
@@ -161,7 +168,7 @@ class Tracker:
 
     def _look(self, rgb: np.ndarray, doubted: set[int]) -> set[int]:
         """Runs the detector; gives the names it found. Faces doubted, absent or moved get its boxes, new ones begin."""
-        boxes = detect(rgb)[0].astype(np.float64)
+        boxes = detect(rgb, self.search)[0].astype(np.float64)
         looks = [_looks(rgb, box) for box in boxes]
         cost = [[t.distance(b, s) for b, s in zip(boxes, looks, strict=True)] for t in self._tracks]
         pairs = dict(assign(np.array(cost).reshape(len(self._tracks), len(boxes)), most=2.0))
@@ -175,7 +182,8 @@ class Tracker:
                 track.expected, track.last = box, None  # a jump is no motion
             track.missed = 0
             found.add(track.name)
-        for j in sorted(set(range(len(boxes))) - set(pairs.values())):
+        room = (self.most or len(boxes)) - sum(not track.absent for track in self._tracks)
+        for j in sorted(set(range(len(boxes))) - set(pairs.values()))[: max(0, room)]:
             self._tracks.append(_Track(self._names, boxes[j]))
             found.add(self._names)
             self._names += 1
@@ -192,7 +200,7 @@ class Tracker:
 
     def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:
         """(4,) the box that the landmarks suggest; the old one where the weights give no points to follow by."""
-        markup = next((m for m in ("2d68", "2d98", "2d5", "3d68") if m in faces.landmarks), None)
+        markup = first_of(faces.landmarks, ("2d68", "2d98", "2d5", "3d68"), with_five=True)
         return track.expected if markup is None else np.asarray(box_from_points(faces.landmarks[markup][i : i + 1])[0])
 
 

@@ -19,9 +19,9 @@ HEAD = """# Command line
 | exit code | meaning |
 | ---: | --- |
 | 0 | done; a picture without a face is no error |
-| 1 | something else than the input failed: a backend, a full disk |
+| 1 | not the input, but a backend or the disk failed |
 | 2 | some input could not be used; the rest was done |
-| 128 + n | ended by signal n, after saving (`train`) |
+| 128 + n | ended by signal n, after saving (`train`, `batch`) |
 | 130 | Ctrl-C |
 """
 

@@ -89,6 +89,14 @@ def test_parquet_of_bytes_paths_and_structs(tmp_path: Path, model: Model) -> Non
     assert batch.run_batch(model, str(tmp_path / "x.parquet"), str(tmp_path / "y.parquet"), column="picture").faces == 1
 
 
+def test_what_is_looked_for(tmp_path: Path, folder: Path, model: Model) -> None:
+    out = tmp_path / "o.parquet"
+    assert batch.run_batch(model, str(folder), str(out), note=quiet, search={"min_score": 1.0}).faces == 0
+    assert pq.read_table(out).column("scores").to_pylist()[0] == []
+    with pytest.raises(InputError, match="unknown setting 'size'"):
+        batch.run_batch(model, str(folder), str(out), overwrite=True, note=quiet, search={"size": 3})
+
+
 def test_interrupted_run_is_taken_up(
     tmp_path: Path, folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +230,8 @@ def test_everything_that_changes_results_makes_another_job(
         with pytest.raises(InputError, match=word):
             batch.run_batch(Model(whole, **{"resolution": 32, **options}), str(folder), str(out), note=quiet)
     model = Model(whole, resolution=32)
+    with pytest.raises(InputError, match="search differ"):
+        batch.run_batch(model, str(folder), str(out), note=quiet, search={"min_score": 0.7})
     monkeypatch.setattr(batch, "__version__", "9")
     with pytest.raises(InputError, match="version differ"):
         batch.run_batch(model, str(folder), str(out), note=quiet)

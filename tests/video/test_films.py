@@ -65,7 +65,7 @@ def model() -> PerfectModel:
 
 def test_detector_runs_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(tracking, "detect", lambda rgb: calls.append(1) or detect(rgb))
+    monkeypatch.setattr(tracking, "detect", lambda rgb, search: calls.append(1) or detect(rgb, search))
     tracker = tracking.Tracker(PerfectModel(), every=5)
     for picture in frames(shift=0):
         faces = tracker.step(picture)

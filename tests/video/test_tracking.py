@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast import InputError, Model
+from acdc_fast.photo.detection import Search
 from acdc_fast.photo.images import Picture
 from acdc_fast.types import Faces, HeadPose
 from acdc_fast.video import tracking
@@ -40,7 +42,7 @@ class Person:
 class Scene:
     """Paints the people as coloured cards, the first in front. Acts as detector and model for a tracker."""
 
-    def __init__(self, people: Sequence[Person], monkeypatch: pytest.MonkeyPatch, **options: int) -> None:
+    def __init__(self, people: Sequence[Person], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.people, self.frame, self.looks = people, -1, 0
         monkeypatch.setattr(tracking, "detect", self.detect)
         self.tracker = Tracker(self, **options)  # type: ignore[arg-type]
@@ -71,7 +73,7 @@ class Scene:
     def play(self, frames: int) -> list[dict[int, int]]:
         return [self.step() for _ in range(frames)]
 
-    def detect(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect(self, rgb: np.ndarray, search: Search) -> tuple[np.ndarray, np.ndarray]:
         self.looks += 1
         boxes = [b for p in self.people if p.detected(self.frame) and (b := p.box(self.frame)) is not None]
         return np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.5, np.float32)
@@ -178,6 +180,32 @@ def test_a_stranger_gets_a_new_number(monkeypatch: pytest.MonkeyPatch) -> None:
     people = [Person(0, still(100, until=5)), Person(1, lambda f: (100, 120) if f >= 9 else None)]
     told = Scene(people, monkeypatch, every=1).play(14)
     assert told[4] == {0: 0} and told[8] == {} and told[-1] == {1: 1}
+
+
+def test_no_more_faces_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``max_faces``: the face that is followed stays when a larger one comes; of two that come at once, the larger."""
+    told = []
+    people = [
+        Person(0, lambda frame: (60.0, 120.0)),
+        Person(1, lambda frame: (220.0, 120.0) if frame > 5 else None, side=70.0),
+    ]
+    scene = Scene(people, monkeypatch, every=2, search=Search(max_faces=1, min_score=0.3))
+    real = scene.detect
+
+    def largest_first(rgb: np.ndarray, search: Search) -> tuple[np.ndarray, np.ndarray]:
+        told.append(search)
+        boxes, scores = real(rgb, search)
+        order = np.argsort(-(boxes[:, 2] - boxes[:, 0]))
+        return boxes[order], scores[order]
+
+    monkeypatch.setattr(tracking, "detect", largest_first)
+    assert all(scene.step() == {0: 0} for _ in range(20))
+    assert told and all(each == Search(min_score=0.3) for each in told)
+    people[1] = replace(people[1], at=lambda frame: (220.0, 120.0))
+    both = Scene(people, monkeypatch, search=Search(max_faces=1))
+    real = both.detect
+    monkeypatch.setattr(tracking, "detect", largest_first)
+    assert all(set(both.step()) == {1} for _ in range(8))
 
 
 def test_bad_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
-"""CelebA (Liu, Luo, Wang, Tang, ICCV 2015): 5 points in text lists; official splits 162 770, 19 867 and 19 962.
+"""CelebA (Liu, Luo, Wang, Tang, ICCV 2015): 5 points in text lists.
 
-The pictures in the wild (``img_celeba`` and ``list_landmarks_celeba.txt``) are used if they are there. The rectangles
-of ``list_bbox_celeba.txt`` (x, y, width, height) are then attribute ``rect`` (xyxy); no detector made them. Otherwise
-the aligned pictures are used (``img_align_celeba``, ``list_landmarks_align_celeba.txt``); the rectangles do not apply
-to them. The lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
+The official splits have 162 770, 19 867 and 19 962 pictures to train, to validate and to test.
+
+The pictures in the wild (``img_celeba`` and ``list_landmarks_celeba.txt``) are used if the folder exists. The
+rectangles of ``list_bbox_celeba.txt`` (x, y, width, height) become the attribute ``rect`` (xyxy); no detector made
+them. Otherwise the aligned pictures are used (``img_align_celeba``, ``list_landmarks_align_celeba.txt``); rectangles do
+not apply to them. The lists lie in the root or, as in the archive, in ``Anno`` and ``Eval``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Labels that the databases lack, kept in a cache: the detector's boxes, and pose and solid points from a fit.
 
 Training sees faces as `Model.align` will: cropped by the detector's own box. The cache is `$ACDC_CACHE`, or else
-`~/.cache/acdc-fast`. The name of a cached file is a digest of its inputs, so it cannot be mistaken for another.
+`~/.cache/acdc_fast`. The name of a cached file is a digest of its inputs, so it cannot be mistaken for another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POOR = 0.35
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("ACDC_CACHE") or Path.home() / ".cache" / "acdc-fast")
+    return Path(os.environ.get("ACDC_CACHE") or Path.home() / ".cache" / "acdc_fast")
 
 
 def with_boxes(database: Database) -> Database:

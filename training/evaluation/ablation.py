@@ -20,10 +20,10 @@ import torch
 from acdc_fast.config import Variant
 from acdc_fast.files import written_beside
 
-from ..commands import in_one_line
 from ..loop.checkpoint import NAME
 from ..loop.train import train
 from ..observations import observe_crops
+from ..one_line import in_one_line
 from ..settings import Settings, read_settings
 from .evaluate import load_network, open_all
 from .report import report

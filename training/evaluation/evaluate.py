@@ -16,13 +16,13 @@ from acdc_fast.files import written_beside
 from acdc_fast.network import ACDC
 from acdc_fast.weights import bundled, load_weights
 
-from ..commands import in_one_line
 from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
 from ..fits.pose_readout import write_readout
 from ..fits.presence_fit import write_presence
 from ..observations import observe_align, observe_crops
+from ..one_line import in_one_line
 from ..sampling.batches import open_source
 from ..settings import Source
 from .figures import draw_excitations, draw_masks
@@ -78,11 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
-    parser.add_argument("--hide", action="store_true", help="cover halves of the faces and print what the spread says")
-    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit the confidence here, write weights")
+    parser.add_argument("--hide", action="store_true", help="cover half of each face; print whether the spread grows")
+    parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit confidence on these faces, write weights")
     parser.add_argument("--pose", type=Path, metavar="OUT", help="fit the pose's polynomial here, write weights")
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
-    parser.add_argument("--enough", type=Path, metavar="OUT", help="find when stages='auto' may end, write weights")
+    parser.add_argument("--enough", type=Path, metavar="OUT", help="find where stages='auto' may end, write weights")
     parser.add_argument("--presence", type=Path, metavar="OUT", help="find where maps show no face, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")

@@ -1,4 +1,4 @@
-"""Observations → the numbers that evaluation prints, as plain values (JSON)."""
+"""Turns observations into the numbers that evaluation prints, as plain values (JSON)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .uncertainty import doubt
 
 Calibration = Mapping[str, tuple[float, ...]]
 
-#: MTFL's pose classes for profiles, and the frontal one.
+#: Numbers of MTFL's pose classes: the two profiles, and the frontal one.
 PROFILES, FRONTAL = (1, 5), 3
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..commands import in_one_line
+from ..one_line import in_one_line
 
 
 def check_share(share: float) -> None:

@@ -22,8 +22,8 @@ from acdc_fast.readout.refinement import Refinement, refined, terms, terms_of
 from acdc_fast.readout.shape_model import shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from ..commands import in_one_line
 from ..observations import see_crops
+from ..one_line import in_one_line
 from ..settings import Source
 from .least_error import fit_least_error
 

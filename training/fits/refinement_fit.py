@@ -22,10 +22,10 @@ from acdc_fast.readout.refinement import COMPONENTS, Refinement, refined, terms,
 from acdc_fast.readout.shape_model import place_and_size, principal_components, shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from ..commands import in_one_line
 from ..loop.validation import normaliser
 from ..metrics import nme
 from ..observations import observe_source
+from ..one_line import in_one_line
 from ..settings import read_settings
 from .least_error import fit_least_error
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from acdc_fast.errors import InputError
 from acdc_fast.stopping import StopRequests
 
-from ..commands import in_one_line
 from ..distributed import World, join
+from ..one_line import in_one_line
 from ..sampling.batches import Batches, open_source
 from ..sampling.device_batches import DeviceBatches
 from ..schedule import phase_at

@@ -12,7 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in paralle
 
 from acdc_fast.errors import AcdcError
 
-from ..commands import in_one_line
+from ..one_line import in_one_line
 from .dataset import PEOPLE, SIZE, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
 

@@ -14,11 +14,11 @@ struct DetectorBlockSpec {
   int inputs, outputs, stride;
 };
 
-// What plan.py says.
+// The layers, as in acdc_fast/detector/plan.py.
 struct DetectorSpec {
   int stem;                                 // channels
   std::vector<DetectorBlockSpec> blocks;    // the backbone
-  std::vector<std::pair<int, int>> levels;  // block after which a level is taken, its stride; the finest first
+  std::vector<std::pair<int, int>> levels;  // (number of the block, stride) of each level, the finest first
 };
 
 using DetectorWeights = std::map<std::string, std::vector<float>>;
@@ -34,8 +34,8 @@ class Detector {
  public:
   Detector(const DetectorSpec& spec, const DetectorWeights& weights, const std::string& isa);
 
-  // Boxes of all cells that score at least `least`, the finest level first, row by row. Grey rows lie `pitch` bytes
-  // apart. Every call has memory of its own; any number of threads may call at once.
+  // Boxes of all cells (places of a level's outputs) that score at least `least`, the finest level first, row by row.
+  // Grey rows lie `pitch` bytes apart. Every call has memory of its own; any number of threads may call at once.
   std::vector<FoundFace> find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const;
   // The outputs themselves, one level after the other: [level][5][height][width].
   std::vector<std::vector<float>> outputs(const uint8_t* grey, int height, int width, int64_t pitch) const;

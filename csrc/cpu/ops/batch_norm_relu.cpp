@@ -1,6 +1,6 @@
 // Batch norm over a training batch, and ReLU, in one op on channels-last rows (P, C), P = B·H·W, of float32 or
-// bfloat16. Statistics and arithmetic are float32 and double. Forward and backward take two reads and one write each.
-// Only the input is kept; the ReLU's sign is computed again.
+// bfloat16. Statistics and arithmetic are float32 and double. Forward and backward read their large
+// arrays twice and write once. Of these only the input is kept; the ReLU's sign is computed again.
 #include "bf16_images.h"
 #include "kernels.h"
 #include "maps.h"

@@ -1,4 +1,5 @@
-// The geometry transfer network in one op, forward: embedding → moments of all maps, and mask. The gradients are in
+// Training's op (inference is engine/landmark_extremes.cpp and landmark_moments.cpp). The geometry transfer network in
+// one op, forward: embedding → moments of all maps, and mask. The gradients are in
 // geometry_transfer_backward.cpp.
 //
 // Sweep 1 finds each map's extremes. Sweep 2 has one exponential for both moments and mask. A task is a block of rows

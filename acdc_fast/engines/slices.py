@@ -1,4 +1,4 @@
-"""A long batch on a CPU runs in turns of about `TURN` seconds. Between two turns Python answers Ctrl-C."""
+"""A long batch on a CPU runs in turns of about `SLICE` seconds. Between two turns Python answers Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from ..readout.predictions import joined
 from ..types import Prediction
 
-#: Seconds of a turn.
-TURN = 0.25
+#: Seconds.
+SLICE = 0.25
 
 
-def run_in_turns(engine: Any, crops: Any, **options: Any) -> Prediction:
+def run_in_slices(engine: Any, crops: Any, **options: Any) -> Prediction:
     """``engine(crops, **options)`` for at least one crop. Results do not depend on the turns. A GPU has one turn."""
     threads = getattr(engine, "threads", None) or os.cpu_count() or 1
     on_gpu = str(getattr(engine, "device", "cpu")) != "cpu"
@@ -24,5 +24,5 @@ def run_in_turns(engine: Any, crops: Any, **options: Any) -> Prediction:
         began = time.perf_counter()
         parts.append(engine(crops[start : start + size], **options))
         start, took = start + size, time.perf_counter() - began
-        size = size * 2 if took < TURN / 2 else max(1, size // 2) if took > TURN * 2 else size
+        size = size * 2 if took < SLICE / 2 else max(1, size // 2) if took > SLICE * 2 else size
     return joined(parts)
