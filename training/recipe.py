@@ -85,9 +85,9 @@ def read_recipe(path: Path) -> Recipe:
     if recipe.start and recipe.first:
         raise InputError(f"{path}: give start or first, not both")
     if not recipe.first and any(teacher.weights is None for teacher in recipe.teach):
-        raise InputError(f"{path}: a teacher without weights is what the first recipe made, and none is named")
+        raise InputError(f"{path}: a teacher without weights needs a first recipe that makes them, and none is named")
     if recipe.share and len(recipe.runs) < 2 and not (recipe.start or recipe.first):
-        raise InputError(f"{path}: share lies between two runs, and the only one starts from nothing")
+        raise InputError(f"{path}: share mixes two runs' weights, but there is one run and no start")
     return recipe
 
 

@@ -35,7 +35,7 @@ def _whole(path: Path, above: tuple[Path, ...]) -> object:
     """A file's values over those of its base. ``above``: the files that build on it."""
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be read: it is no file")
+            raise InputError(f"{path}: cannot be read: it is not a file")
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: is larger than the limit of {LARGEST >> 10} KiB")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def _whole(path: Path, above: tuple[Path, ...]) -> object:
     if not isinstance(base, str):
         raise InputError(f"{path}: base must be the name of a file, not {shown(base)}")
     if path.resolve() in above or len(above) >= DEPTH:
-        raise InputError(f"{path}: base: files stand on each other in a circle, or more than {DEPTH} deep")
+        raise InputError(f"{path}: base: the files form a circle, or a chain of more than {DEPTH}")
     below = _whole(path.parent / base, (*above, path.resolve()))
     own = {name: value for name, value in values.items() if name != "base"}
     return _laid_over(below, own) if isinstance(below, Mapping) else own

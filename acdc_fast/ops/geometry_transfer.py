@@ -42,7 +42,7 @@ def geometry_transfer(
         raise InputError(f"{op}: split must lie in 0..{maps}, the number of maps in transfer, not {split}")
     checks.tensor(op, "depthwise", depthwise, (int(split > 0) + int(split < maps), k, 3, 3))
     if len(masked) != maps or not any(masked):
-        raise InputError(f"{op}: masked must hold {maps} flags, one a map and some of them set, not {len(masked)}")
+        raise InputError(f"{op}: masked must hold {maps} flags, one for each map, at least one set; not {len(masked)}")
     checks.same_device(op, ("embedding", embedding), ("depthwise", depthwise), ("transfer", transfer))
     name = choose(op, backend, embedding.device.type, embedding.dtype)
     compute = compute_dtype(embedding.dtype)

@@ -16,8 +16,9 @@ static std::string checked_launch(const char* name, const LaunchShape& s, void**
     return "takes " + std::to_string(entry->arguments.size()) + " arguments, got " + std::to_string(count);
   if (!s.grid[0] || !s.grid[1] || !s.grid[2] || s.grid[0] > 0x7fffffffu || s.grid[1] > 65535 || s.grid[2] > 65535)
     return "a grid of " + std::to_string(s.grid[0]) + "×" + std::to_string(s.grid[1]) + "×" +
-           std::to_string(s.grid[2]) + " blocks cannot be";
-  if (!s.block || s.block > 1024 || s.block % 32) return "a block of " + std::to_string(s.block) + " threads cannot be";
+           std::to_string(s.grid[2]) + " blocks is not possible";
+  if (!s.block || s.block > 1024 || s.block % 32)
+    return "a block of " + std::to_string(s.block) + " threads is not possible";
   for (int i = 0; i < count; ++i) {
     const Argument& a = entry->arguments[std::size_t(i)];
     std::string which = "argument " + std::to_string(i) + " ";

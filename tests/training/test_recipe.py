@@ -120,7 +120,7 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     with pytest.raises(InputError, match="start or first"):
         recipe.read_recipe(second)
     written.write_text(TEXT.replace("start: acdc-w16-fast", "share: 0.5").replace("one.yaml, ", ""))
-    with pytest.raises(InputError, match="share lies between two runs"):
+    with pytest.raises(InputError, match="share mixes two runs' weights"):
         recipe.read_recipe(written)
 
 

@@ -130,8 +130,8 @@ def test_a_file_on_another_says_only_what_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "word"),
     [
-        ({"a": "base: b.yaml", "b": "base: a.yaml"}, "in a circle"),
-        ({"a": "base: a.yaml"}, "in a circle"),
+        ({"a": "base: b.yaml", "b": "base: a.yaml"}, "form a circle"),
+        ({"a": "base: a.yaml"}, "form a circle"),
         ({"a": "base: nowhere.yaml"}, "nowhere.yaml: cannot be read"),
         ({"a": "base: [b.yaml]"}, "base must be the name of a file"),
         ({"a": "base: b.yaml", "b": "text"}, "is missing"),
@@ -187,5 +187,5 @@ def test_hostile_files_are_refused_in_one_bounded_line(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.yaml")
-    with pytest.raises(InputError, match="it is no file"):
+    with pytest.raises(InputError, match="it is not a file"):
         read_settings(tmp_path / "s.yaml")

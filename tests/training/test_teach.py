@@ -90,7 +90,7 @@ def test_missing_and_foreign_labels_are_named(root: Path) -> None:
     path = labels_path(root, "mtfl", "train", "teacher")
     made = write_labels(root)
     np.savez(path, **{key: values[1:] for key, values in made.items()})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="nothing of 'faces/0.jpg' there"):
+    with pytest.raises(InputError, match="has nothing for 'faces/0.jpg'"):
         open_source(source, root)
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="not labels of a teacher"):

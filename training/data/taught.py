@@ -38,7 +38,7 @@ def with_taught(database: Database, path: Path, source: Source) -> Database:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; python -m acdc_fast.training.teach writes it") from error
     except KeyError as error:
-        raise InputError(f"{path}: nothing of {error} there: made for another list of faces?") from error
+        raise InputError(f"{path}: has nothing for {error}: was it made for another list of faces?") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not labels of a teacher: {error}") from error
     markups = [m for m in made if m in MARKUPS and m not in database.markups]

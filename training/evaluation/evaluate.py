@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit must be at least 1, not {args.limit}")
     if args.pose and args.detector:
-        raise InputError("--pose is fitted on the labels' own crops: leave --detector out")
+        raise InputError("--pose fits on crops that are cut by the labels: leave --detector out")
     if args.dtype != "float32" and not args.detector:
-        raise InputError(f"--dtype {args.dtype} goes with --detector: without it the eager network answers, in float32")
+        raise InputError(f"--dtype {args.dtype} needs --detector: without it the eager network runs, in float32")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
     path = bundled().get(str(args.weights), Path(args.weights))

@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             beside.unlink()
         # torch raises an error of its own. If the disk refused, that error is its context and the true reason.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise InputError(f"{path}: cannot be written ({reason}); the one from before, if any, is whole") from error
+        raise InputError(f"{path}: cannot be written ({reason}); an earlier checkpoint, if any, is unharmed") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

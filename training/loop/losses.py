@@ -114,5 +114,5 @@ def cascade_loss(
             parts[f"stage{i + 1}/pose"] = loss.detach()
             total = total + scale * pose_weight * loss
     if not parts:
-        raise ValueError(f"the batch has {', '.join(targets.landmarks)}, none of which the network gives")
+        raise ValueError(f"the batch has labels of {', '.join(targets.landmarks)}; the network gives none of these")
     return total, parts

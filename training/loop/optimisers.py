@@ -77,7 +77,7 @@ class Optimisers:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises `InputError` if the state is from other optimisers."""
         if "muon" not in state or [m.shape for m in state["muon"]] != [m.shape for m in self.momenta]:
-            raise InputError("the checkpoint is of other optimisers: has optimiser.muon_rate changed?")
+            raise InputError("the checkpoint comes from other optimisers: has optimiser.muon_rate changed?")
         self.adam.load_state_dict(state["adam"])
         for group in self.adam.param_groups:  # the state may come from another kind of device
             group["capturable"] = self.rates.is_cuda

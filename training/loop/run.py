@@ -92,7 +92,7 @@ class Run:
             self.average.network.load_state_dict(fits, strict=False)
         anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
         if self.world.leads and anew:
-            print(f"{path}: not there or of another shape, so started anew: {', '.join(anew)}", file=sys.stderr)
+            print(f"{path}: missing or of another shape, so random at the start: {', '.join(anew)}", file=sys.stderr)
 
 
 def write_weights(run: Run, path: Path) -> None:

@@ -57,7 +57,7 @@ def _train(
     skip_broken: bool, world: World,
 ) -> int:  # fmt: skip
     if settings.fixed_norm and not (init or resume):
-        raise InputError("fixed_norm holds the means and variances of trained weights: name them with --init")
+        raise InputError("fixed_norm keeps the means and variances of trained weights: name these with --init")
     sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
     held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
     run = Run(settings, world)

@@ -73,13 +73,13 @@ def test_calibration_is_written_to_new_weights(root: Path) -> None:
 
 def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the detector returns the annotation's box, both ways see the same crop, up to JPEG's grey."""
-    import acdc_fast.model as model
+    import acdc_fast.photo.finding as finding
     from acdc_fast.photo.coordinates import box_from_square
 
     database = open_source(Source("mtfl", "train[:3]"), root)
     boxes = [box_from_square(face_square(database.annotation(i))[None])[0] for i in range(3)]
     answers = iter(2 * boxes)
-    monkeypatch.setattr(model, "detect", lambda *_: (next(answers)[None].astype(np.float32), np.ones(1, np.float32)))
+    monkeypatch.setattr(finding, "detect", lambda *_: (next(answers)[None].astype(np.float32), np.ones(1, np.float32)))
     network, _ = evaluate.load_network(root / "w.safetensors")
     aligned = observe_align(root / "w.safetensors", database, 32, backend="eager")
     cropped = observe_crops(network, database, 32, torch.device("cpu"))
@@ -89,7 +89,7 @@ def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest
         assert np.abs(aligned.poses[s] - cropped.poses[s]).max() < 0.5
     coarse = observe_align(root / "w.safetensors", database, 32, backend="eager", dtype="bfloat16")
     assert 0 < np.abs(aligned.points[1]["2d5"] - coarse.points[1]["2d5"]).max() < 0.5
-    monkeypatch.setattr(model, "detect", lambda *_: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
+    monkeypatch.setattr(finding, "detect", lambda *_: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
     missed = observe_align(root / "w.safetensors", database, 32, backend="eager")
     assert missed.missed.all() and np.isnan(missed.points[-1]["2d5"]).all()
 
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said(root: Path, tmp_path: Path) -> None:
         (("--limit", "0"), "--limit"),
         (("--resolution", "50"), "--resolution must be a multiple of 8"),
         (("--data-root", str(root / "no")), "no: no such folder"),
-        (("--dtype", "bfloat16"), "--dtype bfloat16 goes with --detector"),
+        (("--dtype", "bfloat16"), "--dtype bfloat16 needs --detector"),
     ):
         with pytest.raises(InputError, match=message):
             run(root, *more)

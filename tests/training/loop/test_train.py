@@ -334,7 +334,7 @@ def test_fixed_norm_trains_all_but_means_and_variances(root: Path, small: Settin
     kept = {n for n, v in before.items() if torch.equal(torch.from_numpy(v), after[n])}
     assert kept == {n for n in before if n.endswith(("running_mean", "running_var"))}
     assert not after["unets.0.up1.1.num_batches_tracked"]
-    with pytest.raises(InputError, match=r"fixed_norm holds .* --init"):
+    with pytest.raises(InputError, match=r"fixed_norm keeps .* --init"):
         train(fixed, root, tmp_path / "c", device="cpu")
 
 
@@ -351,7 +351,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match=r"No space left on device.*the one from before"):
+    with pytest.raises(InputError, match=r"No space left on device.*an earlier checkpoint"):
         save_checkpoint(tmp_path / NAME, {"step": 2})
     assert load_checkpoint(tmp_path / NAME) == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == [NAME]
