@@ -1,1 +1,1 @@
-"""The detector of our own: a small network that finds faces, its plain torch form and its C++ engine."""
+"""Our own detector, a small network that finds faces: plain torch network and C++ engine."""

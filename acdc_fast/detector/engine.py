@@ -12,17 +12,17 @@ from .plan import BACKBONE, LEVELS, STEM
 
 
 class Engine(Protocol):
-    """What `engine` makes; any number of threads may call it."""
+    """The engine that `engine` makes. Several threads may call it at once."""
 
     def find(self, grey: np.ndarray, least: float) -> np.ndarray:
-        """(H, W) uint8 → (N, 5) float32 x0, y0, x1, y1, score of every cell that scores at least ``least``."""
+        """(H, W) uint8 → (N, 5) float32: x0, y0, x1, y1 in pixels, score; of cells that score at least ``least``."""
 
     def outputs(self, grey: np.ndarray) -> list[np.ndarray]:
-        """(H, W) uint8 → what the network says, (5, ⌈H/s⌉, ⌈W/s⌉) float32 of each level."""
+        """(H, W) uint8 → the network's raw outputs (5, ⌈H/s⌉, ⌈W/s⌉) float32, one array for each level of stride s."""
 
 
 def engine(arrays: Mapping[str, np.ndarray], isa: str = "") -> Engine:
-    """Arrays as `weights.shapes` names them → what looks at grey pictures. `InputError` for arrays that do not fit."""
+    """Arrays named as in `weights.shapes` → the engine. Raises `InputError` for arrays that do not fit."""
     made: Engine = library().Detector(
         stem=STEM, blocks=list(BACKBONE), levels=list(LEVELS), weights=dict(arrays), isa=isa
     )

@@ -1,4 +1,4 @@
-"""The detector in plain torch: the truth that the C++ engine is compared with, and what is trained."""
+"""The detector in plain torch. It is what is trained, and the truth that the C++ engine is compared with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Detector(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairs)
         self.neck = nn.ModuleList(Block(fine, fine) for _, fine in pairs)
         self.heads = nn.ModuleList(nn.Conv2d(count, OUTPUTS, 1) for count in channels)
-        for head in self.heads:  # nearly every cell is none of a face's
+        for head in self.heads:  # nearly all cells lie on no face, so scores start low
             assert isinstance(head, nn.Conv2d) and head.bias is not None
             nn.init.constant_(head.bias[:1], -4.0)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Name → shape of every array, in the order in which the engine takes them.
+    """Name → shape of every array, in the engine's order.
 
     Blocks: depthwise (3, 3, in), pointwise (in, out), each with a bias. Levels are numbered from the finest.
     """
@@ -38,7 +38,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def folded(network: Detector) -> dict[str, np.ndarray]:
-    """The arrays of `shapes`, float32: a normalisation y = g·(x − m)/√(v + ε) + b goes into the layer before it."""
+    """The arrays of `shapes`, float32. Each normalisation y = g·(x − m)/√(v + ε) + b is folded into its convolution."""
     arrays: dict[str, np.ndarray] = {}
 
     def put(name: str, convolution: Any, norm: Any = None) -> None:
@@ -48,7 +48,7 @@ def folded(network: Detector) -> dict[str, np.ndarray]:
             mean, variance = _doubles(norm.running_mean), _doubles(norm.running_var)
             scale = _doubles(norm.weight) / np.sqrt(variance + norm.eps)
             weight, bias = weight * scale[:, None, None, None], (bias - mean) * scale + _doubles(norm.bias)
-        # (out, in, h, w) → (in, out) of a 1×1; → (h, w, out) of a depthwise one and of the stem
+        # (out, in, h, w) → (in, out) if 1×1; → (h, w, out) if depthwise or the stem
         weight = weight[:, :, 0, 0].T if weight.shape[2:] == (1, 1) else np.moveaxis(weight[:, 0], 0, -1)
         arrays[f"{name}.weight"] = np.ascontiguousarray(weight, np.float32)
         arrays[f"{name}.bias"] = np.ascontiguousarray(bias, np.float32)
@@ -71,7 +71,7 @@ def _doubles(values: torch.Tensor | None) -> np.ndarray:
 
 
 def save_detector(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], card: Mapping[str, str]) -> None:
-    """Writes a weights file, beside and renamed."""
+    """Writes a weights file under another name, then renames it: a broken write leaves the old file whole."""
     from safetensors.numpy import save_file
 
     with written_beside(path) as beside:

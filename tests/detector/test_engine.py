@@ -90,7 +90,7 @@ def test_the_same_bits_from_many_threads() -> None:
 
 
 def test_what_lay_in_memory_does_not_matter() -> None:
-    """NaNs in freed memory, in blocks of the sizes that a look takes, are never read."""
+    """Freed memory that a run reuses is filled with NaNs; none of them may reach the outputs."""
     ours = engine(folded(lively_detector(2)))
     grey = picture(70, 90)
     before = ours.outputs(grey)

@@ -1,4 +1,4 @@
-"""Detectors with random weights, such that activations neither vanish nor grow."""
+"""Detectors with random weights. Their activations neither vanish nor grow from layer to layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases whose pictures have each a file of labels beside them, as 300W, 300W-LP and AFLW2000-3D have."""
+"""Databases with one label file beside each picture: 300W, 300W-LP and AFLW2000-3D."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acdc_fast.errors import InputError
 
 from .sample import Annotation, Broken, Database, FolderPictures
 
-#: Of pictures, in the order in which they are looked for.
+#: Suffixes of pictures, in the order in which they are tried.
 PICTURES = (".jpg", ".png", ".jpeg")
 
 
@@ -27,7 +27,7 @@ class Labels:
 
 
 class FacesWithFiles(Database):
-    """``files``: pictures relative to the root. The labels of one are read when they are asked for."""
+    """``files``: pictures, relative to the root. The labels of a picture are read on request."""
 
     def __init__(
         self, name: str, split: str, root: Path, labels: Labels, files: Sequence[str], skipped: Sequence[str]
@@ -49,8 +49,8 @@ class FacesWithFiles(Database):
 
 
 def list_pictures(root: Path, folders: Iterable[Path], labels: Labels, broken: Broken) -> list[str]:
-    """Pictures with a label file in the folders, relative to the root. Those that lack one, or its picture, and with
-    ``broken.skip`` those whose labels cannot be read, are reported."""
+    """Pictures with a label file in the folders, relative to the root. Label files without a picture are reported, and
+    unreadable ones too if ``broken.skip`` is set."""
     files = []
     for folder in folders:
         for path in sorted(folder.glob(f"*{labels.suffix}")):

@@ -2,7 +2,7 @@
 
     python -m acdc_fast.training.finding DATA_ROOT --backgrounds FOLDER --out FOLDER [--steps 40000]
 
-It goes on from OUT/checkpoint.pt where there is one, and leaves the averaged weights in OUT/detector.safetensors.
+If OUT/checkpoint.pt exists, the run goes on from there. The averaged weights go to OUT/detector.safetensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .loss import detection_loss
 from .targets import targets
 
 SIDE, BATCH = 160, 16
-#: Of the averaged weights, this much of them stays at each step.
+#: The averaged weights keep this share of themselves at each step.
 KEPT = 0.998
 
 
@@ -45,7 +45,7 @@ def batch(faces: list[Crop], backgrounds: list[np.ndarray], rng: np.random.Gener
 
 
 def rate(step: int, steps: int, highest: float) -> float:
-    """Warm-up, then a cosine to a hundredth."""
+    """Learning rate at a step: 200 steps of warm-up, then a cosine down to a hundredth of ``highest``."""
     return highest * min(step / 200, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 

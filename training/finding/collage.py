@@ -1,4 +1,4 @@
-"""Training pictures: faces of any size and turn pasted over backgrounds, with the boxes of those that count."""
+"""Training pictures of the detector: faces of all sizes and angles, pasted over backgrounds, and their boxes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-#: Sides √(w·h) of the faces drawn, pixels; smaller ones are left out of the loss.
+#: Sides √(w·h) of the pasted faces, pixels. The loss leaves smaller faces out.
 SMALLEST, LARGEST = 9.0, 150.0
-#: Of a face that is cut by the border or covered, this share must be seen to count.
+#: A face that the border cuts or something covers counts only if this share of it can be seen.
 SEEN = 0.55
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A grey picture with faces: (H, W) uint8, boxes (N, 4), and which of them count (the others are left out)."""
+    """A grey picture (H, W) uint8, boxes (N, 4) of its faces, and which count; the loss leaves the others out."""
 
     image: np.ndarray
     boxes: np.ndarray
-    counts: np.ndarray  # (N,) bool; the first is the face that the picture was cut around
+    counts: np.ndarray  # (N,) bool; the first is the labelled face
 
 
 @dataclass
@@ -31,10 +31,10 @@ class Canvas:
 
 
 def collage(faces: Sequence[Crop], backgrounds: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> Canvas:
-    """A picture of side² with up to a dozen faces, sometimes with none."""
+    """A square picture of ``side`` pixels with up to 11 pasted pictures of faces; about one in eight has none."""
     canvas = Canvas(background(backgrounds, side, rng), [], [])
     free = np.ones((side, side), bool)
-    for _ in range(rng.integers(0, 4)):  # seams that hold no face
+    for _ in range(rng.integers(0, 4)):  # edges of pasted parts alone must not look like a face
         _paste_texture(canvas, backgrounds, rng)
     small = rng.random() < 0.5
     count = 0 if rng.random() < 0.12 else int(rng.integers(2, 12)) if small else int(rng.integers(1, 4))
@@ -47,7 +47,7 @@ def collage(faces: Sequence[Crop], backgrounds: Sequence[np.ndarray], side: int,
 
 
 def background(pictures: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> np.ndarray:
-    """(side, side) float32: a part of a picture without people, noise, a gradient or one grey."""
+    """(side, side) float32: part of a picture without people, a gradient, or a gradient with noise."""
     kind = rng.random()
     if kind < 0.7 and len(pictures):
         picture = pictures[int(rng.integers(len(pictures)))]
@@ -78,7 +78,7 @@ def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: 
         image, boxes = image[:, ::-1], boxes * (-1, 1, -1, 1) + (image.shape[1], 0, image.shape[1], 0)
         boxes = boxes[:, [2, 1, 0, 3]]
     scale = size / np.sqrt((boxes[0, 2] - boxes[0, 0]) * (boxes[0, 3] - boxes[0, 1]))
-    if scale < 0.6:  # averages, so that small faces are not ragged
+    if scale < 0.6:  # INTER_AREA averages pixels; warpAffine below would skip some
         shrunk = max(2 * scale, 0.25)
         wanted = max(4, round(image.shape[1] * shrunk)), max(4, round(image.shape[0] * shrunk))
         factor = np.array([wanted[0] / image.shape[1], wanted[1] / image.shape[0]] * 2)
@@ -94,7 +94,7 @@ def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: 
         beyond = size * (0.3 if rng.random() < 0.15 else -0.5)
         low, high = -beyond, side + beyond
         place = rng.uniform(low, high, 2) if high > low else np.full(2, side / 2)
-        # What surrounds the face comes along, as much as the picture has or less.
+        # Some of what surrounds the face is pasted with it.
         reach = np.exp(rng.uniform(np.log(0.55), np.log(3), 4)) * np.array([w, h, w, h])
         left, upper = (max(0, int(v)) for v in np.floor(centre - reach[:2]))
         right, lower = (int(v) for v in np.ceil(centre + reach[2:]))
@@ -135,7 +135,7 @@ def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: 
     for box in canvas.boxes[before:]:
         x0, y0, x1, y1 = np.clip(np.round(box), 0, side).astype(int)
         free[y0:y1, x0:x1] = False
-    free[mask] &= rng.random() < 0.5  # sometimes what surrounds a face may be pasted over
+    free[mask] &= rng.random() < 0.5  # other faces may cover these surroundings, half of the time
 
 
 def _angle(rng: np.random.Generator) -> float:
@@ -148,7 +148,7 @@ def _angle(rng: np.random.Generator) -> float:
 
 
 def _half(w: float, h: float, angle: float) -> np.ndarray:
-    """Half the sides of the upright box of a turned face: the same area for quarters, none of the growth of a hull."""
+    """Half the sides of the upright box of a turned face. Unlike a hull, it hardly grows with the angle."""
     c, s = np.cos(angle) ** 2, np.sin(angle) ** 2
     return np.sqrt([w * w * c + h * h * s, w * w * s + h * h * c]) / 2
 
@@ -160,7 +160,7 @@ def _seen(box: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _cover(canvas: Canvas, box: np.ndarray, rng: np.random.Generator) -> None:
-    """Now and then something in front of a part of the face."""
+    """Hides part of some faces (8 %) behind a grey rectangle."""
     if rng.random() > 0.08:
         return
     w, h = (box[2:] - box[:2]) * rng.uniform(0.2, 0.5, 2)
@@ -170,7 +170,7 @@ def _cover(canvas: Canvas, box: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def photographed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light, blur, noise and compression; → uint8."""
+    """(H, W) float32 → uint8, with random light, blur, noise and JPEG compression."""
     if rng.random() < 0.6:
         image = 255 * np.clip(image / 255, 0, 1) ** np.exp(rng.normal(0, 0.35))
         image = (image - 128) * np.exp(rng.normal(0, 0.25)) + 128 + rng.normal(0, 18)

@@ -1,8 +1,8 @@
 """Pictures of faces for the detector's training, with boxes as the library draws them.
 
-The library looks at each picture at several scales (`taught`), kept in one file a database. Its boxes that fit the
-points that people clicked are averaged; where it finds none the box is made from the points. What else it surely sees
-is a face too; what it perhaps sees is left out of the loss.
+The library searches each picture at several scales (`taught`); one file for each database keeps the result. The box of
+a labelled face is the mean of the library's boxes that fit its points. If none fits, the box is made from the points.
+Other boxes with a high score are faces too. The loss leaves boxes with a middling score out.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from acdc_fast.photo.libfacedetection import find
 from ..data import Database, open_database
 from .collage import Crop
 
-#: Database and split, and how many times its faces are taken: there are few in colour.
+#: Database, split, and how often each of its faces is used: colour databases have few faces.
 DATABASES = (("mtfl", "train", 1), ("frames68", "all", 1), ("aflw68", "train", 3), ("aflw68", "five", 3))
-#: Scales that the library looks at, and border as a share of the longest side.
+#: Scales at which the library searches, and the added border as a share of the longest side.
 LOOKS, BORDER = (1.0, 0.75), 0.18
-#: Scores from which a box beside the labelled face is surely one, and perhaps one.
+#: Scores from which a box that is not the labelled face's is surely a face, or perhaps one.
 SURE, PERHAPS = 0.8, 0.35
-#: Overlap with the box made from the points from which the library's is the labelled face's.
+#: A library's box with more than this overlap with the box made from the points is the labelled face's.
 SAME = 0.45
 
 
 def taught(grey: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 → (N, 6) float32: the library's boxes x0, y0, x1, y1, score, and number of the look."""
+    """(H, W) uint8 → (N, 6) float32: the library's boxes x0, y0, x1, y1 in pixels, score, and index of the scale."""
     picture, found = Image.fromarray(grey).convert("RGB"), []
     for number, scale in enumerate(LOOKS):
         size = round(picture.width * scale), round(picture.height * scale)
@@ -43,7 +43,7 @@ def taught(grey: np.ndarray) -> np.ndarray:
 
 
 def crop(grey: np.ndarray, points: np.ndarray, rows: np.ndarray) -> Crop:
-    """A picture, its labelled points (L, 2) and what `taught` says of it."""
+    """Grey picture (H, W) uint8, labelled points (L, 2), rows (N, 6) of `taught` → picture with boxes."""
     expected = box_from_points(points[None])[0]
     same = np.array([overlap(row[:4], expected) > SAME for row in rows], bool)
     main = rows[same, :4].mean(0) if same.any() else expected
@@ -57,7 +57,7 @@ def crop(grey: np.ndarray, points: np.ndarray, rows: np.ndarray) -> Crop:
 
 
 def load_faces(root: Path, cache: Path) -> list[Crop]:
-    """All faces of `DATABASES`; what the library says is made once and kept in ``cache``."""
+    """All faces of `DATABASES`. The library searches once; the folder ``cache`` keeps its boxes."""
     crops = []
     for name, split, times in DATABASES:
         database = open_database(name, root, split, derived=False)
@@ -72,7 +72,7 @@ def load_faces(root: Path, cache: Path) -> list[Crop]:
 
 
 def _kept(database: Database, path: Path) -> np.ndarray:
-    """(N, 7): `taught` of every picture, and its index."""
+    """(N, 7): the rows of `taught` for every picture, and the index of the picture."""
     if not path.is_file():
         rows = []
         for index in range(len(database)):
@@ -84,7 +84,7 @@ def _kept(database: Database, path: Path) -> np.ndarray:
 
 
 def load_backgrounds(folder: Path, longest: int = 1600) -> list[np.ndarray]:
-    """Every picture below a folder, grey, shrunk: pictures without people."""
+    """Pictures below a folder as (H, W) uint8, shrunk to ``longest`` pixels. They must show no people."""
     pictures = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp", ".tga"):

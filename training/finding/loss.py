@@ -1,4 +1,4 @@
-"""Loss of the detector: a score that foretells the overlap, boxes by their overlap, centre and size."""
+"""Loss of the detector: scores learn the overlap of their box; boxes learn overlap, centre and size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def detection_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (B, N), boxes (B, N, 4), labels (B, N) 1 / 0 / −1, wanted boxes (B, N, 4) → loss of scores, of boxes.
 
-    Scores: varifocal loss (Zhang et al., CVPR 2021): a face's cell should say its box's overlap with the wanted one.
-    Boxes: complete IoU (Zheng et al., AAAI 2020) and, of the face's size, distances of centre and log size.
+    Scores: varifocal loss (Zhang et al., CVPR 2021). A face's cell learns to score the overlap of its box with the
+    wanted box. Boxes: complete IoU (Zheng et al., AAAI 2020), plus distances of centre (in face sizes) and log size.
     """
     face = labels == 1
     count = face.sum().clamp(min=1)
@@ -30,7 +30,7 @@ def detection_loss(
 
 
 def _complete_iou(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,) intersection over union, and the same less distance of centres and of aspects."""
+    """(N,) intersection over union, and the same minus penalties for the distance of centres and of aspect ratios."""
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     shared = (high - low).clamp(min=0).prod(1)
     sides, others = (a[:, 2:] - a[:, :2]).clamp(min=0.1), (b[:, 2:] - b[:, :2]).clamp(min=0.1)

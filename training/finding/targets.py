@@ -1,4 +1,4 @@
-"""What each cell of the detector should say: face, none, or nothing that counts."""
+"""What each cell of the detector learns: a face, no face, or nothing (left out of the loss)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import numpy as np
 
 from acdc_fast.detector.plan import LEVELS
 
-#: Sides √(w·h) of faces, pixels, that each level is taught; between two levels both are.
+#: Each level learns faces with sides √(w·h) in this range, pixels. Where two ranges overlap, both levels learn them.
 RANGES = ((0.0, 30.0), (22.0, 66.0), (48.0, np.inf))
-#: Beyond its range by this factor a level is left alone: neither face nor none.
+#: Faces up to this factor outside a level's range are left out of its loss.
 MARGIN = 1.5
 
 
 def targets(boxes: np.ndarray, counts: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4), which count (N,) → labels (cells,) 1 face, 0 none, −1 left out, and boxes (cells, 4).
+    """Boxes (N, 4), which count (N,) → labels (cells,): 1 face, 0 no face, −1 left out; and boxes (cells, 4).
 
-    Cells of all levels, the finest first, row by row. Face are those near its centre; the larger face is written first.
+    Cells of all levels, the finest first, row by row. Cells near the centre of a face learn it. Where faces overlap,
+    the smaller one wins.
     """
     labels, wanted = [], []
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(1))

@@ -1,4 +1,4 @@
-// acdc_fast._native.Detector and shrink: the detector, its weights taken from numpy, and what makes pictures small.
+// acdc_fast._native.Detector (weights come from numpy) and shrink, which makes a picture smaller.
 #include "bindings_checks.h"
 #include "detector.h"
 

@@ -1,4 +1,4 @@
-// Weights of the detector, packed for the instruction set, and its two results.
+// The detector: packs its weights for the instruction set; gives the boxes or the raw outputs.
 #include "detector.h"
 
 #include <cmath>
@@ -68,7 +68,7 @@ Detector::Detector(const DetectorSpec& spec, const DetectorWeights& weights, con
 
 std::vector<FoundFace> Detector::find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const {
   const int lanes = kernels_.lanes;
-  // Of the scores σ(x) ≥ least only those x are taken that can be: no exponential for the others.
+  // σ(x) ≥ least needs x ≥ bound. Most cells are below it and need no exponential.
   const float bound = least > 0.f ? std::log(least / (1.f - std::fmin(least, 0.999999f))) - 1e-3f : -INFINITY;
   std::vector<std::vector<FoundFace>> found(spec_.levels.size());
   Run(*this, grey, height, width, pitch).go([&](int level, int y, int count, const DetectorRow& row) {

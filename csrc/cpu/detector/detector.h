@@ -1,4 +1,4 @@
-// The detector: a small network that looks at a grey picture, row by row. Layers: acdc_fast/detector/plan.py.
+// The detector: a small network that finds faces in a grey picture, row by row. Layers: acdc_fast/detector/plan.py.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ class Detector {
   // Boxes of all cells (places of a level's outputs) that score at least `least`, the finest level first, row by row.
   // Grey rows lie `pitch` bytes apart. Every call has memory of its own; any number of threads may call at once.
   std::vector<FoundFace> find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const;
-  // The outputs themselves, one level after the other: [level][5][height][width].
+  // The raw outputs of each level: [level][5][height][width].
   std::vector<std::vector<float>> outputs(const uint8_t* grey, int height, int width, int64_t pitch) const;
 
   const DetectorSpec& spec() const { return spec_; }

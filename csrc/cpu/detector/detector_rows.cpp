@@ -1,4 +1,4 @@
-// Layers of the detector, one row at a time: what a row needs stays in the first cache levels.
+// Layers of the detector, one row at a time, so that the inputs of a row stay in the first cache levels.
 #include "detector_types.h"
 #include "gemm.h"
 #include "kernels.h"
@@ -45,7 +45,7 @@ ACDC_INLINE void pointwise_panel(const DetectorPointwise& layer, const float* in
   }
 }
 
-// Stride s; P outputs side by side share what they load.
+// Stride S. P outputs side by side share their loads.
 template <int S, int P>
 ACDC_INLINE void depthwise_pixels(const float* const in[3], const Vec w[9], Vec bias, float* out) {
   Vec sum[P];
@@ -103,7 +103,7 @@ void detector_stem(const DetectorStem& layer, const float* const in[3], int widt
     const Vec bias = Vec::load(layer.bias + c * kLanes);
     float* to = out.data + c * out.pitch + kLanes;
     for (int x = 0; x < width; ++x) {
-      Vec a = bias, b = Vec::zero(), d = Vec::zero();  // three chains
+      Vec a = bias, b = Vec::zero(), d = Vec::zero();  // three sums, so that no sum waits for the one before
 #pragma GCC unroll 3
       for (int i = 0; i < 3; ++i) {
         a = fma(Vec::broadcast(in[0][2 * x + i]), w[i], a);

@@ -1,5 +1,5 @@
-// One look of the detector at one picture. Layers ask the layer before for the rows that they need; a layer keeps the
-// three rows that the next one reads, and all of them only where the neck reads them again.
+// One run of the detector over one picture. Each layer asks the layer before it for the rows that it needs. A layer
+// keeps only the three rows that the next one reads, or all rows where the neck reads them later.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ class DetectorRows {
         blocks(blocks),
         kept_(std::min(kept, height)),
         pitch_(static_cast<int64_t>(width + 2 + kSpare) * lanes) {
-    // A row of zeros, which stands above and below the others, comes first.
+    // The first row is zeros: the padding above and below the picture.
     const size_t floats = static_cast<size_t>(blocks * pitch_ * (kept_ + 1));
     data_.reset(static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t(64))));
     std::memset(data_.get(), 0, static_cast<size_t>(blocks * pitch_) * sizeof(float));
@@ -51,7 +51,7 @@ class DetectorRows {
 struct Detector::Run {
   Run(const Detector& net, const uint8_t* grey, int height, int width, int64_t pitch);
 
-  // row(level, y, cells, values) for each row of every level's outputs.
+  // Calls row(level, y, cells, values) for each row of each level's outputs.
   template <class Row>
   void go(Row row) {
     const int last = static_cast<int>(net.spec_.levels.size()) - 1;
@@ -68,7 +68,7 @@ struct Detector::Run {
   }
 
   void need(int layer, int y);      // of the backbone; layer 0 is the stem
-  void need_sum(int level, int y);  // a level and the coarser one doubled
+  void need_sum(int level, int y);  // a level plus the next coarser one at twice its size
   void need_neck(int level, int y);
   void stem(int y);
 
@@ -76,7 +76,7 @@ struct Detector::Run {
   const uint8_t* grey;
   int height, width;
   int64_t pitch;
-  std::vector<float> picture;  // four rows in a frame of zeros: three, and one of zeros
+  std::vector<float> picture;  // a row of zeros, then three rows of pixels with zeros at both ends
   int pictured = 0;
   std::vector<DetectorRows> layers, sums, downs, necks;
   DetectorRows head;

@@ -1,8 +1,8 @@
 // Plain descriptions that the detector hands to its kernels.
 //
 // A row of activations is [channel block][pitch]: Vec::lanes channels of one pixel lie together, pixel x at
-// (x + 1)·lanes. The pixel before the first and the one behind the last are zeros, the convolutions' padding. Behind
-// those a row has room for kSpare pixels that kernels may write and nobody reads.
+// (x + 1)·lanes. One pixel of zeros before the first and one behind the last are the convolutions' padding. Then comes
+// room for kSpare pixels: kernels may write there, and nothing reads it.
 #pragma once
 
 #include <cstdint>
