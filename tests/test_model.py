@@ -52,7 +52,7 @@ def compare(got: Prediction, expected: Prediction) -> None:
     assert (got.pose is None) == (expected.pose is None)
     if expected.pose is not None:
         assert np.abs(np.asarray(got.pose) - expected.pose.numpy()).max() < DEGREES
-    # Φ divides by the rise of nearly flat maps, which loses digits: an untrained network is the worst case.
+    # Φ divides by the range of a map. An untrained network has nearly flat maps, so it loses the most digits.
     assert np.abs(np.asarray(got.mask) - expected.mask.numpy()).max() < 2e-3
 
 

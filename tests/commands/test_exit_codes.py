@@ -95,7 +95,7 @@ def test_what_is_good_is_done_beside_what_is_bad(place: Path, capsys: pytest.Cap
     bad, good = json.loads(out)["images"]
     assert code == 2 and "error" in bad and len(good["faces"]) == 1
     pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [parquet])")
-    for _ in range(2):  # the second time it is done already, and still says that an image is bad
+    for _ in range(2):  # the second run finds the work done, and must still report the bad image
         assert run(capsys, place, "batch @partly -o @o.jsonl" + W)[0] == 2
         bad, good = sorted(map(json.loads, (place / "o.jsonl").read_text().splitlines()), key=len)
         assert "error" in bad and len(good["faces"]) == 1

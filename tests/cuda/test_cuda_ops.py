@@ -77,7 +77,7 @@ def test_spatial_softmax_and_mask(emulator: Compiled, dtype: torch.dtype, size: 
         mask, high, low, argmax, argmin, winner = cuda.attention_mask.forward(x)
         of_mask = torch.randn(mask.shape)
         grad_mask = cuda.attention_mask.backward(of_mask, x, mask, high, low, argmax, argmin, winner)
-    leaf = x.double().requires_grad_()  # no arithmetic is in 16 bits: float32's tolerance, and a rounding of the result
+    leaf = x.double().requires_grad_()  # kernels compute in float32; only the result is rounded to 16 bits
     moments = reference.spatial_softmax(leaf)
     limit = FLOAT32 if dtype == torch.float32 else FLOAT32 + torch.finfo(dtype).eps
     if size != (1, 1):
@@ -196,7 +196,7 @@ def run_geometry(c: int, k: int, h: int, w: int, maps: int, split: int, o: int, 
         leaves = [t.double().requires_grad_() for t in inputs]
         total = sum((o * g).sum() for o, g in zip(oracle(*leaves), grads, strict=True))
         for a, t in zip(got_grads, torch.autograd.grad(total, leaves), strict=True):
-            # Recomputed logits, up to 8 in size, are off by some eps·8/2, and with them exp and everything after it.
+            # Logits up to 8 are computed again, with errors of about eps·8/2; exp and all that follows inherit them.
             assert error(a, t) <= 8 * torch.finfo(dtype).eps
 
     high, low = saved[:2]

@@ -16,8 +16,8 @@ from acdc_fast.detector.network import decoded
 from acdc_fast.detector.weights import folded
 
 ISAS = _native.available_isas()
-#: Outputs are of order one. A sum of up to 864 products rounds to about 1e-6, fifteen layers one after the other add up
-#: to an order more; weights are folded in float64 and rounded once.
+#: Outputs are of order one. A sum of up to 864 products has a rounding error of about 1e-6; fifteen layers make it
+#: ten times larger. Weights are folded in float64 and rounded once.
 CLOSE = 2e-5
 #: Odd and even sides, smaller than a stride, one row, one column, tails of every register tile.
 SHAPES = [(1, 1), (1, 50), (45, 1), (2, 3), (31, 33), (64, 64), (95, 161), (160, 224), (37, 640), (250, 23)]

@@ -52,7 +52,7 @@ def check(network: ACDC, x: np.ndarray, isa: str) -> None:
     for stage, (ours, plain, exact) in enumerate(zip(got, half, eager(network, x), strict=True)):
         mine, theirs = errors(ours, exact, rms), errors(plain, exact, rms)
         for name in ("landmarks", "covariance"):
-            # 1e-7: where both are as exact as float32 (constant maps) there is nothing to compare.
+            # 1e-7: on constant maps both are as exact as float32, and their ratio means nothing.
             assert mine[name] <= 2 * theirs[name] + 1e-7, (name, stage, mine[name], theirs[name])
 
 
@@ -246,7 +246,7 @@ def test_the_emulation_is_taken_by_name_alone() -> None:
 
 # The machine code.
 
-#: EVEX.512.F3.0F38.W0 52: prefix with its map, its width and F3, a register mask of none, the opcode.
+#: EVEX.512.F3.0F38.W0 52: the prefix (opcode map; width and F3; no register mask), then the opcode.
 VDPBF16PS = re.compile(
     rb"\x62[\x02\x12\x22\x32\x42\x52\x62\x72\x82\x92\xa2\xb2\xc2\xd2\xe2\xf2]"
     rb"[\x06\x0e\x16\x1e\x26\x2e\x36\x3e\x46\x4e\x56\x5e\x66\x6e\x76\x7e][\x40\x48\x50\x58]\x52"

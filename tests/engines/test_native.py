@@ -18,10 +18,10 @@ from acdc_fast.engines.native import NativeEngine
 from acdc_fast.errors import BackendUnavailable, InputError
 from acdc_fast.types import Prediction
 
-#: Crop units, their squares, degrees; and what goes with them for the mask, of values in [0, 1].
+#: Tolerances: crop units, their squares, degrees; and for the mask, whose values lie in [0, 1].
 CONTRACT = {"landmarks": 2e-5, "covariance": 2e-5, "pose": 0.01, "mask": 2e-4}
-#: What float32 does on well-conditioned networks, an order above the 1e-7 seen: batch norm's epsilon taken as 2e-5
-#: for 1e-5 moves landmarks by 4e-6 and the mask by 3e-5.
+#: For well-conditioned networks: ten times the float32 errors seen (1e-7). They still catch small faults: a batch norm
+#: with epsilon 2e-5 instead of 1e-5 moves landmarks by 4e-6 and the mask by 3e-5.
 TIGHT = {"landmarks": 2e-6, "covariance": 2e-6, "pose": 1e-4, "mask": 2e-5}
 
 
@@ -132,10 +132,10 @@ HOSTILE = {
 }
 
 
-#: How far an answer in float32 may lie from float64's, in units of what weights wrong by up to one unit in the last
-#: place do to it: a sum of n = 9·64 products, rounded n times, errs about √n / 2 = 12 times as much as its factors'
-#: own rounding makes it, and a second stage adds its own to the first's. Seen on six random networks: up to 19.6 in
-#: scalar code (one running sum), 12.7 with AVX-512 (sixteen of them).
+#: How far a float32 result may lie from the float64 one. The unit: how the result changes when each weight is wrong by
+#: up to one unit in the last place. A sum of n = 9·64 products rounds n times; its error is about √n / 2 = 12 of these
+#: units. A second stage adds as much again. Seen on six random networks: up to 19.6 in scalar code (one running sum),
+#: 12.7 with AVX-512 (sixteen running sums).
 ROUNDINGS = 24
 ULP = 2.0**-23
 

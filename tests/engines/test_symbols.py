@@ -31,7 +31,7 @@ def kernel_sources() -> list[str]:
     return text.split()
 
 
-# A pointer that the exception tables of all objects share: data without instructions, whoever's copy the linker keeps.
+# The exception tables of all objects share this pointer. It holds no instructions: any copy will do.
 HARMLESS = {"DW.ref.__gxx_personality_v0"}
 
 

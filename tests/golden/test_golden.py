@@ -21,12 +21,12 @@ from helpers.paths import PHOTO  # noqa: E402
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.weights import bundled  # noqa: E402
 
-#: The face of the photograph, as a detector finds it and as nobody does: looser, and to one side.
+#: The photograph's face: the box as a detector gives it, and one that is too large and lies to one side.
 BOXES = [[178.0, 63.0, 267.0, 174.0], [160.0, 50.0, 290.0, 190.0]]
-#: Instruction sets add in different orders: the contract's tolerance in crop units, and in degrees. Scalar and AVX2
-#: code were within 3e-6 crop units and 1e-4 degrees of AVX-512's.
+#: Tolerances of the contract, because instruction sets add in different orders. Seen: scalar and AVX2 code lie within
+#: 3e-6 crop units and 1e-4 degrees of AVX-512 code.
 CROP_UNITS, DEGREES = 2e-5, 0.01
-#: A crop's side in pixels of the photograph is at most this.
+#: Largest side of a crop, pixels of the photograph.
 SIDE = 200.0
 
 

@@ -162,7 +162,7 @@ def amd(asm: dict, shared: int) -> dict:
     }
 
 
-#: Kernels that a configuration of `configs.CANDIDATES` changes, channels last.
+#: Kernels (channels last) that change with the configurations in `configs.CANDIDATES`.
 TUNED = {
     "spatial_softmax": "spatial_softmax.(statistics_kernel.MOMENTS|gradient_kernel)$",
     "attention_mask": "attention_mask.mask_kernel",

@@ -12,7 +12,7 @@ from helpers.kept import digest, kept
 from helpers.paths import ROOT
 
 SOURCES = ROOT / "csrc" / "cuda"
-#: The emulator itself: not instrumented for ThreadSanitizer, for its own exchanges are no races.
+#: The emulator itself. ThreadSanitizer must not watch it: it would report the emulated exchanges as races.
 OWN = ["emulator/emulator.cpp", "emulator/ledger.cpp"]
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-clobbered", "-DACDC_EMULATOR"]
 JOBS = 2  # at once

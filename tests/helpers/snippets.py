@@ -54,7 +54,7 @@ def furnish(folder: Path) -> None:
 
         (folder / "data").mkdir()
         write_faces(folder / "data")
-    command = folder / "bin" / "acdc-fast"  # the one of this checkout, whatever is installed
+    command = folder / "bin" / "acdc-fast"  # this checkout's command, not an installed one
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m acdc_fast.commands.cli "$@"\n')
     command.chmod(0o755)

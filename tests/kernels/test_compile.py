@@ -24,11 +24,11 @@ from helpers.paths import ROOT
 HERE = Path(__file__).parent
 TABLE = HERE / "registers.json"
 SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}  # bytes of a program
-#: Registers that compilers may differ by, without a change of ours.
+#: Two compilers may differ by this many registers for the same source.
 SLACK = 8
 DOTS = r"(geometry_transfer(_backward)?\.(stat|stream|transfer)|cascade_transition|dual_fusion_conv1x1)"
-#: Kernels that read little: small tables, or 4-byte images beside results that are computed. And 239 logits that lie
-#: beside each other: a pixel's start at any address.
+#: Kernels without wide loads. Some read little: small tables or one 4-byte image. With channels last a pixel's 239
+#: logits lie side by side, so a pixel may start at any address.
 NARROW = r"finish_kernel|mask_sums_kernel|attention_mask.gradient_kernel|(spatial_softmax|attention_mask).*\.last"
 
 

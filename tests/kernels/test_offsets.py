@@ -22,7 +22,7 @@ from acdc_fast.kernels import (
 )
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-FAR = 2**30 + 64  # Triton takes such a stride for 32 bits; twice it does not fit
+FAR = 2**30 + 64  # Triton passes this stride as 32 bits; twice the stride does not fit in them
 SHAPE, SPLIT, MAPS, OUTPUTS = (3, 3, 3, 3), 2, 5, 4
 
 

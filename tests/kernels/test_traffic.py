@@ -20,7 +20,7 @@ from acdc_fast.kernels import cascade_transition, configs, geometry_logits, geom
 
 WIDTH, SIDE, MAPS, SPLIT, INPUTS = 64, 128, 239, 171, 48
 PROCESSORS = 132  # of an H100
-#: Batch: most that a face's stage may move, in sizes of its embedding.
+#: Batch size → bytes that a stage may move for each face, in multiples of the size of its embedding.
 LIMITS = {1: 10.0, 8: 4.0, 16: 3.6, 32: 3.6}
 
 
@@ -51,7 +51,7 @@ def test_bytes_of_a_stage(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
         *_, high, low = geometry_transfer.statistics(embedding, layers, places=False)
     with counted() as second:
         cascade_transition.transition(embedding, layers, high, low, image, excitation, stem, bias, mask=False)
-    like = [d * a for d in down for a in across]  # tiles that each program stands for
+    like = [d * a for d in down for a in across]  # tiles that each interpreted program represents
     joins = tiles.cdiv(MAPS, 64)
     assert first.program == len(like) + joins and second.program == len(like)
     size, moved = 2 * WIDTH * SIDE**2, []

@@ -129,7 +129,7 @@ def test_extreme_logits(op: object, name: str) -> None:
     logits = extreme_maps()[name]
     # Subtracting the maximum first is exact to an ulp of it, whatever the offset: only the span matters.
     span = min((logits.amax((2, 3)) - logits.amin((2, 3))).max().item(), 100.0)
-    # A map of one pixel has gradient 0: what is left of φ·(h − h̄), coordinates and cotangents of order 1.
+    # With all weight on one pixel the gradient is 0. What remains is the rounding of φ·(h − h̄), factors of order 1.
     floor = 1.0 if name in ("one-hot", "±1e4") else 1e-20
     Case(op, [logits], (), 4 * EPS * max(8.0, span), floor).agrees()  # type: ignore[arg-type]
 

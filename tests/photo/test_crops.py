@@ -77,7 +77,7 @@ def test_same_as_training(side: float) -> None:
         square = np.array([610.3, 490.7, side, angle])
         mine = crop_faces(smooth, square[None], 128)[0, 0] * 255
         theirs = augment.warp(smooth, square, 128).astype(np.float32)
-        # All inside the picture: beyond its border training continues the block averages of big faces, we the pixels.
+        # All inside the picture. Beyond its border the two differ: training repeats block averages, we repeat pixels.
         # OpenCV rounds positions to 1/32 pixel and values to whole levels, up to three times.
         assert np.abs(mine - theirs).max() < 3 and np.abs(mine - theirs).mean() < 0.6
 

@@ -11,7 +11,7 @@ from acdc_fast import Model
 from acdc_fast.readout import second_look
 from acdc_fast.types import Prediction
 
-KINDS = {  # of the box: its width and height by these factors, its centre moved by these shares of them
+KINDS = {  # wrong boxes: factors of width and height, then shifts of the centre as shares of width and height
     "half": (0.5, 0.5, 0, 0), "smaller": (0.6, 0.6, 0, 0), "larger": (1.5, 1.5, 0, 0), "double": (2, 2, 0, 0),
     "large": (2.5, 2.5, 0, 0), "right": (1, 1, 0.3, 0), "left": (1, 1, -0.3, 0), "above": (1, 1, 0, -0.3),
     "head and shoulders": (2.2, 2.1, 0, 0.45),

@@ -16,9 +16,9 @@ from acdc_fast.training.data import Database, open_database
 from acdc_fast.training.observations import observe_crops
 from acdc_fast.training.teach import teach
 
-#: Pixels and degrees, and crop units, by which sums taken in another order may differ; two faces differ by far more.
+#: Sums in another order may differ by this: pixels and degrees; crop units. Two faces differ by far more.
 TOLERANCE, UNITS = 2e-3, 2e-5
-COUNT = 70  # more than two rounds of the teacher, with a rest
+COUNT = 70  # more than two full batches of the teacher, and a remainder
 
 
 class One:

@@ -107,7 +107,7 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     out = tmp_path / "out"
     assert recipe.cook(second, tmp_path / "faces", out) == 0
     teach, three, between, pose, enough = shell.commands[-5:]
-    assert teach[3] == str(out / "small.safetensors")  # though the first recipe had a teacher of the same faces
+    assert teach[3] == str(out / "small.safetensors")  # not the teacher that the first recipe had for the same faces
     two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
     assert three[three.index("--init") + 1] == two_and_three[0]
     assert between[2:7] == ["acdc_fast.training.fits.interpolate", *two_and_three, "--share", "0.7"]

@@ -44,7 +44,7 @@ def test_points_turned_away_carry_no_loss(tmp_path: Path) -> None:
     flags[0] = 2
     pack(tmp_path / "aflw68-train.tar", [HEADER, row("a.jpg", flags)], ["a.jpg"])
     sample = open_database("aflw68", tmp_path, derived=False)[0]
-    for seed in range(6):  # among them mirrored ones, in which point 0 is point 16
+    for seed in range(6):  # some are mirrored: there point 0 is point 16
         crop = crop_face(sample, 32, np.random.default_rng(seed))
         gone = 16 if crop.mirrored else 0
         assert np.isnan(crop.landmarks["2d68"][gone]).all() and crop.weights["2d68"][gone] == 0

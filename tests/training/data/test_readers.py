@@ -88,7 +88,7 @@ def test_frames_are_split_by_person(tmp_path: Path) -> None:
     assert people["train"].isdisjoint(people["test"]) and people["test"] and len(people["all"]) == 60
     assert len(parts["train"]) + len(parts["test"]) == len(parts["all"]) == 120
     assert person("x/Ann_B_Lee_12.jpg") == "Ann_B_Lee"
-    # Fixed for ever, so that nobody held out once enters a later training.
+    # These never change: a person who was once held out must not enter a later training.
     assert [p for p in (f"Person{k}" for k in range(40)) if is_held_out(p)] == [f"Person{k}" for k in (22, 26, 32, 36)]
 
 

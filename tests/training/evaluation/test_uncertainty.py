@@ -34,7 +34,7 @@ def test_doubt_in_the_order_of_the_errors() -> None:
     error = np.linspace(0.01, 0.40, FACES)
     values = doubt(observations(error**2, error), "2d5", {})
     found = np.delete(error, 3)
-    # the five points of a face share an error, and rounding orders them
+    # the five points of a face have the same error: rounding decides their order
     assert values["spearman"] == pytest.approx(1, abs=1e-3)
     assert values["spearman_faces"] == pytest.approx(1)
     assert values["risk"] == pytest.approx([100 * found[: round(c * 39)].mean() for c in COVERAGES])

@@ -76,7 +76,7 @@ def test_it_is_added_to_what_is_there() -> None:
 
 def test_both_sides_of_the_face_are_alike() -> None:
     seen = faces()
-    seen.labels["2d68"][:, 0] += [0.05, 0.0]  # this side's label alone is drawn aside: the other shares half of it
+    seen.labels["2d68"][:, 0] += [0.05, 0.0]  # one side's label is moved: each side gets half of it
     fitted, fresh = fit_people(seen, refinement(), ORDER), faces(20, 1)
     there = refined(fresh.points, fitted, ORDER)
     back = refined({m: mirrored_points(p, m) for m, p in fresh.points.items()}, fitted, ORDER)

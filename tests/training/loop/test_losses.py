@@ -50,7 +50,7 @@ def test_spread_loss_by_hand() -> None:
     assert loss.item() == pytest.approx((0.2 + 2 * 0.1) / 3)
     assert predicted.grad is None  # the error is taken as given
     assert covariance.grad is not None
-    # d√(a + c) = ½/√(a + c): to be wider at the first point, narrower at the second, nothing at the third
+    # d√(a + c) = ½/√(a + c): the first point asks for a wider spread, the second for a narrower one, the third for none
     wanted = torch.tensor([-0.5 / 0.3 / 3, 2 * 0.5 / 0.1 / 3, 0])[:, None] * torch.tensor([1, 0, 1])
     assert torch.allclose(covariance.grad[0], wanted, rtol=1e-5, atol=0)
 

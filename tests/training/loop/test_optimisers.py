@@ -44,7 +44,7 @@ def test_orthogonal_is_the_published_iteration(shape: tuple[int, int, int]) -> N
     for one, matrix in zip(ours, matrices, strict=True):
         wide = matrix if shape[1] <= shape[2] else matrix.mT
         wanted = newton_schulz(wide) if shape[1] <= shape[2] else newton_schulz(wide).mT
-        # five products of slope at most 3.4 each amplify float32's 6e-8 by up to 3.4⁵ ≈ 460
+        # five steps, each of slope at most 3.4, amplify float32's 6e-8 by up to 3.4⁵ ≈ 460
         torch.testing.assert_close(one.double(), wanted, rtol=0, atol=3e-5)
         least, most = torch.linalg.svdvals(one).aminmax()
         assert least > 0.5 and most < 1.3

@@ -177,7 +177,7 @@ def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None
     settings = SETTINGS.replace("rate: 1e-2", "rate: 1e-3") + "channels_last: false\n"
     (root / "small.yaml").write_text(settings)
     assert train(read_settings(root / "small.yaml"), root, tmp_path / "one", device="cpu") == 0
-    # An address without names: looking up the machine's own name may hang where there is no network.
+    # An address, not a name: without a network, looking up the machine's name may hang.
     meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
     arguments = [*launcher, *command(root, tmp_path / "two")[1:]]

@@ -39,8 +39,8 @@ def test_mirror_twice_is_the_identity(markup: str) -> None:
     assert (table[table] == np.arange(len(table))).all() and (table != np.arange(len(table))).any()
 
 
-#: (left, right) of the image in WFLW's, iBUG's and CelebA's markups: jaw ends, brows, outer and inner eye corners,
-#: upper lids, nostrils, mouth corners, inner lips, pupils; and points on the middle line.
+#: Pairs (left, right in the image) of the markups of WFLW, iBUG and CelebA: jaw ends, brows, outer and inner eye
+#: corners, upper lids, nostrils, mouth corners, inner lips, pupils. Then the points on the middle line.
 PAIRS = {
     "2d98": ([(0, 32), (15, 17), (33, 46), (37, 42), (38, 50), (41, 47), (55, 59), (60, 72), (64, 68), (61, 71),
               (67, 73), (65, 75), (76, 82), (77, 81), (87, 83), (88, 92), (95, 93), (96, 97)],

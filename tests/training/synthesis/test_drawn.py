@@ -75,7 +75,7 @@ def test_database_protocol(folder: Path, tmp_path: Path) -> None:
 def test_people_of_the_splits_differ(folder: Path) -> None:
     drawn = {split: synthetic(folder, split) for split in PEOPLE}
     starts = sorted(PEOPLE.values())
-    # Nobody reaches the next range, nor its half of people with real skin.
+    # The numbers of a split's people end before the next split's begin, and before its half with real skin.
     assert min(np.diff(starts)) // 2 > len(drawn["train"]) // SHOTS
     assert len({faces[0].image.tobytes() for faces in drawn.values()}) == 3
 

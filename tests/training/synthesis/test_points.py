@@ -74,8 +74,8 @@ def test_mirrored_head_has_mirrored_points(pose: tuple[float, float, float]) -> 
     for markup, flip in FLIPS.items():
         back = mirrored[markup][flip][:, :2] * [-1, 1] + [2 * 127.0, 0]
         apart = np.abs(back - found[markup][:, :2]).max(1)
-        # The diagonals of the mesh's squares are not mirrored. A contour point may sit on either of two samples of its
-        # track that reach equally far: they lie along the outline, up to 1.5 px apart.
+        # The diagonals of the mesh's squares are not mirrored. For a contour point, two samples of its track may reach
+        # equally far; both lie on the outline, up to 1.5 px apart, and either may win.
         contour = {"2d98": 33, "2d68": 17}.get(markup, 0)
         assert apart[contour:].max() < 0.3 and apart[:contour].max(initial=0) < 1.5, markup
 
