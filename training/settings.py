@@ -29,6 +29,7 @@ class Augmentation:
     rotation: float = 20.0  # σ, degrees in the image plane
     scale: float = 0.12  # σ of log(side)
     shift: float = 0.07  # σ of each coordinate of the centre, in sides
+    loose: float = 0.0  # the box is someone else's: 0.6 to 2 times as wide and up to 0.3 of a side away, evenly
     mirror: float = 0.5
     cut: float = 0.4  # the picture ends within the crop, as in pictures that are cut close to a face
     occluder: float = 0.35
@@ -43,7 +44,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            chances = ("mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
+            chances = ("loose", "mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
             limit = 1.0 if item.name in chances else np.inf
             if not 0 <= value <= limit:
                 raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
@@ -116,6 +117,8 @@ class Settings:
     #: Batch norm as in inference: means and variances stay as the run starts. So training sees the network that users
     #: get, for every database. For the last updates of a training, from trained weights; ours.
     fixed_norm: bool = False
+    #: U-Nets of so many first stages stay as they are and get no gradient, which saves their half of the work; ours.
+    held: int = 0
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
@@ -145,6 +148,8 @@ class Settings:
             raise ValueError(f"seed must lie in 0 … 2⁶³ − 1, not {shown(self.seed)}")
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
+        if not 0 <= self.held < self.network.stages:
+            raise ValueError(f"held must be 0 … {self.network.stages - 1}, the last stage being trained, not {self.held}")
         if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:
             raise ValueError(f"loss.stages has {len(self.loss.stages)} weights for {self.network.stages} stages")
         weights = {"loss.markups": self.loss.markups}

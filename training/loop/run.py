@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from acdc_fast.errors import InputError
-from acdc_fast.network import ACDC
+from acdc_fast.network import ACDC, UNet
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 from ..distributed import World, data_parallel
@@ -35,6 +35,7 @@ class Run:
         ema = settings.optimiser.ema
         self.optimiser = Optimisers(self.network, settings.optimiser)
         self.average = Average(self.network, ema) if ema else None
+        hold_stages(self.network, settings.held)
         self.parallel = self.network if settings.local else data_parallel(self.network, world)
         self.meters, self.step = Meters(), 0
 
@@ -93,6 +94,14 @@ class Run:
         anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
         if self.world.leads and anew:
             print(f"{path}: missing or of another shape, so random at the start: {', '.join(anew)}", file=sys.stderr)
+
+
+def hold_stages(network: ACDC, count: int) -> None:
+    """The U-Nets of the first ``count`` stages keep their weights, and no gradient goes through them."""
+    for unet in list(network.unets)[:count]:
+        assert isinstance(unet, UNet)
+        unet.requires_grad_(False)
+        unet.after_stem = torch.no_grad()(unet.after_stem)  # type: ignore[method-assign]
 
 
 def write_weights(run: Run, path: Path) -> None:

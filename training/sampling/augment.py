@@ -24,6 +24,9 @@ from acdc_fast.photo.coordinates import (
 from ..data.sample import Annotation, Sample
 from ..settings import Augmentation
 
+#: Boxes that other people bring: so many times the detector's side, and their centre up to so many sides from its own.
+LOOSE_SIDES, LOOSE_SHIFT = (0.6, 2.0), 0.3
+
 
 @dataclass(frozen=True, eq=False)
 class Crop:
@@ -86,6 +89,9 @@ def crop_face(
         square[:2] += square[2] * np.array([right, down])
         square[2] *= np.exp(grow)
         square[3] += rotation
+        if how.loose and rng.random() < how.loose:
+            square[:2] += square[2] * rng.uniform(-LOOSE_SHIFT, LOOSE_SHIFT, 2)
+            square[2] *= np.exp(rng.uniform(*np.log(LOOSE_SIDES)))
         mirrored = bool(rng.random() < how.mirror)
         if rng.random() < 0.5:  # outside the picture: its border goes on, or one grey
             border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from acdc_fast.markups import MARKUPS
 
 from ..settings import Augmentation
+from .augment import LOOSE_SHIFT, LOOSE_SIDES
 from .resident import NOMINAL, SIDE, ResidentFaces
 from .targets import Targets
 
@@ -49,7 +50,13 @@ def crop_batch(
     squares = resident.squares[index]
     rotation, grow = draws.normal() * how.rotation, draws.normal() * how.scale
     centre = squares[:, :2] + squares[:, 2:] * draws.normal(2) * how.shift
-    side, mirrored = squares[:, 2] * grow.exp(), draws.chance(how.mirror)
+    side = squares[:, 2] * grow.exp()
+    if how.loose:
+        loose, low, high = draws.chance(how.loose), *(math.log(v) for v in LOOSE_SIDES)
+        away = draws.uniform(2, low=-LOOSE_SHIFT, high=LOOSE_SHIFT) * side[:, None]
+        centre = torch.where(loose[:, None], centre + away, centre)
+        side = torch.where(loose, side * draws.uniform(low=low, high=high).exp(), side)
+    mirrored = draws.chance(how.mirror)
     image = _sample(resident, index, centre, side, rotation, mirrored, size, how, draws)
     landmarks, weights = {}, {}
     for markup, points in resident.landmarks.items():
