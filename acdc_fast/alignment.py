@@ -19,6 +19,7 @@ from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
 from .readout.refinement import refined
+from .readout.visibility import terms, visible
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights
 
@@ -152,7 +153,17 @@ class Alignment:
         landmarks, spreads, confidences = (
             {name: values[:, slices[name]] for name in self.weights.handed_out} for values in (points, spread, sure)
         )
-        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name)
+        shown = self._visible(prediction, blur)
+        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name, visible=shown)
+
+    def _visible(self, prediction: Prediction, blur: np.ndarray) -> dict[str, np.ndarray]:
+        """Markup → (N, L) chance of being in sight, of the markups handed out that the weights tell it of."""
+        told, refinement, order = self.weights.visibility, self.weights.refinement, self.weights.config.order
+        if told is None or refinement is None or prediction.pose is None:
+            return {}
+        spread = {name: blur[:, part] for name, part in self.weights.config.slices.items()}
+        known = terms(prediction.landmarks, spread, np.asarray(prediction.pose), refinement, order)
+        return {name: visible(known, told, name) for name in self.weights.handed_out if name in told.numbers}
 
 
 def head_pose(degrees: np.ndarray) -> HeadPose:

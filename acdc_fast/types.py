@@ -83,6 +83,7 @@ class Faces(ByValue):
     pose: HeadPose | None  # None where the weights have no pose head
     source: str | None = field(default=None, compare=False)  # path of the image, where one was given
     ids: np.ndarray | None = None  # (N,) int64: a number that stays with a face from frame to frame; None in one image
+    visible: dict[str, np.ndarray] = field(default_factory=dict)  # markup -> (N, L) float32 in [0, 1], 1 = in sight
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -111,8 +112,8 @@ class Faces(ByValue):
 
     def to_dict(self) -> dict[str, Any]:
         """``{"image": path or None, "faces": […]}``: plain numbers, rounded, one entry a face with ``box`` (xyxy),
-        ``score``, ``pose`` (degrees, or None), ``landmarks``, ``spread`` and ``confidence`` by markup, and ``id`` where
-        there are ids. The layout is that of the command line's JSON.
+        ``score``, ``pose`` (degrees, or None), ``landmarks``, ``spread``, ``confidence`` and ``visible`` by markup, and
+        ``id`` where there are ids. The layout is that of the command line's JSON.
         """
         return {"image": self.source, "faces": [self._entry(i) for i in range(len(self))]}
 
@@ -126,13 +127,15 @@ class Faces(ByValue):
             "landmarks": {name: _rounded(points[i], 3) for name, points in self.landmarks.items()},
             "spread": {name: _rounded(values[i], 3) for name, values in self.spread.items()},
             "confidence": {name: _rounded(values[i], 4) for name, values in self.confidence.items()},
+            "visible": {name: _rounded(values[i], 4) for name, values in self.visible.items()},
             **({} if self.ids is None else {"id": int(self.ids[i])}),
         }
 
     def to_pandas(self) -> pandas.DataFrame:
         """A table with one row a face, in pixels and degrees. Columns: ``image``, ``id`` where there are ids, ``x0``,
         ``y0``, ``x1``, ``y1``, ``score``, ``yaw``, ``pitch``, ``roll``, and for each point k of a markup such as 2d68
-        ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``, ``2d68_confidence{k}``. Needs pandas, else `ImportError`.
+        ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``, ``2d68_confidence{k}``, and ``2d68_visible{k}`` where the
+        weights tell it. Needs pandas, else `ImportError`.
         """
         try:
             import pandas
@@ -147,6 +150,7 @@ class Faces(ByValue):
         for name, points in self.landmarks.items():
             parts = {"x": points[..., 0], "y": points[..., 1]}
             parts |= {"spread": self.spread[name], "confidence": self.confidence[name]}
+            parts |= {"visible": self.visible[name]} if name in self.visible else {}
             columns |= {f"{name}_{part}{k}": v for part, values in parts.items() for k, v in enumerate(values.T)}
         return pandas.DataFrame(columns)
 

@@ -6,7 +6,8 @@ all of them texts: data, licence, command, commit, results, ``resolution`` of th
 of the arrays; older files have none). The arrays ``pose.mean``,
 ``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`;
 ``refinement.mean``, ``refinement.basis`` and ``refinement.numbers.MARKUP``
-those of `acdc_fast.readout.refinement.Refinement`.
+those of `acdc_fast.readout.refinement.Refinement`; ``visibility.scale`` and ``visibility.numbers.MARKUP`` those of
+`acdc_fast.readout.visibility.Visibility`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .files import written_beside
 from .metadata import check_card, read_calibration, read_card, read_config, read_markups
 from .readout.head_pose import Readout
 from .readout.refinement import Refinement
+from .readout.visibility import COMPONENTS, Visibility
 
 FORMAT = "acdc-fast 1"
 #: Larger files are refused before they are read; the paper's network has 40 MB.
@@ -39,6 +41,8 @@ Arrays = dict[str, np.ndarray]
 READOUT = ("mean", "basis", "numbers")
 #: A `Refinement`'s arrays for one markup are named this and the markup.
 NUMBERS = "refinement.numbers."
+#: The same of a `Visibility`.
+SIGHT = "visibility.numbers."
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Weights:
     card: dict[str, str] = field(default_factory=dict)
     refinement: Refinement | None = None  # None: landmarks are the maps' first moments
     pose: Readout | None = None  # None: the pose is the network's Ω
+    visibility: Visibility | None = None  # None: nothing is said of whether points are in sight
 
     @property
     def handed_out(self) -> tuple[str, ...]:
@@ -166,6 +171,9 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
         fitted = {"refinement.mean": refinement.mean, "refinement.basis": refinement.basis}
         fitted |= {f"{NUMBERS}{markup}": numbers for markup, numbers in refinement.numbers.items()}
         arrays |= {name: value.astype(np.float32) for name, value in fitted.items()}
+    if sight := weights.visibility:
+        fitted = {f"{SIGHT}{markup}": numbers for markup, numbers in sight.numbers.items()}
+        arrays |= {n: v.astype(np.float32) for n, v in ({"visibility.scale": sight.scale} | fitted).items()}
     if half:
         arrays = _halved(arrays, where)
     if weights.pose:
@@ -223,7 +231,9 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     if "digest" in metadata and metadata["digest"] != digest_of(arrays):
         raise InputError(f"{where}: its tensors are not those that were saved in it: is it damaged, or edited by hand?")
     refinement, readout = _refinement(arrays, config, where), _readout(arrays, config, where)
-    return Weights(config, check_arrays(config, arrays, where), markups, calibration, card, refinement, readout)
+    visibility = _visibility(arrays, config, refinement, where)
+    checked = check_arrays(config, arrays, where)
+    return Weights(config, checked, markups, calibration, card, refinement, readout, visibility)
 
 
 def _array(file: Any, name: str, where: str) -> np.ndarray:
@@ -274,6 +284,22 @@ def _readout(arrays: Arrays, config: ACDCConfig, where: str) -> Readout | None:
     if fault := readout.fault(config.points[config.solid[0]]):
         raise InputError(f"{where}: {fault}")
     return readout
+
+
+def _visibility(arrays: Arrays, config: ACDCConfig, refinement: Refinement | None, where: str) -> Visibility | None:
+    """Takes the arrays of the points' visibility out of a file's; None where there are none."""
+    found = {n: np.asarray(arrays.pop(n), np.float32) for n in list(arrays) if n.startswith("visibility.")}
+    if not found:
+        return None
+    if "visibility.scale" not in found:
+        raise InputError(f"{where}: holds parts of the points' visibility, but 'visibility.scale' is missing")
+    if refinement is None or len(refinement.basis) < COMPONENTS or not config.has_pose:
+        raise InputError(f"{where}: the points' visibility reads a refinement and a head pose, which the file lacks")
+    scale = found.pop("visibility.scale")
+    visibility = Visibility({name.removeprefix(SIGHT): value for name, value in found.items()}, scale)
+    if fault := visibility.fault({m: config.points[m] for m in config.order}):
+        raise InputError(f"{where}: {fault}")
+    return visibility
 
 
 def bundled() -> dict[str, Path]:

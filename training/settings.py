@@ -149,7 +149,7 @@ class Settings:
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
         if not 0 <= self.held < self.network.stages:
-            raise ValueError(f"held must be 0 … {self.network.stages - 1}, the last stage being trained, not {self.held}")
+            raise ValueError(f"held must be 0 … {self.network.stages - 1}, not {self.held}")
         if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:
             raise ValueError(f"loss.stages has {len(self.loss.stages)} weights for {self.network.stages} stages")
         weights = {"loss.markups": self.loss.markups}

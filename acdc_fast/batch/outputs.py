@@ -19,7 +19,7 @@ from ..markups import MARKUPS
 from ..readout.results import as_dict
 from .needs import pyarrow
 from .parts import KEY, Part, Parts
-from .rows import ANGLES, faces_of, schema_of
+from .rows import ANGLES, faces_of, schema_of, sighted
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 #: Images in a row group, whatever the parts hold: the same job gives the same bytes however often it was cut off.
@@ -122,6 +122,7 @@ def _csv(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[bytes]:
         numbers = range(MARKUPS[markup].points)
         head += [f"{markup}_{i}_{axis}" for i in numbers for axis in "xy"]
         head += [f"{markup}_{i}_{kind}" for kind in ("spread", "confidence") for i in numbers]
+        head += [f"{markup}_{i}_visible" for i in numbers if sighted((markup,))]
     yield _line(head)
     for entry in _entries(parts, markups):
         start = [entry["image"], entry.get("width"), entry.get("height"), entry.get("error")]
@@ -131,6 +132,8 @@ def _csv(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[bytes]:
             for markup in markups:
                 line += [value for point in face["landmarks"][markup] for value in point]
                 line += [*face["spread"][markup], *face["confidence"][markup]]
+                if sighted((markup,)):
+                    line += face["visible"].get(markup, [None] * MARKUPS[markup].points)
             yield _line(line)
         if not entry.get("faces"):
             yield _line([*start, *[None] * (len(head) - 4)])

@@ -14,6 +14,7 @@ from ..model import Model
 from ..photo import coordinates
 from ..photo.ahead import ahead
 from ..photo.images import ImageLike, Picture, load_picture
+from ..readout.visibility import MARKUPS as SIGHTED
 from ..types import Faces, HeadPose
 from .sources import printable
 
@@ -71,6 +72,9 @@ def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:
         {m: array(f"landmarks_{m}", MARKUPS[m].points, 2) for m in markups},
         {m: array(f"spread_{m}", MARKUPS[m].points) for m in markups},
         {m: array(f"confidence_{m}", MARKUPS[m].points) for m in markups}, pose,
+        visible={
+            m: array(f"visible_{m}", MARKUPS[m].points) for m in sighted(markups) if row[f"visible_{m}"] is not None
+        },
     )  # fmt: skip
 
 
@@ -86,7 +90,13 @@ def schema_of(pa: Any, markups: tuple[str, ...]) -> Any:
         count = MARKUPS[markup].points
         fields += [(f"landmarks_{markup}", each(2 * count)), (f"spread_{markup}", each(count))]
         fields += [(f"confidence_{markup}", each(count))]
+        fields += [(f"visible_{markup}", each(count))] if markup in SIGHTED else []
     return pa.schema(fields)
+
+
+def sighted(markups: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that have a column of what is in sight, null where the weights do not tell it."""
+    return tuple(m for m in markups if m in SIGHTED)
 
 
 def _columns(faces: Faces) -> dict[str, Any]:
@@ -97,6 +107,8 @@ def _columns(faces: Faces) -> dict[str, Any]:
         row[f"landmarks_{markup}"] = points.reshape(len(faces), points.shape[1] * 2).tolist()
         row[f"spread_{markup}"] = faces.spread[markup].tolist()
         row[f"confidence_{markup}"] = faces.confidence[markup].tolist()
+        if markup in SIGHTED:
+            row[f"visible_{markup}"] = faces.visible[markup].tolist() if markup in faces.visible else None
     return row
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from acdc_fast import ACDC, ACDCConfig
-from acdc_fast.readout import head_pose
 from acdc_fast.readout.head_pose import Readout
+from acdc_fast.readout import head_pose, visibility
 from acdc_fast.readout.refinement import COMPONENTS, Refinement, terms_of
 from acdc_fast.weights import Weights
 
@@ -51,3 +51,10 @@ def fitted(weights: Weights) -> tuple[Refinement, Readout]:
     refinement = Refinement(some(width), some(count, width), numbers)
     solid = 2 * points["3d68"]
     return refinement, Readout(some(solid), some(head_pose.COMPONENTS, solid), some(head_pose.TERMS, 3))
+
+
+def sighted(weights: Weights) -> visibility.Visibility:
+    """Numbers of the right shapes that tell points and faces apart."""
+    count = visibility.terms_of(sum(weights.config.points.values()))
+    numbers = np.random.default_rng(1).normal(0, 0.05, (count, 2 * 68)).astype(np.float32)
+    return visibility.Visibility({"2d68": numbers}, np.array([0.5, 1.0, -0.5], np.float32))
