@@ -18,6 +18,7 @@ from .readout import orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
+from .readout.presence import presence
 from .readout.refinement import refined
 from .readout.visibility import terms, visible
 from .types import Faces, HeadPose, Prediction
@@ -35,10 +36,12 @@ class Alignment:
     run: Callable[[np.ndarray], Prediction]  # the network alone: crops (B, 1, S, S) float32, S the resolution
     resolution: int
     usual_spread: float  # median of faces' narrowest spread, crop units; infinite where it is not known
+    presence_limit: float  # multiple of it beyond which a crop rather holds no face
     calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
-        """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together."""
+        """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
+        are multiplied by the chance that a face is there, by the maps of the crop that was read in the end."""
         group: list[Found | InputError] = []
         pixels = 0
         for item in found:
@@ -58,9 +61,7 @@ class Alignment:
     def _aligned(
         self, pictures: list[Picture], found: list[tuple[np.ndarray, np.ndarray]]
     ) -> Iterator[Faces | InputError]:
-        given = [geometry.square_from_box(boxes) for boxes, _ in found]
-        squares, predictions = self._recut(pictures, given, self._predicted(pictures, given))
-        squares, predictions = self._upright(pictures, squares, predictions, given)
+        squares, predictions = self.read(pictures, [boxes for boxes, _ in found])
         for picture, (boxes, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
             try:
                 with forks.held_off():
@@ -68,6 +69,12 @@ class Alignment:
             except InputError as error:
                 faces = error
             yield faces
+
+    def read(self, pictures: list[Picture], boxes: list[np.ndarray]) -> tuple[list[np.ndarray], list[Prediction]]:
+        """For each picture the squares (N, 4) that were read in the end, of its boxes (N, 4), and what they say."""
+        given = [geometry.square_from_box(each) for each in boxes]
+        squares, predictions = self._recut(pictures, given, self._predicted(pictures, given))
+        return self._upright(pictures, squares, predictions, given)
 
     def _predicted(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
         """One prediction for each picture, its faces in the order of its squares."""
@@ -154,7 +161,8 @@ class Alignment:
             {name: values[:, slices[name]] for name in self.weights.handed_out} for values in (points, spread, sure)
         )
         shown = self._visible(prediction, blur)
-        return Faces(boxes, scores, landmarks, spreads, confidences, pose, picture.name, visible=shown)
+        there = presence(narrowest_spread(prediction), self.usual_spread, self.presence_limit)
+        return Faces(boxes, scores * there, landmarks, spreads, confidences, pose, picture.name, visible=shown)
 
     def _visible(self, prediction: Prediction, blur: np.ndarray) -> dict[str, np.ndarray]:
         """Markup → (N, L) chance of being in sight, of the markups handed out that the weights tell it of."""

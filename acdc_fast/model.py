@@ -18,14 +18,13 @@ from .engines import make_engine
 from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
-from .photo import coordinates as geometry
 from .photo.ahead import cpus
 from .photo.detection import Search
 from .photo.finding import find_each
 from .photo.images import ImageLike
-from .readout.confidence import UNCALIBRATED, narrowest, of_points
+from .readout.confidence import UNCALIBRATED, of_points
 from .readout.predictions import finite, mapped, only
-from .readout.presence import USUAL_LIMIT, presence
+from .readout.presence import USUAL_LIMIT
 from .types import Faces, Prediction
 from .weights import Weights, bundled_path, save_weights, weights_of
 
@@ -101,6 +100,12 @@ class Model:
     @property
     def config(self) -> ACDCConfig:
         return self.weights.config
+
+    @property
+    def alignment(self) -> Alignment:
+        """What `align` does with pictures and boxes."""
+        usual = self.usual_spread, self._presence_limit
+        return Alignment(self.weights, partial(self._run, mask=False), self.resolution, *usual, self.calibration)
 
     @property
     def threads(self) -> int:
@@ -200,7 +205,8 @@ class Model:
         ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image, bytes or an open file of an image; EXIF
         rotation is applied first, and the results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for
         several images: one such array, or None, for each) keeps the detector out. ``search``: what the detector looks
-        for, as in `detect`. Of several images the next are read and searched while those before are aligned.
+        for, as in `detect`. A score is the detector's, or 1, times the chance by the maps that a face is there
+        (`readout.presence`). Of several images the next are read and searched while those before are aligned.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
         wanted = _search(search)
@@ -231,9 +237,7 @@ class Model:
     def _each(
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search
     ) -> Iterator[Faces | InputError]:
-        run = partial(self._run, mask=False)
-        alignment = Alignment(self.weights, run, self.resolution, self.usual_spread, self.calibration)
-        return alignment.each(find_each(images, boxes, search, self.threads))
+        return self.alignment.each(find_each(images, boxes, search, self.threads))
 
     def track(
         self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25, **search: Any
@@ -250,11 +254,6 @@ class Model:
         from .video.tracking import follow
 
         return follow(self, frames, smooth, every, absent, _search(search))
-
-    def presence(self, faces: Faces) -> np.ndarray:
-        """(N,) float32 chance that each box holds a face, from this model's maps; see `readout.presence`."""
-        spread = narrowest(faces.spread.values()) / geometry.square_from_box(faces.boxes)[:, 2]
-        return presence(spread, self.usual_spread, self._presence_limit)
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""

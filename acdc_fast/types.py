@@ -76,7 +76,9 @@ class Faces(ByValue):
     """N aligned faces of one image. N = 0 gives empty arrays of these shapes."""
 
     boxes: np.ndarray  # (N, 4) float32 xyxy, image pixels
-    scores: np.ndarray  # (N,) float32 detector confidence; 1 for boxes that the caller gave
+    #: (N,) float32 in [0, 1]: the detector's confidence, 1 for boxes that the caller gave, times the chance that a face
+    #: is there by the maps.
+    scores: np.ndarray
     landmarks: dict[str, np.ndarray]  # markup -> (N, L, 2) float32, image pixels
     spread: dict[str, np.ndarray]  # markup -> (N, L) float32, pixels: root of the map's second moment
     confidence: dict[str, np.ndarray]  # markup -> (N, L) float32 in [0, 1], 1 = certain

@@ -48,7 +48,9 @@ EXCEPTIONS: dict[str, set[str]] = {
     "training.observations": {"model"},
     "training.teach": {"model"},
     "training.evaluation.evaluate": {"model"},
+    "training.fits.confidence_fit": {"model"},
     "training.fits.presence_fit": {"model"},
+    "training.fits.visibility_fit": {"model"},
     "commands.env": {"ops"},
 }
 #: The same for the rooms of training, without exceptions.

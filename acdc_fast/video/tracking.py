@@ -48,7 +48,6 @@ class Model(Protocol):
     """What a tracker asks of `acdc_fast.Model`, which opens this room itself."""
 
     def align(self, image: Any, boxes: Any = None) -> Any: ...
-    def presence(self, faces: Faces) -> np.ndarray: ...
 
 
 @dataclass
@@ -154,7 +153,7 @@ class Tracker:
             if track.name not in given:
                 track.unseen()
         self._tracks = [t for t in self._tracks if t.absent <= (0 if t.looks is None else self.absent)]
-        return replace(faces[kept], scores=chance[kept], ids=np.array(given, np.int64))
+        return replace(faces[kept], ids=np.array(given, np.int64))
 
     def _is_time(self) -> bool:
         """Whether the detector looks at this frame whatever the maps say."""
@@ -196,7 +195,7 @@ class Tracker:
             if (t.name in found or not (t.absent or t.missed >= MISSED)) and _inside(t.expected, picture.rgb)
         ]  # fmt: skip
         faces = self.model.align(picture, boxes=np.array([t.expected for t in tracks]).reshape(-1, 4))
-        return tracks, faces, self.model.presence(faces)
+        return tracks, faces, faces.scores
 
     def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:
         """(4,) the box that the landmarks suggest; the old one where the weights give no points to follow by."""

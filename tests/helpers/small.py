@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from acdc_fast import ACDC, ACDCConfig
-from acdc_fast.readout.head_pose import Readout
 from acdc_fast.readout import head_pose, visibility
+from acdc_fast.readout.head_pose import Readout
 from acdc_fast.readout.refinement import COMPONENTS, Refinement, terms_of
 from acdc_fast.weights import Weights
 

@@ -30,9 +30,6 @@ class NoFaces:
         flat = {"2d5": np.zeros((0, 5), np.float32)}
         return Faces(*self.detect(picture), {"2d5": np.zeros((0, 5, 2), np.float32)}, flat, flat, None)
 
-    def presence(self, faces: Faces) -> np.ndarray:
-        return np.ones(len(faces), np.float32)
-
 
 def source(path: Path, sound: bool, times: list[int]) -> Path:
     """Frames of one grey each, darker to lighter, at these steps of 1/RATE s; a second of a tone."""

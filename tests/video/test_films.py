@@ -37,10 +37,8 @@ class PerfectModel:
         shape = np.array([[-0.192, -0.114], [0.192, -0.114], [0, 0.078], [-0.144, 0.318], [0.144, 0.318]])
         points = {"2d5": (middle + size * shape + self.motion).astype(np.float32)}
         flat = {"2d5": np.ones((len(boxes), 5), np.float32)}
-        return Faces(boxes, np.ones(len(boxes), np.float32), points, flat, flat, None)
-
-    def presence(self, faces: Faces) -> np.ndarray:
-        return np.ones(len(faces), np.float32)  # as weights do of which nothing is known: the detector alone decides
+        sure = np.ones(len(boxes), np.float32)  # as of weights of which nothing is known: the detector alone decides
+        return Faces(boxes, sure, points, flat, flat, None)
 
 
 def frames(count: int = 12, shift: int = 3) -> list[np.ndarray]:

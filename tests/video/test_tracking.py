@@ -94,11 +94,8 @@ class Scene:
             points[i] = middle + side * FIVE
         pose = HeadPose(*(numbers.astype(np.float32) * k for k in (10, 1, 1)), np.tile(np.eye(3), (len(boxes), 1, 1)))
         flat = {"2d5": np.repeat(numbers[:, None], 5, 1).astype(np.float32)}
-        return Faces(boxes, np.ones(len(boxes), np.float32), {"2d5": points}, flat, flat, pose)
-
-    def presence(self, faces: Faces) -> np.ndarray:
-        numbers = faces.spread["2d5"][:, 0].astype(int)
-        return np.array([0.0 if n < 0 else self.people[n].chance(self.frame) for n in numbers], np.float32)
+        chance = np.array([0.0 if n < 0 else self.people[n].chance(self.frame) for n in numbers], np.float32)
+        return Faces(boxes, chance, {"2d5": points}, flat, flat, pose)
 
 
 def still(

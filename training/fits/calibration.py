@@ -31,17 +31,19 @@ ENOUGH = 100
 def fit_confidence(spread: np.ndarray, face: np.ndarray, gap: np.ndarray) -> tuple[float, ...]:
     """(N, L) spreads, (N,) mean spreads of the faces, (N, L) errors, in crop units → the numbers of `confidence`.
 
-    Where more spread went with less error its slope is 0.
+    An error of NaN is unknown, and left out. Where more spread went with less error its slope is 0.
     """
     from scipy.optimize import lsq_linear
 
     inputs = np.stack([_log(spread), np.broadcast_to(_log(face)[:, None], spread.shape)])
-    errors = np.log(np.maximum(gap, LEAST))
-    centre, level = inputs.mean(1), errors.mean(0)
-    rows = (inputs - centre[:, None]).reshape(2, -1).T
-    slopes = lsq_linear(rows, (errors - level).ravel(), (0, np.inf), method="bvls").x
+    errors, known = np.log(np.maximum(gap, LEAST)), np.isfinite(gap)
+    if not known.any(0).all():
+        raise InputError(f"point {int(np.argmin(known.any(0)))} has no label on any face: nothing to fit")
+    centre, level = (np.nanmean(np.where(known, values, np.nan), -2) for values in (inputs, errors))
+    rows = (inputs - centre[:, None])[:, known].T
+    slopes = lsq_linear(rows, (errors - level)[known], (0, np.inf), method="bvls").x
     expected = level + np.tensordot(slopes, inputs - centre[:, None], 1)
-    steep, offset = _logistic(expected.ravel(), (gap < NEAR).ravel())
+    steep, offset = _logistic(expected[known], (gap < NEAR)[known])
     points = steep * (level - slopes @ centre) + offset
     return (*(float(steep * s) for s in slopes), *map(float, points))
 

@@ -12,10 +12,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from acdc_fast.errors import InputError
 from acdc_fast.model import Model
-from acdc_fast.photo.coordinates import square_from_box
-from acdc_fast.readout.confidence import narrowest
+from acdc_fast.photo.images import load_picture
+from acdc_fast.readout.confidence import narrowest_spread
 from acdc_fast.readout.presence import POWER
-from acdc_fast.types import Faces
 from acdc_fast.weights import load_weights, save_weights
 
 from ..data import Database
@@ -77,9 +76,10 @@ def without_face(rgb: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -
     return None
 
 
-def multiples(model: Model, faces: Faces) -> np.ndarray:
-    """(N,) narrowest spread, as a multiple of what is usual for the weights."""
-    return narrowest(faces.spread.values()) / square_from_box(faces.boxes)[:, 2] / model.usual_spread
+def multiples(model: Model, rgb: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N,) narrowest spread of the crops that `Model.align` reads in the end, as a multiple of the weights' usual."""
+    prediction = model.alignment.read([load_picture(rgb)], [np.asarray(boxes, np.float32)])[1][0]
+    return np.asarray(narrowest_spread(prediction) / model.usual_spread)
 
 
 def observe(model: Model, database: Database, limit: int | None) -> Iterator[tuple[float, bool]]:
@@ -99,7 +99,7 @@ def observe(model: Model, database: Database, limit: int | None) -> Iterator[tup
         low, side = rng.uniform(0, SIDE / 2, 2), rng.uniform(0.15, 0.5) * SIDE
         looked.append((scene(rng), np.concatenate([low, low + side])[None], False))
         for picture, boxes, there in looked:
-            yield from ((float(m), there) for m in multiples(model, model.align(picture, boxes=boxes)))
+            yield from ((float(m), there) for m in multiples(model, picture, boxes))
 
 
 def fit_limit(multiple: np.ndarray, there: np.ndarray) -> float:

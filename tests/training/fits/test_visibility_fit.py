@@ -16,6 +16,7 @@ from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.visibility import visible
 from acdc_fast.training.data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
 from acdc_fast.training.fits import visibility_fit
+from acdc_fast.training.fits.calibration import expected_calibration_error
 from acdc_fast.training.fits.visibility_fit import (
     AWAY,
     HIDDEN,
@@ -50,15 +51,19 @@ def flagged(count: int = 500, seed: int = 0) -> Flagged:
     return Flagged(of(wide, yaw), of(wide[:, MIRROR], -yaw), flags)
 
 
+@pytest.fixture(autouse=True)
+def single_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one map alone tells of its point. On faces many do, and share out what is said."""
+    monkeypatch.setattr(visibility_fit, "MANY", 1.0)
+
+
 def test_both_causes_are_learnt() -> None:
     found, fresh = fit_visibility(flagged()), flagged(200, 1)
     chance = visible(fresh.terms, found, "2d68")
-    assert told_apart(chance, fresh.flags, COVERED_FLAG) > 0.97 and told_apart(chance, fresh.flags, AWAY_FLAG) > 0.97
+    assert told_apart(chance, fresh.flags, COVERED_FLAG) > 0.93 and told_apart(chance, fresh.flags, AWAY_FLAG) > 0.93
     back = visible(fresh.mirrored, found, "2d68")
     assert back[:, MIRROR] == pytest.approx(chance, abs=1e-4)
-    for low, high in ((0.1, 0.4), (0.6, 0.9)):
-        some = (chance > low) & (chance < high)
-        assert abs((fresh.flags == VISIBLE_FLAG)[some].mean() - chance[some].mean()) < 0.15
+    assert expected_calibration_error(chance.ravel(), (fresh.flags == VISIBLE_FLAG).ravel()) < 0.06
     assert found.scale[0] == pytest.approx(AWAY)
 
 
