@@ -47,14 +47,15 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Fits:
-    """Databases for the fits of pose, confidence (one fit after the other) and early exit. The defaults are those of
-    all weights in the package.
+    """Databases for the fits after the runs. The defaults are those of all weights in the package.
 
-    The refinement of the landmarks comes before them, on the databases of the last run or of other ``settings``.
+    The refinement of the landmarks comes before them, on the databases of the last run or of other ``settings``. Then
+    follow people's points, pose, confidence, presence, visibility and early exit.
     """
 
+    people: bool = True  # people's 68 and five points, confidence and sight, by AFLW photographs; else without them
     pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "reposed/train", "frames68/train")
-    confidence: tuple[tuple[str, ...], ...] = (("synthetic",), ("mtfl/train[:500]", "frames68"))
+    presence: tuple[str, ...] = ("mtfl/train[:500]",)
     enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
     limit: int | None = 1500  # faces of each database for the pose; None: all
     refinement: int | None = 4000  # faces of each database for the refinement; None: no refinement
@@ -134,14 +135,17 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         fit += ["--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)
-    fits = [("pose", recipe.fits.pose), *(("calibrate", names) for names in recipe.fits.confidence)]
-    for i, (kind, names) in enumerate([*fits, ("enough", recipe.fits.enough)]):
-        step = "" if i == len(fits) else f"-{i}-{kind}"
-        result = out / f"{recipe.name}{step}.safetensors"
-        asked = ["--databases", *names, f"--{kind}", str(result), "--half"]
-        asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
-        evaluate = [python, "-m", "acdc_fast.training.evaluation.evaluate", str(before), "--data-root", data]
-        found.append((result, [*evaluate, *asked]))
+    by_people = ["people", "confidence", "visibility"] if recipe.fits.people else []
+    order = ("people", "pose", "confidence", "presence", "visibility", "enough")
+    for kind in [k for k in order if k in ("pose", "presence", "enough", *by_people)]:
+        result = out / (f"{recipe.name}.safetensors" if kind == "enough" else f"{recipe.name}-{kind}.safetensors")
+        where = [str(before), "--data-root", data, "--half"]
+        if kind in by_people:
+            found.append((result, [python, "-m", f"acdc_fast.training.fits.{kind}_fit", *where, "-o", str(result)]))
+        else:
+            asked = ["--databases", *getattr(recipe.fits, kind), f"--{kind}", str(result)]
+            asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
+            found.append((result, [python, "-m", "acdc_fast.training.evaluation.evaluate", *where, *asked]))
         before = str(result)
     return found
 

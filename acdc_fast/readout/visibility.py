@@ -35,7 +35,7 @@ class Visibility:
 
     def fault(self, points: Mapping[str, int]) -> str | None:
         """What is wrong with it for markups of these numbers of points, or None."""
-        wanted = {"scale": (self.scale, (3,))}
+        wanted: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {"scale": (self.scale, (3,))}
         for markup, numbers in self.numbers.items():
             if markup not in points:
                 return f"visibility.numbers.{markup}: the network has no such markup"

@@ -22,8 +22,7 @@ processes: 2
 draw: [{source: synthetic, split: test, faces: 4}]
 teach: [{weights: acdc-w32, database: mtfl}]
 runs: [one.yaml, two.yaml]
-fits: {pose: [synthetic/train], confidence: [[synthetic], [frames68, "mtfl/train[:5]"]], enough: [frames68], limit: 7,
-       refinement: 9}
+fits: {pose: [synthetic/train], presence: [frames68, "mtfl/train[:5]"], enough: [frames68], limit: 7, refinement: 9}
 """
 
 
@@ -46,7 +45,7 @@ class Shell:
         self.commands.append(command)
         if self.fails and self.fails in command:
             return subprocess.CompletedProcess(command, 3)
-        results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--calibrate", "--enough") if f in command]
+        results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--presence", "--enough") if f in command]
         if "acdc_fast.training.teach" in command:
             data = command[command.index("--data-root") + 1]
             names = command[command.index("--database") + 1], "train", Path(command[3]).stem
@@ -70,20 +69,25 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     out = tmp_path / "out"
     assert recipe.cook(written, tmp_path / "faces", out) == 0
     assert (out / "data" / "mtfl-train.tar").is_symlink()
-    draw, teach, one, two, refinement, pose, first, second, enough = shell.commands
+    draw, teach, one, two, refinement, people, pose, confidence, presence, visibility, enough = shell.commands
     assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
     assert teach[2:] == ["acdc_fast.training.teach", "acdc-w32", "--data-root", str(out / "data"),
                          "--database", "mtfl", "--split", "train"]  # fmt: skip
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
     assert "--nproc-per-node" in two and two[two.index("--device") + 1] == "auto"
-    made = [c[c.index("acdc_fast.training.evaluation.evaluate") + 1] for c in (pose, first, second, enough)]
+    fits = (people, pose, confidence, presence, visibility, enough)
+    made = [c[3] for c in fits]
+    kinds = ["fits.people_fit", "evaluation.evaluate", "fits.confidence_fit", "evaluation.evaluate",
+             "fits.visibility_fit", "evaluation.evaluate"]  # fmt: skip
+    assert [c[2] for c in fits] == [f"acdc_fast.training.{kind}" for kind in kinds]
     fit = ["acdc_fast.training.fits.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
     assert refinement[2:6] == fit
     assert refinement[refinement.index("--config") + 1] == str(tmp_path / "two.yaml")
-    expected = ["small-refinement", "small-0-pose", "small-1-calibrate", "small-2-calibrate"]
-    assert made == [str(out / f"{name}.safetensors") for name in expected]
-    assert second[second.index("--databases") + 1 : second.index("--calibrate")] == ["frames68", "mtfl/train[:5]"]
+    expected = ["refinement", "people", "pose", "confidence", "presence", "visibility"]
+    assert made == [str(out / f"small-{name}.safetensors") for name in expected]
+    assert presence[presence.index("--databases") + 1 : presence.index("--presence")] == ["frames68", "mtfl/train[:5]"]
+    assert pose[-2:] == ["--limit", "7"] and "--limit" not in presence and all("--half" in c for c in fits)
     assert (out / "small.safetensors").exists()
     shell.commands.clear()
     assert recipe.cook(written, tmp_path / "faces", out) == 0
@@ -102,17 +106,17 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
     second = tmp_path / "second.yaml"
     second.write_text(
         "{name: better, draw: [], first: recipe.yaml, share: 0.7, teach: [{database: mtfl}], runs: [three.yaml],\n"
-        " fits: {confidence: [], refinement: null}}\n"
+        " fits: {people: false, refinement: null}}\n"
     )
     out = tmp_path / "out"
     assert recipe.cook(second, tmp_path / "faces", out) == 0
-    teach, three, between, pose, enough = shell.commands[-5:]
+    teach, three, between, pose, presence, enough = shell.commands[-6:]
     assert teach[3] == str(out / "small.safetensors")  # not the teacher that the first recipe had for the same faces
     two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
     assert three[three.index("--init") + 1] == two_and_three[0]
     assert between[2:7] == ["acdc_fast.training.fits.interpolate", *two_and_three, "--share", "0.7"]
-    assert pose[pose.index("acdc_fast.training.evaluation.evaluate") + 1] == between[-1]
-    assert enough[-2:] == [str(out / "better.safetensors"), "--half"]
+    assert pose[3] == between[-1] and presence[3] == str(out / "better-pose.safetensors")
+    assert enough[-1] == str(out / "better.safetensors")
     second.write_text(second.read_text().replace("first: recipe.yaml, ", ""))
     with pytest.raises(InputError, match="a teacher without weights"):
         recipe.read_recipe(second)

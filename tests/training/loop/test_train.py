@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -336,6 +336,21 @@ def test_fixed_norm_trains_all_but_means_and_variances(root: Path, small: Settin
     assert not after["unets.0.up1.1.num_batches_tracked"]
     with pytest.raises(InputError, match=r"fixed_norm keeps .* --init"):
         train(fixed, root, tmp_path / "c", device="cpu")
+
+
+def test_held_stages_stay_and_the_rest_learns(root: Path, small: Settings, tmp_path: Path) -> None:
+    """The first U-Net keeps its weights; what all stages share and the last U-Net move, as they do with none held."""
+    assert train(small, root, tmp_path / "start", until=1, device="cpu") == 0
+    start = tmp_path / "start" / "weights.safetensors"
+    held = replace(small, held=1, fixed_norm=True)
+    assert train(held, root, tmp_path / "held", init=start, device="cpu") == 0
+    before, after = load_weights(start).arrays, load_weights(tmp_path / "held" / "weights.safetensors").arrays
+    for name, array in after.items():
+        stays = name.startswith("unets.0.") or "running" in name
+        assert (array == before[name]).all() == stays, name
+    assert train(held, root, tmp_path / "two", init=start, until=3, device="cpu") == 0
+    assert train(held, root, tmp_path / "two", resume=True, device="cpu") == 0
+    assert losses(tmp_path / "two") == losses(tmp_path / "held")
 
 
 def test_a_folder_that_cannot_be_written_is_said(root: Path, small: Settings, tmp_path: Path) -> None:

@@ -225,3 +225,19 @@ def test_a_tiny_picture_can_be_cut() -> None:
     for seed in range(20):
         crop = crop_face(sample, 32, np.random.default_rng(seed), Augmentation(cut=1))
         assert crop.image.shape == (1, 32, 32)
+
+
+def test_loose_boxes_are_those_of_other_people() -> None:
+    """A share of the crops, 0.6 to 2 times as wide, up to 0.3 of a side away; the labels move along."""
+    how = replace(ONLY_GEOMETRY, rotation=0, scale=0, shift=0, mirror=0, loose=0.5)
+    plain = face_square(face())
+    crops = [crop_face(face(), 64, np.random.default_rng(i), how) for i in range(400)]
+    scale = np.array([c.square[2] for c in crops]) / plain[2]
+    away = np.array([c.square[:2] - plain[:2] for c in crops]) / plain[2]
+    loose = scale != 1
+    assert 0.4 < loose.mean() < 0.6 and not away[~loose].any()
+    assert 0.6 <= scale.min() < 0.65 and 1.9 < scale.max() <= 2 and 0.28 < np.abs(away).max() <= 0.3
+    assert abs(np.log(scale[loose]).mean() - np.log(1.2) / 2) < 0.06  # evenly in the logarithm
+    for crop in crops[:20]:
+        assert crop_to_image(crop.landmarks["2d5"][None], crop.square[None])[0] == pytest.approx(FIVE, abs=1e-3)
+    assert (crop_face(face(), 64, np.random.default_rng(1), replace(how, loose=0)).square == plain).all()

@@ -35,7 +35,7 @@ from acdc_fast.training.settings import Augmentation, Settings, Source, read_set
 from acdc_fast.weights import load_weights
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
-STILL = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+STILL = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 TURNED = replace(STILL, rotation=20, scale=0.12, shift=0.05, mirror=0.5)
 
 
@@ -130,6 +130,17 @@ def test_pixels_move_as_the_labels_say(size: int) -> None:
                     assert np.abs(at - label).max() < 0.15  # of a crop pixel, after two interpolations
                     checked += 1
     assert checked > 12
+
+
+def test_loose_boxes_are_those_of_other_people() -> None:
+    """As `augment`'s: the eyes' distance in the crop tells the scale, their middle the place."""
+    many = resident_of(*[Sample(source="", name="", image=smooth(240, 200, 0), landmarks={"2d5": FIVE})] * 300)
+    plain, loose = (batch(many, 64, replace(STILL, loose=share))[1].landmarks["2d5"].numpy() for share in (0.0, 0.5))
+    scale = np.ptp(plain[:, :2, 0], 1) / np.ptp(loose[:, :2, 0], 1)
+    away = (0.5 - loose.mean(1)) * scale[:, None] - (0.5 - plain.mean(1))
+    moved = np.abs(scale - 1) > 1e-5
+    assert 0.4 < moved.mean() < 0.6 and np.abs(away[~moved]).max() < 1e-5
+    assert 0.599 <= scale.min() < 0.65 and 1.9 < scale.max() <= 2.001 and 0.28 < np.abs(away).max() <= 0.301
 
 
 def test_mirrored_labels_change_sides() -> None:
