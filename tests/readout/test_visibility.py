@@ -105,16 +105,18 @@ def test_through_align() -> None:
 
 
 def test_the_packaged_weights_tell_a_covered_mouth() -> None:
+    """A card from the nose to below the chin; the eyes stay in sight. A face on its side is read as it is upright."""
     from PIL import Image, ImageDraw
 
     whole = Model.from_pretrained(threads=1)
     picture = Image.open(PHOTO).convert("RGB")
     plain = whole.align(picture, boxes=BOXES[:1])
-    low, high = (getattr(plain.landmarks["2d68"][0, 48:60], side)(0) for side in ("min", "max"))
-    ImageDraw.Draw(picture).rectangle([*(low - 9), *(high + 9)], fill=(90, 90, 90))
+    points = plain.landmarks["2d68"][0]
+    (left, chin), right, nose = points[[4, 8], [0, 1]], points[12, 0], points[33, 1]
+    ImageDraw.Draw(picture).rectangle([left - 9, nose + 3, right + 9, chin + 15], fill=(90, 90, 90))
     covered = whole.align(picture, boxes=BOXES[:1])
-    mouth, eyes = slice(48, 68), slice(36, 48)
-    assert told(plain)[0, mouth].mean() > 0.75 > 0.5 > told(covered)[0, mouth].mean()
+    mouth, eyes = slice(48, 60), slice(36, 48)
+    assert told(plain)[0, mouth].mean() > 0.75 > 0.65 > told(covered)[0, mouth].mean()
     assert told(plain)[0, eyes].mean() > 0.75 and told(covered)[0, eyes].mean() > 0.75
     turned = whole.align(np.rot90(np.asarray(Image.open(PHOTO).convert("RGB"))).copy(), boxes=[[63, 245, 174, 334]])
-    assert told(turned)[0] == pytest.approx(told(plain)[0], abs=0.2)  # seen upright, by a crop of its own
+    assert told(turned)[0] == pytest.approx(told(plain)[0], abs=0.2)  # by a crop of its own

@@ -1,7 +1,8 @@
 """``python -m acdc_fast.training.fits.visibility_fit``: whether a point is in sight, fitted to people's flags.
 
-The photographs of `aflw68` have a flag for each of their 68 points: in sight, covered or turned away. Rendered faces,
-where they are named too, know of every point whether it is hidden, but not by what: the fit to people's flags says how
+The photographs of `aflw68` have a flag for each of their 68 points: in sight, covered or turned away. Each is seen once
+more with a cover drawn on it, because people flag few points of some places, such as lower lips. Rendered faces, where
+they are named too, know of every point whether it is hidden, but not by what: the fit to people's flags says how
 likely each cause is, and the label is shared out so. Each face counts with its mirror image. Two logistic functions of
 `readout.visibility.terms` are fitted for each point, and what joins them to one chance is fitted to all points at once.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from acdc_fast.errors import InputError
@@ -41,11 +42,11 @@ MARKUP = "2d68"
 RIDGES, MANY = (10.0, 1.0), 16.0
 #: How much more a turned-away point counts in the joined chance than its share says (logarithm): where people flag one
 #: point in forty as turned away, doubt whether the others are covered would bury it.
-AWAY = 3.0
+AWAY = 2.75
 #: Flag of a point that is hidden, by whatever.
 HIDDEN = -1
-#: A rendered point beside a photographed one.
-RENDERED = 0.1
+#: A point of a face with a cover drawn on it, and a rendered one, beside a flagged one.
+DRAWN, RENDERED = 0.1, 0.1
 #: Photographs from which it is fitted at least.
 ENOUGH = 300
 STEPS = 25
@@ -60,21 +61,49 @@ class Flagged:
     flags: np.ndarray  # (N, L) of `aflw68`, or `HIDDEN`
 
 
-def look(model: Model, database: Database, limit: int | None = None) -> Flagged:
-    """What the model says of at most ``limit`` flagged faces, by their boxes."""
+def covered(picture: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 with an ellipse or a rectangle on the face: one colour, noise or another part of the picture; and
+    (H, W) whether it is covered."""
+    size = box[2:] - box[:2]
+    middle, half = box[:2] + size * rng.uniform(0.1, 1.0, 2), size * rng.uniform(0.12, 0.4, 2)
+    drawn = Image.new("1", picture.shape[1::-1])
+    pen = ImageDraw.Draw(drawn)
+    (pen.ellipse if rng.random() < 0.5 else pen.rectangle)([*(middle - half), *(middle + half)], fill=1)
+    mask, kind = np.asarray(drawn), rng.integers(3)
+    if kind == 0:
+        cover = np.broadcast_to(rng.integers(0, 256, 3), picture.shape)
+    elif kind == 1:
+        cover = rng.integers(0, 256, picture.shape)
+    else:
+        cover = np.roll(picture, rng.integers(picture.shape[0] // 4, 3 * picture.shape[0] // 4 + 1, 2), (0, 1))
+    return np.where(mask[..., None], cover, picture).astype(np.uint8), mask
+
+
+def look(model: Model, database: Database, limit: int | None = None, covers: bool = False) -> Flagged:
+    """What the model says of at most ``limit`` flagged faces, by their boxes; ``covers``: with one drawn on each."""
     known, mirrored, flags = [], [], []
     indices = chosen(database, limit)
     for start in tqdm(range(0, len(indices), 16), desc=database.name, leave=False, disable=None):
         faces = [database.annotation(i) for i in indices[start : start + 16]]
         boxes = [f.box if f.box is not None else box_from_points(f.finest[None])[0] for f in faces]
         pictures = [database.pictures.read(database._picture(i)) for i in indices[start : start + 16]]
-        opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-        for face, seen in zip(faces, model.align(opened, boxes=[box[None] for box in boxes]), strict=True):
+        opened = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures]
+        masks = [np.zeros(picture.shape[:2], bool) for picture in opened]
+        if covers:
+            seeds = [np.random.default_rng(i) for i in indices[start : start + 16]]
+            drawn = [covered(*each) for each in zip(opened, boxes, seeds, strict=True)]
+            opened, masks = [picture for picture, _ in drawn], [mask for _, mask in drawn]
+        aligned = model.align(opened, boxes=[box[None] for box in boxes])
+        for face, seen, mask in zip(faces, aligned, masks, strict=True):
             both = terms_both_ways(seen, model.weights)
             known.append(both[0])
             mirrored.append(both[1])
             shown = face.attributes.get(f"visible-{MARKUP}")
-            flags.append(face.attributes[f"flags-{MARKUP}"] if shown is None else np.where(shown, VISIBLE_FLAG, HIDDEN))
+            own = face.attributes[f"flags-{MARKUP}"] if shown is None else np.where(shown, VISIBLE_FLAG, HIDDEN)
+            x, y = np.nan_to_num(face.landmarks[MARKUP], nan=-1).round().astype(int).T
+            inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+            under = inside & mask[y * inside, x * inside]
+            flags.append(np.where(under & (own == VISIBLE_FLAG), COVERED_FLAG, own))
     return Flagged(np.concatenate(known), np.concatenate(mirrored), np.array(flags))
 
 
@@ -90,16 +119,20 @@ def terms_both_ways(faces: Faces, weights: Weights) -> tuple[np.ndarray, np.ndar
     )
 
 
-def fit_visibility(people: Flagged, rendered: Flagged | None = None) -> Visibility:
-    """The two functions, to people's flags, and to rendered points with the causes that the former makes likely."""
-    known, likely = gathered(people)
+def fit_visibility(people: Flagged, drawn: Flagged | None = None, rendered: Flagged | None = None) -> Visibility:
+    """The two functions, to people's flags, to the same faces with covers drawn on them, and to rendered points with
+    the causes that the former make likely. What joins the two is of people's flags alone."""
+    known, likely = people_known, people_likely = gathered(people)
+    if drawn is not None:
+        more, flags = gathered(drawn)
+        known, likely = np.concatenate([known, more]), np.concatenate([likely, DRAWN * flags])
     found = _fitted(known, likely)
     if rendered is not None:
         more, shared = gathered(rendered, found)
         found = _fitted(np.concatenate([known, more]), np.concatenate([likely, RENDERED * shared]))
-    covered, turned = np.split(known @ found.numbers[MARKUP], 2, axis=1)
-    joined = np.logaddexp(covered, turned + AWAY).ravel()
-    hidden = (likely[..., COVERED_FLAG] + likely[..., AWAY_FLAG]).ravel()
+    away, hides = np.split(people_known @ found.numbers[MARKUP], 2, axis=1)[::-1]
+    joined = np.logaddexp(hides, away + AWAY).ravel()
+    hidden = (people_likely[..., COVERED_FLAG] + people_likely[..., AWAY_FLAG]).ravel()
     inputs = np.column_stack([joined, np.ones_like(joined)])
     slope, offset = fit_logistic(inputs, hidden, 1 - hidden, np.full(2, 1e-3))
     return replace(found, scale=np.array([AWAY, slope, offset], np.float32))
@@ -112,8 +145,8 @@ def gathered(seen: Flagged, causes: Visibility | None = None) -> tuple[np.ndarra
     known = np.concatenate([seen.terms, seen.mirrored])
     likely = (flags[..., None] == (VISIBLE_FLAG, COVERED_FLAG, AWAY_FLAG)).astype(np.float64)
     if causes is not None:
-        covered, turned = np.split(known @ causes.numbers[MARKUP], 2, axis=1)
-        share = 1 / (1 + np.exp(np.clip(turned - covered, -50, 50)))
+        hides, away = np.split(known @ causes.numbers[MARKUP], 2, axis=1)
+        share = 1 / (1 + np.exp(np.clip(away - hides, -50, 50)))
         shares = np.stack([np.zeros_like(share), share, 1 - share], 2)
         likely = np.where((flags == HIDDEN)[..., None], shares, likely)
     return known, likely
@@ -144,7 +177,7 @@ def fit_logistic(inputs: np.ndarray, yes: np.ndarray, no: np.ndarray, penalties:
         bend = (inputs * (total * chance * (1 - chance))[:, None]).T @ inputs + np.diag(penalties)
         step = np.linalg.solve(bend, slope)
         found -= step
-        if np.abs(step).max() < 1e-3:
+        if np.abs(step).max() < 1e-2:
             break
     return found
 
@@ -178,12 +211,13 @@ def write_visibility(path: Path, root: Path, out: Path, rendered: Sequence[str],
         raise InputError(
             f"visibility is fitted from {ENOUGH} flagged photographs at least, here are {len(people.flags)}"
         )
-    drawn = [look(model, open_source(Source(name), root), limit) for name in rendered]
+    drawn = look(model, open_source(Source("aflw68"), root), covers=True)
+    more = [look(model, open_source(Source(name), root), limit) for name in rendered]
     made = None
-    if drawn:
-        made = Flagged(*(np.concatenate([getattr(d, f) for d in drawn]) for f in ("terms", "mirrored", "flags")))
-    found = fit_visibility(people, made)
-    for name, seen in (("people", people), ("rendered", made)):
+    if more:
+        made = Flagged(*(np.concatenate([getattr(m, f) for m in more]) for f in ("terms", "mirrored", "flags")))
+    found = fit_visibility(people, drawn, made)
+    for name, seen in (("people", people), ("covers drawn", drawn), ("rendered", made)):
         if seen is not None:
             print(f"{name}: {report(seen, found)}")
     save_weights(out, replace(weights, visibility=found), half)

@@ -76,7 +76,7 @@ def test_hidden_rendered_points_go_to_the_likelier_cause() -> None:
     away = likely[..., AWAY_FLAG]
     assert away[drawn.flags == AWAY_FLAG].mean() > 0.8 > 0.2 > away[drawn.flags == COVERED_FLAG].mean()
     assert not gathered(unknown)[1][:300][unknown.flags == HIDDEN].any()  # without causes they say nothing
-    both = fit_visibility(people, unknown)
+    both = fit_visibility(people, None, unknown)
     assert not np.array_equal(both.numbers["2d68"], found.numbers["2d68"])
 
 
