@@ -21,7 +21,7 @@ from .sample import Broken, Chosen, Database, Extended, Table, TarPictures
 from .text import numbers
 
 #: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.
-COVERED = 0.7
+COVERED = 0.4
 VISIBLE_FLAG, COVERED_FLAG, AWAY_FLAG = 0, 1, 2
 COLUMNS = (
     "image", *(f"{axis}{k}" for k in range(5) for axis in "xy"), *(f"{axis}{k}" for k in range(68) for axis in "XY"),

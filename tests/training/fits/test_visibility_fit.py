@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.packed import pack
+from helpers import packed
 from helpers.people import HEADER, row
 from helpers.small import fitted, small_weights
 
@@ -99,10 +100,12 @@ def test_from_photographs_to_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packed, "jpeg", partial(packed.jpeg, 100, 150))
     flags = [0] * 68
     flags[3], flags[16] = 1, 2
     # The turned-away point has no place, so the box is that of the five.
-    pack(tmp_path / "aflw68-train.tar", [HEADER, row("a.jpg", flags), row("b.jpg", [0] * 68)], ["a.jpg", "b.jpg"])
+    rows = [HEADER, row("a.jpg", flags), row("b.jpg", [0] * 68)]
+    packed.pack(tmp_path / "aflw68-train.tar", rows, ["a.jpg", "b.jpg"])
     weights = small_weights()
     refinement, pose = fitted(weights)
     path, out = tmp_path / "w.safetensors", tmp_path / "out.safetensors"
