@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .refinement import REACH, Refinement
-from .shape_model import misfit, shape_and_size
+from .shape_model import misfit, rowwise, shape_and_size
 
 #: Markups that people flagged.
 MARKUPS = ("2d68",)
@@ -57,7 +57,7 @@ def terms(
 ) -> np.ndarray:
     """(N, T) of upright faces: markup → (N, L, 2) refined points, (N, L) spreads in the same unit, (N, 3) degrees."""
     shape, size = shape_and_size(np.concatenate([landmarks[markup] for markup in order], 1))
-    components = ((shape - refinement.mean) @ refinement.basis[:COMPONENTS].T).clip(-REACH, REACH)
+    components = rowwise(shape - refinement.mean, refinement.basis[:COMPONENTS].T).clip(-REACH, REACH)
     wide = np.concatenate([spread[markup] for markup in order], 1) / size[:, 0]
     yaw, pitch = (np.asarray(pose, np.float64)[:, :2].T / UNIT).clip(-FARTHEST, FARTHEST)
     turned = np.column_stack([np.ones(len(yaw)), yaw, pitch, yaw * yaw, yaw * pitch, pitch * pitch])
@@ -67,7 +67,7 @@ def terms(
 def visible(known: np.ndarray, visibility: Visibility, markup: str) -> np.ndarray:
     """(N, T) terms → (N, L) float32 chance that each point of a markup is in sight."""
     away, slope, offset = visibility.scale
-    covered, turned = np.split(known @ visibility.numbers[markup], 2, axis=1)
+    covered, turned = np.split(rowwise(known, visibility.numbers[markup]), 2, axis=1)
     hidden = slope * np.logaddexp(covered, turned + away) + offset
     chance: np.ndarray = (1 / (1 + np.exp(np.clip(hidden, -50, 50)))).astype(np.float32)
     return chance
