@@ -50,6 +50,8 @@ DRAWN, RENDERED = 0.1, 0.1
 #: Photographs from which it is fitted at least.
 ENOUGH = 300
 STEPS = 25
+#: Of a term. Those of faces are 0.1 and more.
+LEAST_DEVIATION = 0.01
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def gathered(seen: Flagged, causes: Visibility | None = None) -> tuple[np.ndarra
 
 def _fitted(known: np.ndarray, likely: np.ndarray) -> Visibility:
     """The numbers, without what joins them."""
-    mean, deviation = known.mean(0), known.std(0) + 1e-6
+    mean, deviation = known.mean(0), np.maximum(known.std(0), LEAST_DEVIATION)
     mean[0], deviation[0] = 0, 1  # the constant
     inputs = (known - mean) / deviation
     penalties = np.full(inputs.shape[1], MANY)
