@@ -25,8 +25,8 @@ from acdc_fast.photo.images import load_picture
 from acdc_fast.readout.confidence import confidence, narrowest_spread, spread_of
 from acdc_fast.weights import load_weights, save_weights
 
-from ..commands import in_one_line
 from ..observations import chosen
+from ..one_line import in_one_line
 from ..sampling.augment import LOOSE_SHIFT, LOOSE_SIDES
 from ..sampling.batches import moved, open_source
 from ..settings import Source

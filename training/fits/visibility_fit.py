@@ -28,10 +28,10 @@ from acdc_fast.readout.visibility import Visibility, terms, visible
 from acdc_fast.types import Faces
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..commands import in_one_line
 from ..data import Database
 from ..data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
 from ..observations import chosen
+from ..one_line import in_one_line
 from ..sampling.batches import open_source
 from ..settings import Source
 from .calibration import expected_calibration_error
