@@ -31,6 +31,7 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
 
 def search_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("search for faces")
+    group.add_argument("--detector", choices=("library", "own"), default="library", help="who finds them (%(default)s)")
     group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(
@@ -43,7 +44,7 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
     """Settings for `Model.align`; raises `InputError` for one that cannot be."""
     from ..photo.detection import Search
 
-    settings = {k: getattr(options, k) for k in ("min_score", "max_faces", "min_size")}
+    settings = {k: getattr(options, k) for k in ("detector", "min_score", "max_faces", "min_size")}
     Search(**settings)  # before any picture is read
     return settings
 

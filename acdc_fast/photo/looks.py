@@ -100,7 +100,7 @@ def _found(picture: Image.Image, look: Look) -> np.ndarray:
         part = ImageOps.expand(part, (edge, edge, right, below))
     faces = find(part)
     faces[:, :4] -= edge
-    faces[:, :4] = _turned_back(faces[:, :4], width, height, look.turn)
+    faces[:, :4] = turned_back(faces[:, :4], width, height, look.turn)
     if look.tile is not None:
         faces = faces[_whole(faces, look.tile, whole)]
     faces[:, :4] = (faces[:, :4] + (left, top, left, top)) * (across, down, across, down)
@@ -118,7 +118,7 @@ def _whole(faces: np.ndarray, tile: tuple[int, int, int, int], size: tuple[int, 
     return np.asarray(kept)
 
 
-def _turned_back(boxes: np.ndarray, width: int, height: int, turn: int) -> np.ndarray:
+def turned_back(boxes: np.ndarray, width: int, height: int, turn: int) -> np.ndarray:
     """Boxes in a picture of ``width`` × ``height`` that was turned by ``turn`` degrees clockwise → before the turn."""
     x0, y0, x1, y1 = boxes.T
     if turn == 90:

@@ -1,0 +1,129 @@
+"""What our own detector looks at, and where boxes come back to, with a network of painted squares in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from acdc_fast import InputError
+from acdc_fast.detector import pyramid
+from acdc_fast.photo.detection import Search, detect
+
+
+class PaintedNetwork:
+    """Finds squares of one grey on black, as the network finds faces: of 12 to 130 pixels, whole or cut by the border.
+
+    Each is told twice, a pixel to the left and to the right, as neighbouring cells do."""
+
+    def __init__(self) -> None:
+        self.looks: list[tuple[int, ...]] = []
+
+    def find(self, grey: np.ndarray, least: float) -> np.ndarray:
+        self.looks.append(grey.shape)
+        rows = []
+        for value in np.unique(grey[grey >= 50]):
+            y, x = np.nonzero(grey == value)
+            box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], float)
+            if len(x) >= 9 and 11 <= np.sqrt((box[2] - box[0]) * (box[3] - box[1])) <= 130 and value / 255 >= least:
+                rows += [[*(box + (d, 0, d, 0)), value / 255 - 0.001 * d] for d in (-1, 1)]
+        return np.array(rows, np.float32).reshape(-1, 5)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> PaintedNetwork:
+    made = PaintedNetwork()
+    monkeypatch.setattr(pyramid, "bundled", lambda: made)
+    return made
+
+
+def painted(height: int, width: int, *squares: tuple[int, int, int, int, int]) -> np.ndarray:
+    rgb = np.zeros((height, width, 3), np.uint8)
+    for x0, y0, x1, y1, value in squares:
+        rgb[y0:y1, x0:x1] = value
+    return rgb
+
+
+def own(rgb: np.ndarray, **settings: object) -> tuple[np.ndarray, np.ndarray]:
+    return detect(rgb, Search(detector="own", min_score=0.1, **settings))  # type: ignore[arg-type]
+
+
+def test_small_and_large_faces_each_in_their_look(network: PaintedNetwork) -> None:
+    rgb = painted(640, 800, (40, 60, 60, 84, 200), (200, 100, 680, 600, 120))
+    boxes, scores = own(rgb)
+    np.testing.assert_allclose(boxes, [[200, 100, 680, 600], [40, 60, 60, 84]], atol=0.02)
+    np.testing.assert_allclose(scores, [120 / 255, 200 / 255], atol=2e-3)
+    assert network.looks == [(640, 800), (160, 200), (40, 50)]
+
+
+def test_large_pictures_are_looked_at_smaller_and_in_full_for_small_faces(network: PaintedNetwork) -> None:
+    rgb = painted(1500, 4000, (2000, 600, 2016, 616, 250), (2100, 900, 2150, 950, 150))
+    boxes, _ = own(rgb)
+    np.testing.assert_allclose(boxes, [[2100, 900, 2150, 950]], atol=2)
+    assert network.looks[0] == (750, 2000)
+    network.looks.clear()
+    boxes, scores = own(rgb, min_size=12)
+    np.testing.assert_allclose(boxes, [[2100, 900, 2150, 950], [2000, 600, 2016, 616]], atol=0.02)
+    np.testing.assert_allclose(scores, [150 / 255, 250 / 255], atol=2e-3)
+    tiles = [shape for shape in network.looks if shape[0] == 1500]
+    assert len(tiles) == 3 and all(width <= pyramid.LONGEST for _, width in tiles)
+
+
+@pytest.mark.parametrize("x", range(1200, 1500, 25))
+def test_a_face_on_the_border_of_tiles_is_found_once_and_whole(network: PaintedNetwork, x: int) -> None:
+    boxes, _ = own(painted(300, 2600, (x, 100, x + 110, 210, 200)), min_size=12)
+    np.testing.assert_allclose(boxes, [[x, 100, x + 110, 210]], atol=0.02)
+
+
+def test_a_face_cut_by_the_picture_is_kept(network: PaintedNetwork) -> None:
+    boxes, _ = own(painted(300, 2600, (0, 0, 60, 80, 200), (2540, 240, 2600, 300, 220)), min_size=12)
+    assert len(boxes) == 2
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_turned_back(network: PaintedNetwork, monkeypatch: pytest.MonkeyPatch, turn: int) -> None:
+    """The network sees the face in the turned picture alone: where its corner mark is at the upper left."""
+    seen = pyramid.find
+    upright = painted(300, 200, (50, 40, 110, 120, 180))
+    picture = np.rot90(upright, turn // 90)
+
+    def find(rgb: np.ndarray, *args: object) -> np.ndarray:
+        return seen(rgb, *args) if np.array_equal(rgb, upright) else np.zeros((0, 5))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pyramid, "find", find)
+    boxes, _ = own(picture)
+    y, x = np.nonzero(picture[..., 0])
+    np.testing.assert_allclose(boxes, [[x.min(), y.min(), x.max() + 1, y.max() + 1]], atol=0.02)
+
+
+def test_the_same_for_any_number_of_threads(network: PaintedNetwork) -> None:
+    rgb = painted(
+        2500, 2700, *((100 + 300 * i, 2400 - 290 * i, 140 + 300 * i, 2440 - 290 * i, 60 + 20 * i) for i in range(8))
+    )
+    alone = detect(rgb, Search(detector="own", min_score=0.1, min_size=12), threads=1)
+    assert len(alone[0]) == 8
+    for threads in (2, 5):
+        for a, b in zip(alone, detect(rgb, Search(detector="own", min_score=0.1, min_size=12), threads), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (33, 5), (31, 4000), (9000, 40)])
+def test_odd_pictures(network: PaintedNetwork, shape: tuple[int, int]) -> None:
+    for settings in ({}, {"min_size": 1}, {"min_size": 5000.0}):
+        boxes, scores = own(np.zeros((*shape, 3), np.uint8), **settings)
+        assert boxes.shape == (0, 4) and scores.shape == (0,)
+
+
+def test_joined_gives_each_face_once_with_the_mean_box() -> None:
+    cells = np.array([[10, 10, 30, 30, 0.5], [12, 10, 32, 30, 0.9], [100, 100, 120, 130, 0.6], [13, 11, 33, 31, 0.4]])
+    faces = pyramid.joined(cells)
+    assert faces.shape == (2, 5)
+    weights = np.array([0.5, 0.9, 0.4])
+    np.testing.assert_allclose(faces[0, :4], weights @ cells[[0, 1, 3], :4] / weights.sum())
+    np.testing.assert_allclose(faces[0, 4], 0.9)
+    np.testing.assert_allclose(faces[1], cells[2])
+    assert pyramid.joined(np.zeros((0, 5))).shape == (0, 5)
+
+
+def test_unknown_detector() -> None:
+    with pytest.raises(InputError, match='"library", "own" or a function'):
+        Search(detector="owl")
