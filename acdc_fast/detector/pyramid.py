@@ -1,7 +1,8 @@
 """Faces of a picture by the network of our own, looked at in several sizes, each a fourth of the one before.
 
-In one look the network finds faces of about 25 to 130 pixels, and some smaller ones. So the next look is four times as coarse: any larger face
-lies in the range of one of them, and all the coarser ones together cost a fifteenth of the first.
+In one look the network finds faces of about 25 to 130 pixels, and some smaller ones. So the next look is four times as
+coarse: any larger face lies in the range of one of them, and all the coarser ones together cost a fifteenth of the
+first.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def test_boxes_that_cannot_be(boxes: Any, scores: Any) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"detector": "own"}, {"detector": 3}, {"min_score": -0.1}, {"min_score": 2}, {"min_score": "high"},
+        {"detector": "owl"}, {"detector": 3}, {"min_score": -0.1}, {"min_score": 2}, {"min_score": "high"},
         {"max_faces": 0}, {"max_faces": 1.5}, {"max_faces": True}, {"min_size": 0}, {"min_size": float("nan")},
         {"overlap": None}, {"overlap": 1.1},
     ],
