@@ -292,3 +292,15 @@ def test_a_folder_that_takes_no_files_is_named() -> None:
         pytest.skip("needs a folder that takes no files, as Linux's /proc")
     with pytest.raises(OSError, match=r"'/proc/w\.safetensors'"):
         save_weights("/proc/w.safetensors", small_weights(stages=1))
+
+
+@pytest.mark.parametrize("name", list(bundled()))
+def test_bundled_weights_carry_their_digest(name: str, tmp_path: Path) -> None:
+    """One changed bit in the last tensor of the shipped file is told of when it is loaded."""
+    data = bytearray(bundled_path(name).read_bytes())
+    with safe_open(bundled_path(name), "np") as file:
+        assert "digest" in file.metadata()
+    data[-2] ^= 1
+    (tmp_path / "w.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match="not those that were saved"):
+        load_weights(tmp_path / "w.safetensors")

@@ -63,7 +63,7 @@ class Table:
             if self.column is None:
                 raise InputError(f"{source}: has no column {' or '.join(wanted)}; it has {', '.join(names)} (--column)")
             self.names = [name or f"{self.source.name}#{i}" for i, name in enumerate(self._paths(pa))]
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             line = " ".join(str(error).split())
             raise InputError(f"{source}: is neither a folder nor a parquet file ({line})") from error
         # Paths count from the working folder.
@@ -92,7 +92,7 @@ class Table:
                     continue
                 for value in batch.column(0)[max(0, count - index + len(batch)) :].to_pylist():
                     yield image_of(value)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.source}: is damaged ({' '.join(str(error).split())})") from error
 
 

@@ -174,6 +174,10 @@ def test_bad_sources(tmp_path: Path, model: Model) -> None:
         with pytest.raises(InputError, match=word):
             batch.run_batch(model, str(tmp_path / source), str(tmp_path / out))
     assert not list(tmp_path.glob("*.parts"))
+    no_text = pa.StringArray.from_buffers(1, pa.py_buffer(np.int32([0, 2]).tobytes()), pa.py_buffer(b"\xff\x8b"))
+    pq.write_table(pa.table({"path": no_text}), tmp_path / "names.parquet")
+    with pytest.raises(InputError, match="names.parquet.*codec can't decode"):
+        batch.run_batch(model, str(tmp_path / "names.parquet"), str(tmp_path / "o.parquet"))
 
 
 def test_finished_output_is_left_or_refused(tmp_path: Path, folder: Path, model: Model) -> None:

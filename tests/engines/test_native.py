@@ -254,8 +254,20 @@ def test_the_door_checks_weights() -> None:
         width=8, stages=2, stream_inputs=6, chain_maps=171, solid_maps=68, masked=[True] * 239, pose=True,
         excitation=True, threads=1,
     )  # fmt: skip
-    for name in ("0.encode1.weight", "1.stem.weight", "transfer", "pose.weight", "0.excite.bias", "depthwise.1"):
+    for name in ("0.encode1.weight", "1.up3.bias", "1.stem.weight", "transfer", "pose.weight", "0.excite.bias",
+                 "depthwise.1"):  # fmt: skip
         with pytest.raises(InputError, match=f"{name} is missing"):
             native_library().Engine(weights={k: v for k, v in folded.items() if k != name}, **common)
         with pytest.raises(InputError, match=f"{name} has"):
             native_library().Engine(weights={**folded, name: folded[name].ravel()[:-1]}, **common)
+
+
+@pytest.mark.parametrize("name", ["width", "stages", "stream_inputs", "chain_maps", "solid_maps"])
+@pytest.mark.parametrize("value", [-1, 2**31 - 1, -(2**31)])
+def test_the_door_bounds_sizes(name: str, value: int) -> None:
+    """A size that overflows the count of its weights is told of by its name, not multiplied."""
+    from acdc_fast.engines.native import native_library
+
+    sizes = dict(width=8, stages=2, stream_inputs=6, chain_maps=171, solid_maps=68) | {name: value}
+    with pytest.raises(InputError, match=f"{name} must lie in"):
+        native_library().Engine(masked=[True], pose=True, excitation=True, threads=1, weights={}, **sizes)

@@ -8,8 +8,6 @@ A point that is turned away is NaN and has weight 0. A covered point has weight 
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from acdc_fast.errors import InputError
 
 from .packed import TABLE
 from .sample import Broken, Chosen, Database, Extended, Table, TarPictures
-from .text import numbers
+from .text import numbers, table_rows
 
 #: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.
 COVERED = 0.4
@@ -44,13 +42,12 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     path = root / listed if listed else None
     where, text = (pictures.where(TABLE), _in_tar(pictures, tar)) if path is None else (str(path), _beside(path))
-    rows = csv.reader(io.StringIO(text))
-    if next(rows, []) != list(COLUMNS):
+    rows = table_rows(text, where)
+    if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{where}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
     names: list[str] = []
     values: list[np.ndarray] = []
-    for row in rows:
-        line = f"{where}:{rows.line_num}"
+    for line, row in rows:
         found = _row(row, line, broken)
         if found is None:
             continue
@@ -97,14 +94,14 @@ def _row(row: list[str], line: str, broken: Broken) -> np.ndarray | None:
     return values
 
 
-def _in_tar(pictures: TarPictures, tar: Path) -> str:
+def _in_tar(pictures: TarPictures, tar: Path) -> bytes:
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")
-    return pictures.read(TABLE).decode("utf-8")
+    return pictures.read(TABLE)
 
 
-def _beside(path: Path) -> str:
+def _beside(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error

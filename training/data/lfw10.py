@@ -7,8 +7,6 @@ The constant difference between the two definitions, `OFFSETS`, is subtracted wh
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from acdc_fast.markups import MARKUPS
 
 from .packed import TABLE
 from .sample import Broken, Database, Extended, Table, TarPictures
-from .text import numbers
+from .text import numbers, table_rows
 
 MARKUP = "2d10"
 TAR, LIST = "mtfl-train.tar", "mtfl-train-lfw10.csv"
@@ -43,15 +41,14 @@ def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> D
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     five = _five(pictures, tar, broken)
     try:
-        rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
+        rows = table_rows(path.read_bytes(), str(path))
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    if next(rows, []) != list(COLUMNS):
+    if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{path}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
     names: list[str] = []
     values: list[list[float]] = []
-    for row in rows:
-        line = f"{path}:{rows.line_num}"
+    for line, row in rows:
         found = numbers(row[1:], len(COLUMNS) - 1, line, broken)
         if found is None:
             continue
@@ -81,7 +78,7 @@ def _five(pictures: TarPictures, tar: Path, broken: Broken) -> dict[str, np.ndar
     """picture → MTFL's five points (5, 2), for every face of the tar."""
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")
-    rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))
+    rows = table_rows(pictures.read(TABLE), pictures.where(TABLE))
     next(rows, None)
-    found = {row[0]: numbers(row[1:11], 10, f"{pictures.where(TABLE)}:{rows.line_num}", broken) for row in rows}
+    found = {row[0]: numbers(row[1:11], 10, line, broken) for line, row in rows}
     return {name: np.array(five).reshape(5, 2) for name, five in found.items() if five is not None}

@@ -6,8 +6,6 @@ decoded one at a time (0.3 ms for a crop of 224 px). Decoded pictures would take
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 
 from .sample import Broken, Table, TarPictures
-from .text import numbers
+from .text import numbers, table_rows
 
 TABLE = "annotations.csv"
 
@@ -30,16 +28,15 @@ def open_packed(
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")
     where = pictures.where(TABLE)
-    rows = csv.reader(io.StringIO(pictures.read(TABLE).decode("utf-8")))
+    rows = table_rows(pictures.read(TABLE), where)
     count = MARKUPS[markup].points
     wanted = ["image", *(f"{axis}{k}" for k in range(count) for axis in "xy"), *attributes]
-    header = next(rows, [])
+    _, header = next(rows, ("", []))
     if header != wanted:
         raise InputError(f"{where}:1: columns {','.join(wanted[:5])}… expected ({len(wanted)}), found {header[:5]}…")
     names: list[str] = []
     values: list[list[float]] = []
-    for row in rows:
-        line = f"{where}:{rows.line_num}"
+    for line, row in rows:
         found = numbers(row[1:], len(wanted) - 1, line, broken)
         if found is None:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +23,17 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield f"{path}:{number}", line
+
+
+def table_rows(data: bytes, where: str) -> Iterator[tuple[str, list[str]]]:
+    """("where:line", cells) of each row of a CSV that is not blank. Raises `InputError` for what is no CSV in UTF-8."""
+    try:
+        rows = csv.reader(io.StringIO(data.decode("utf-8")))
+        for row in rows:
+            if row:
+                yield f"{where}:{rows.line_num}", row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{where}: cannot be read: {error}") from error
 
 
 def numbers(words: Sequence[str], count: int, where: str, broken: Broken) -> list[float] | None:

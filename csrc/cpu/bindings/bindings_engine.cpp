@@ -14,6 +14,16 @@ using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::string, Doubles>& arrays, int threads,
                                     const std::string& isa, const std::string& dtype) {
   require(dtype == "float32" || dtype == "bfloat16", "dtype must be float32 or bfloat16, not '" + dtype + "'");
+  const auto within = [](const char* name, int value, int low, int high) {
+    require(value >= low && value <= high, std::string(name) + " must lie in " + std::to_string(low) + ".." +
+                                               std::to_string(high) + ", not " + std::to_string(value));
+  };
+  within("width", spec.width, 1, 4096);
+  within("stages", spec.stages, 1, 64);
+  within("stream_inputs", spec.stream_inputs, 1, spec.width);
+  within("chain_maps", spec.chain_maps, 0, 1 << 16);
+  within("solid_maps", spec.solid_maps, 0, 1 << 16);
+  require(spec.chain_maps + spec.solid_maps > 0, "chain_maps and solid_maps are both 0");
   Weights weights;
   for (const auto& [name, array] : arrays) weights[name].assign(array.data(), array.data() + array.size());
   const int64_t w = spec.width, fused = 2 + 2 * w, maps = spec.chain_maps + spec.solid_maps;
@@ -25,15 +35,17 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
     require(static_cast<int64_t>(it->second.size()) == size,
             "weight " + name + " has " + std::to_string(it->second.size()) + " values, not " + std::to_string(size));
   };
-  const std::map<std::string, int64_t> convs = {{"encode1", w * w},     {"down1", w * w},       {"encode2", 2 * w * w},
-                                                {"down2", 4 * w * w},   {"encode3", 8 * w * w}, {"down3", 16 * w * w},
-                                                {"up3", 16 * w * w},    {"decode3", 8 * w * w}, {"up2", 4 * w * w},
-                                                {"decode2", 2 * w * w}, {"up1", w * w},         {"decode1", w * w}};
+  const struct {
+    const char* name;
+    int64_t inputs, outputs;
+  } convs[] = {{"encode1", w, w},         {"down1", w, w},         {"encode2", w, 2 * w}, {"down2", 2 * w, 2 * w},
+               {"encode3", 2 * w, 4 * w}, {"down3", 4 * w, 4 * w}, {"up3", 4 * w, 4 * w}, {"decode3", 4 * w, 2 * w},
+               {"up2", 2 * w, 2 * w},     {"decode2", 2 * w, w},   {"up1", w, w},         {"decode1", w, w}};
   for (int s = 0; s < spec.stages; ++s) {
     const std::string prefix = std::to_string(s) + ".";
-    for (const auto& [name, size] : convs) {
-      expect(prefix + name + ".weight", size * 9);
-      require(weights.count(prefix + name + ".bias") == 1, "weight " + prefix + name + ".bias is missing");
+    for (const auto& conv : convs) {
+      expect(prefix + conv.name + ".weight", conv.inputs * conv.outputs * 9);
+      expect(prefix + conv.name + ".bias", conv.outputs);
     }
     expect(prefix + "stem.weight", s == 0 ? w : w * fused);
     expect(prefix + "stem.bias", w);

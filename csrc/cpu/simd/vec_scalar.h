@@ -10,6 +10,7 @@ namespace acdc::ACDC_ISA_NS {
 
 typedef float Floats __attribute__((vector_size(16)));
 typedef int Ints __attribute__((vector_size(16)));
+typedef unsigned Words __attribute__((vector_size(16)));  // bits of floats: sums of exponents may run over
 
 struct Mask {
   Ints m;
@@ -60,10 +61,10 @@ ACDC_INLINE Vec round(Vec a) {
 // In two steps of half the exponent each, so that results may be denormal or infinite.
 ACDC_INLINE Vec scale2(Vec a, Vec n) {
   const Ints whole = __builtin_convertvector(n.v, Ints), half = whole >> 1;
-  return {a.v * (Floats)((half + 127) << 23) * (Floats)((whole - half + 127) << 23)};
+  return {a.v * (Floats)((Words)(half + 127) << 23) * (Floats)((Words)(whole - half + 127) << 23)};
 }
 
-ACDC_INLINE Vec add_exponent(Vec a, Vec t) { return {(Floats)((Ints)a.v + ((Ints)t.v << 23))}; }
+ACDC_INLINE Vec add_exponent(Vec a, Vec t) { return {(Floats)((Words)a.v + ((Words)t.v << 23))}; }
 
 ACDC_INLINE float reduce_add(Vec a) { return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]); }
 ACDC_INLINE float reduce_min(Vec a) {

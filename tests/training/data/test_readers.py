@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -64,6 +66,18 @@ def test_packed_wrong_header_and_no_tar(tmp_path: Path) -> None:
     pack(tmp_path / "ytf68-train.tar", [MTFL], [])
     with pytest.raises(InputError, match=r"annotations\.csv:1: columns"):
         open_database("frames68", tmp_path, derived=False)
+
+
+@pytest.mark.parametrize("table", [b"\xff\xfe", b"a,b\0c\n" + b'"' + b"x" * 200_000])
+def test_a_table_that_is_no_csv_is_named(tmp_path: Path, table: bytes) -> None:
+    path = tmp_path / "mtfl-train.tar"
+    pack(path, [MTFL, "a.jpg,1,2,3,4,5,6,7,8,9,10,1,2,1,3"], ["a.jpg"])
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("annotations.csv")
+        info.size = len(table)
+        tar.addfile(info, io.BytesIO(table))
+    with pytest.raises(InputError, match=r"mtfl-train\.tar:annotations\.csv"):
+        open_database("mtfl", tmp_path, derived=False)
 
 
 def test_broken_picture_is_named(tmp_path: Path) -> None:

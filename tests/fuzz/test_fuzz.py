@@ -1,0 +1,53 @@
+"""A few thousand inputs of each kind: the record (docs/notes/fuzzing.md) has the many."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INPUTS = {"images": 2500, "weights": 500, "settings": 500, "parquet": 400, "tar": 600, "film": 200, "bindings": 300}
+NEEDS = {"parquet": "pyarrow", "film": "av", "settings": "yaml", "tar": "cv2"}
+
+
+@pytest.mark.parametrize("target", INPUTS)
+def test_no_findings(target: str, tmp_path: Path) -> None:
+    """Ends early on a slow machine, but never before its first hundred inputs."""
+    if target in NEEDS:
+        pytest.importorskip(NEEDS[target])
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), target, "--inputs", str(INPUTS[target])]
+    done = subprocess.run(
+        [*command, "--seconds", "60"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0 and '"inputs"' in done.stdout, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_a_finding_is_told_and_repeatable(tmp_path: Path) -> None:
+    """A target that crashes, hangs, raises what it should not and gives long messages, in turn."""
+    script = Path(__file__).parent
+    program = f"""
+import sys, os, signal, time
+sys.path.insert(0, {str(script)!r})
+import fuzz, targets
+fuzz.SECONDS, fuzz.CHUNK = 1, 8
+def run(data, path):
+    turn = sum(data) % 40
+    if data == b"good": return
+    if turn == 0: os.kill(os.getpid(), signal.SIGSEGV)
+    if turn == 1: time.sleep(9)
+    if turn == 2: raise KeyError("x")
+
+targets.TARGETS["images"] = targets.Target(lambda: [b"good"], run, 64)
+found = fuzz.Findings(None)
+fuzz.fuzz("images", 150, 0, found)
+again = fuzz.Findings(None)
+first = next(v["first"] for k, v in found.seen.items() if "SIGSEGV" in k)
+fuzz.fuzz("images", first + 1, 0, again)
+print(sorted(found.seen), [k for k, v in again.seen.items() if v["first"] == first])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    for kind in ("SIGSEGV", "no end within 1 s", "KeyError"):
+        assert kind in done.stdout, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("['images: SIGSEGV']"), done.stdout
