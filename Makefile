@@ -13,7 +13,7 @@ FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test sanitize lint types docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -22,6 +22,10 @@ demo: $(VENV)/installed
 
 test: lint docs
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+# The native library under sanitizers, and every instruction set in plain C++: a quarter of an hour on two cores.
+sanitize: $(VENV)/installed-for-tests
+	ACDC_SANITIZE=all ACDC_EMULATE=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/sanitizers tests/instruction_sets
 
 # The documentation as a site in build/site; a broken link or a name that is not there ends it.
 docs: $(VENV)/installed-for-tests

@@ -57,6 +57,12 @@ def _nvrtc() -> str | None:
     return None
 
 
+def _variants() -> str | None:
+    from helpers import variants
+
+    return variants.why_not()
+
+
 def _folder() -> str | None:
     folder = os.environ.get("ACDC_DATA_ROOT", "")
     return None if Path(folder or "/nowhere").is_dir() else f"ACDC_DATA_ROOT={folder} is no folder"
@@ -68,6 +74,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "triton": _module("triton"),
     "emulator": _program("g++"),
     "nvrtc": _nvrtc,
+    "variants": _variants,
     "onnx": _module("onnxruntime"),
     "parquet": _module("pyarrow.parquet"),
     "video": _module("av"),

@@ -25,7 +25,9 @@ bool have_avx512() {
 }
 
 bool have_bf16() {
-#if defined(ACDC_HAS_AVX512BF16)
+#if defined(ACDC_EMULATED)
+  return kBuilt && have_avx512();
+#elif defined(ACDC_HAS_AVX512BF16)
   return have_avx512() && __builtin_cpu_supports("avx512bf16");
 #else
   return false;

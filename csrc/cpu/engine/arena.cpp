@@ -9,9 +9,21 @@
 #include <new>
 
 #include "blocking.h"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace acdc {
 namespace {
+
+// Under AddressSanitizer an arena's regions lie apart, and what is between them is forbidden.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int64_t kFence = 64;  // floats
+void forbid(float* p) { __asan_poison_memory_region(p, kFence * sizeof(float)); }
+#else
+constexpr int64_t kFence = 0;
+void forbid(float*) {}
+#endif
 
 // Idle arenas are kept for the next call: at most kIdleArenas and two more for each thread. Beyond kIdleBytes only
 // those of the last call's side are kept, so calls at ever new resolutions do not hold more and more memory.
@@ -54,6 +66,8 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
     int shrink, channels;
   } plan[kNames] = {{1, w}, {1, w}, {2, w}, {2, 2 * w}, {4, 2 * w}, {4, 4 * w}, {8, 4 * w}, {4, 2 * w}, {2, w}, {1, w}};
   int64_t start[kNames], total = 0;
+  std::vector<int64_t> fences;
+  const auto fence = [&] { fences.push_back(total), total += kFence; };
   for (int i = 0; i < kNames; ++i) {
     const int size = side / plan[i].shrink, channels = (plan[i].channels + lanes - 1) / lanes * lanes;
     // One pixel of frame before, and behind as far as the last tile's patch reaches: 8·tiles + 1 for stride 2.
@@ -63,17 +77,19 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
     const int per_float = half ? 2 : 1;  // channels are even
     start[i] = total + (pitch + channels) / per_float;
     total += pitch * (reach + 1) / per_float + lanes;  // a stream's vectors may begin within the last pixel
+    fence();
     tensors[i] = {nullptr, size, size, channels, pitch, half};
   }
   const int64_t tasks = side / kRowsPerTask;
-  parts[0] = total, total += static_cast<int64_t>(kExtremes) * threads * maps;
-  parts[1] = total, total += (kExtremes + 2ll) * maps;                           // extremes, scale, shift
-  parts[2] = total, total += static_cast<int64_t>(side) * side;                  // mask
-  parts[5] = total, total += (side + 2ll) * (side + 2);                          // crop
-  parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes);  // stem weights
+  parts[0] = total, total += static_cast<int64_t>(kExtremes) * threads * maps, fence();
+  parts[1] = total, total += (kExtremes + 2ll) * maps, fence();                           // extremes, scale, shift
+  parts[2] = total, total += static_cast<int64_t>(side) * side, fence();                  // mask
+  parts[5] = total, total += (side + 2ll) * (side + 2), fence();                          // crop
+  parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes), fence();  // stem weights
   total = (total + 15) / 16 * 16;
-  parts[4] = total, total += scratch_floats * threads;
+  parts[4] = total, total += scratch_floats * threads, fence();  // of all threads: a convolution may share it
   memory = Buffer(total);
+  for (const int64_t at : fences) forbid(memory.data() + at);
   for (int i = 0; i < kNames; ++i) tensors[i].data = memory.data() + start[i];
   sums.resize(tasks * kSums * maps);
   excitation.assign(2 + 2 * w, 1.0);
