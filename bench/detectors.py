@@ -1,11 +1,11 @@
-"""The two detectors side by side: how long each takes, in one run, each in turn, one thread.
+"""Times the two detectors in one run, in turn, on one thread.
 
     python bench/detectors.py PHOTO [--repeats 15] [--weights acdc-w16-fast]
 
-PHOTO is pasted once, a quarter of the side high, into grey pictures of 640×640 and 4000×3000. Median, and half of the
-distance between the quartiles, of finding; and of photo to landmarks and pose with the weights. CPU time of one thread,
-which other work on the machine disturbs little. ACDC_ISA forces an instruction set of ours; the library uses what it
-was compiled for.
+PHOTO is cut to a square and pasted, half as high as the picture, into grey pictures of 640×640 and 4000×3000. Printed
+are the median and half the distance between the quartiles: for finding alone, and for photo to landmarks and pose with the weights. Times are CPU time of one
+thread, which other work on the machine disturbs little. ACDC_ISA sets the instruction set of our code; the library
+always uses the one that it was compiled for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Faces of a picture by the network of our own, looked at in several sizes, each a fourth of the one before.
+"""Finds the faces of a picture with our own network, in several looks. Each look has a quarter of the size of the last.
 
-In one look the network finds faces of about 25 to 130 pixels, and some smaller ones. So the next look is four times as
-coarse: any larger face lies in the range of one of them, and all the coarser ones together cost a fifteenth of the
-first.
+In one look the network finds faces of about 25 to 130 pixels, and some smaller ones. So a face of any larger size lies
+in the range of some coarser look. All the coarser looks together cost a fifteenth of the first.
 """
 
 from __future__ import annotations
@@ -18,19 +17,22 @@ from .engine import Engine, engine, library
 from .weights import load_detector
 
 WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
-#: Longest side of the finest look unless small faces are asked for, and longest side of a tile, pixels.
+#: Longest side of a tile, and of the finest look if ``min_size`` is not given; pixels.
 LONGEST = 2048
-#: From this side √(w·h) on, pixels of a look, most faces are found.
+#: A look finds most faces with at least this side √(w·h), pixels of the look.
 NEEDED = 24
-#: How many times coarser the next look is, and what tiles share, pixels: a face of the look's range lies whole in one.
+#: Each look is this many times coarser than the last. Tiles overlap by the second number, pixels of the look, so that
+#: each face of the look's range lies whole in a tile.
 COARSER, SHARED = 4, 192
-#: Of a look, faces below the first side are the finer look's, those above the second the coarser one's, if there are.
+#: Sides of faces that a look keeps, pixels of the look. The finer look keeps smaller faces, the coarser larger ones. The
+#: finest look has no lower limit, the coarsest no upper one.
 OWN_RANGE = (24.0, 140.0)
-#: A picture is looked at ever coarser until its shorter side is this, pixels: a face that fills it is found then.
+#: Looks get coarser until the picture's shorter side has at most this many pixels: then even a face that fills it is
+#: found.
 WHOLE = 150
-#: A box this close to the inner border of a tile, pixels, may be a part of a face.
+#: A box closer than this to an inner border of a tile may show only part of a face: it is dropped. Pixels of the look.
 MARGIN = 2
-#: Boxes of cells that overlap by this (intersection over union) are one face's; their mean is taken.
+#: Boxes with at least this intersection over union are one face; their weighted mean is its box.
 SAME = 0.5
 
 
@@ -41,7 +43,7 @@ def bundled() -> Engine:
 
 
 def factors(height: int, width: int, min_size: float | None) -> list[int]:
-    """How many times smaller each look is, the finest first."""
+    """How many times smaller than the picture each look is, the finest first."""
     first = -(-max(height, width) // LONGEST) if min_size is None else int(min_size / NEEDED)
     found = [max(1, min(first, min(height, width) // 32, 128))]
     while min(height, width) > WHOLE * found[-1]:
@@ -50,9 +52,9 @@ def factors(height: int, width: int, min_size: float | None) -> list[int]:
 
 
 def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1, score; a face seen in two looks is there twice.
+    """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1, score. A face that two looks find comes twice.
 
-    The same for any number of ``threads`` (None: one for each CPU)."""
+    Any number of ``threads`` gives the same result (None: one for each CPU)."""
     network, shrink = bundled(), library().shrink
     before, image, looks = 1, np.ascontiguousarray(rgb), []
     steps = factors(rgb.shape[0], rgb.shape[1], min_size)
