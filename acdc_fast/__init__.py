@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# A library says nothing unless its user asks: docs/guides/troubleshooting.md, "What happened inside".
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "ACDCConfig": "config",

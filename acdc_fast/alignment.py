@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,10 @@ from .readout.visibility import terms, visible
 from .types import Faces, HeadPose, Prediction
 from .weights import Weights
 
-#: Pictures, and pixels of pictures, that go together, and crops run at a time: enough to fill a GPU, little memory.
+log = logging.getLogger(__name__)
+
+#: Pictures, and pixels of pictures, that go together, and crops run at a time unless told otherwise: enough to fill a
+#: GPU, little memory.
 PICTURES, PIXELS, FACES = 16, 50_000_000, 32
 
 
@@ -38,6 +42,7 @@ class Alignment:
     usual_spread: float  # median of faces' narrowest spread, crop units; infinite where it is not known
     presence_limit: float  # multiple of it beyond which a crop rather holds no face
     calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
+    at_a_time: int = FACES  # crops that `run` is given
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
@@ -81,7 +86,7 @@ class Alignment:
         with forks.held_off():
             cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
-        parts = [self.run(crops[i : i + FACES]) for i in range(0, max(1, len(crops)), FACES)]
+        parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
         with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
             whole = self._refined(joined(parts))
         parted, start = [], 0
@@ -119,6 +124,9 @@ class Alignment:
                 with forks.held_off():
                     fit = second_look.Fit(again[i], self.usual_spread)
                 to, source = second_look.chosen(fits[i], fit, faces, limits)
+                for face in np.unique(faces).tolist():
+                    told = "a crop that fits better is taken" if face in to else "no crop fits better"
+                    log.debug("%s: face %d, cut again: %s", _name(pictures[i]), face, told)
                 squares[i] = np.array(squares[i])
                 squares[i][to] = each[source]
                 predictions[i] = replaced(predictions[i], to, again[i], source)
@@ -139,6 +147,13 @@ class Alignment:
             return squares, predictions
         turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, wide, strict=True)]
         again = self._predicted(pictures, turned)
+        for picture, faces, before, after in zip(pictures, wide, predictions, again, strict=True):
+            for k, face in enumerate(faces.tolist()):
+                widths = narrowest_spread(after)[3 * k : 3 * k + 3].round(4).tolist()
+                log.debug(
+                    "%s: face %d has wide maps (%.4f of its crop), turned by 90, 180, 270 degrees they are %s",
+                    _name(picture), face, narrowest_spread(before)[face], widths,
+                )  # fmt: skip
         with forks.held_off():
             settled = [
                 orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
@@ -172,6 +187,10 @@ class Alignment:
         spread = {name: blur[:, part] for name, part in self.weights.config.slices.items()}
         known = terms(prediction.landmarks, spread, np.asarray(prediction.pose), refinement, order)
         return {name: visible(known, told, name) for name in self.weights.handed_out if name in told.numbers}
+
+
+def _name(picture: Picture) -> str:
+    return picture.name or "image"
 
 
 def head_pose(degrees: np.ndarray) -> HeadPose:

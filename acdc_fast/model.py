@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import numpy as np
 
-from .alignment import Alignment
+from .alignment import FACES, Alignment
+from .bundled import DEFAULT, bundled_path
 from .checks import check_crops, check_finite, check_stages, check_values
 from .config import ACDCConfig
 from .engines import make_engine
@@ -19,20 +21,33 @@ from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo.ahead import cpus
-from .photo.detection import Search
+from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
 from .photo.images import ImageLike
 from .readout.confidence import UNCALIBRATED, of_points
 from .readout.predictions import finite, mapped, only
 from .readout.presence import USUAL_LIMIT
 from .types import Faces, Prediction
-from .weights import Weights, bundled_path, save_weights, weights_of
+from .weights import Weights, save_weights, weights_of
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of type checkers; it need not be installed
+
     from .network import ACDC
 
-#: Weights that `from_pretrained` takes unless told otherwise.
-DEFAULT = "acdc-w32"
+log = logging.getLogger(__name__)
+
+
+class ModelOptions(TypedDict, total=False):
+    """The keywords of `Model`, for `Model.from_pretrained`; editors complete them."""
+
+    backend: str
+    device: str
+    dtype: str
+    threads: int | None
+    stages: int | Literal["auto"] | None
+    resolution: int | None
+    max_batch: int | None
 
 
 class Model:
@@ -47,6 +62,7 @@ class Model:
         threads: int | None = None,
         stages: int | Literal["auto"] | None = None,
         resolution: int | None = None,
+        max_batch: int | None = None,
     ) -> None:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
@@ -54,14 +70,16 @@ class Model:
         "cuda:N"; ``dtype`` "float32", "bfloat16" (natively on a CPU with AVX512-BF16, else by torch) or, on a GPU,
         "float16"; ``stages`` runs only the first ones, "auto" ends each crop at the first stage whose maps are narrow
         enough by the weights' card (the native engine then skips the rest); ``resolution``: side of the crops that
-        `align` cuts, None for that which the weights were trained at (128 where their card does not say).
+        `align` cuts, None for that which the weights were trained at (128 where their card does not say); ``threads``:
+        of the CPU, None for as many as the process may use; ``max_batch``: crops that the engine gets at a time, which
+        bounds memory (None: 32 in `align`, as many as are given in a call of the model).
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = weights_of(source)
         #: Name of the weights inside the package, or of their file; "" where they came from memory.
         self.name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
         self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
-                         "resolution": resolution}  # fmt: skip
+                         "resolution": resolution, "max_batch": max_batch}  # fmt: skip
         self._bundled = False
         self.enough = _enough(self.weights) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
@@ -72,17 +90,19 @@ class Model:
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
         )
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads must be a positive number, not {threads!r}")
+        for option, count in (("threads", threads), ("max_batch", max_batch)):
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+                raise InputError(f"{option} must be a positive number, not {count!r}")
         if resolution is None:
             resolution = resolution_of(self.weights.card, "weights")
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
             raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
-        self.resolution, self.dtype, self._threads = resolution, dtype, threads
+        self.resolution, self.dtype, self.threads, self.max_batch = resolution, dtype, threads, max_batch
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
+        log.debug("%r on %s", self, getattr(self.engine, "device", "cpu"))
 
     @classmethod
-    def from_pretrained(cls, name: str = DEFAULT, **options: Any) -> Model:
+    def from_pretrained(cls, name: str = DEFAULT, **options: Unpack[ModelOptions]) -> Model:
         """The weights of this name inside the package; ``options`` as for `Model`. Never reads the network."""
         model = cls(bundled_path(name), **options)
         model.name, model._bundled = name, True
@@ -105,7 +125,8 @@ class Model:
     def alignment(self) -> Alignment:
         """What `align` does with pictures and boxes."""
         usual = self.usual_spread, self._presence_limit
-        return Alignment(self.weights, partial(self._run, mask=False), self.resolution, *usual, self.calibration)
+        run = partial(self._run, mask=False)
+        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, self.max_batch or FACES)
 
     @property
     def threads(self) -> int:
@@ -166,13 +187,15 @@ class Model:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         with np.errstate(all="ignore"):  # what is not finite is told of afterwards
             options = {"stages": self.stages, "all_stages": all_stages, "mask": mask, "enough": self.enough}
-            return run_in_slices(self.engine, crops, **options)
+            return run_in_slices(self.engine, crops, self.max_batch, **options)
 
     @overload
-    def detect(self, image: list[ImageLike], **search: Any) -> list[tuple[np.ndarray, np.ndarray]]: ...
+    def detect(
+        self, image: list[ImageLike], **search: Unpack[SearchOptions]
+    ) -> list[tuple[np.ndarray, np.ndarray]]: ...
     @overload
-    def detect(self, image: ImageLike, **search: Any) -> tuple[np.ndarray, np.ndarray]: ...
-    def detect(self, image: Any, **search: Any) -> Any:
+    def detect(self, image: ImageLike, **search: Unpack[SearchOptions]) -> tuple[np.ndarray, np.ndarray]: ...
+    def detect(self, image: Any, **search: Unpack[SearchOptions]) -> Any:
         """Boxes (N, 4) float32 xyxy pixels and scores (N,) float32 of one image, largest face first, or a list of such
         pairs for a list of images; images as for `align`.
 
@@ -195,12 +218,16 @@ class Model:
         return boxes if listed else boxes[0]
 
     @overload
-    def align(self, image: list[ImageLike], boxes: Any = None, **search: Any) -> list[Faces]: ...
+    def align(self, image: list[ImageLike], boxes: Any = None, **search: Unpack[SearchOptions]) -> list[Faces]: ...
     @overload
-    def align(self, image: Iterator[ImageLike], boxes: Any = None, **search: Any) -> Iterator[Faces]: ...
+    def align(
+        self, image: Iterator[ImageLike], boxes: Any = None, **search: Unpack[SearchOptions]
+    ) -> Iterator[Faces]: ...
     @overload
-    def align(self, image: ImageLike, boxes: Any = None, **search: Any) -> Faces: ...
-    def align(self, image: Any, boxes: Any = None, **search: Any) -> Faces | list[Faces] | Iterator[Faces]:
+    def align(self, image: ImageLike, boxes: Any = None, **search: Unpack[SearchOptions]) -> Faces: ...
+    def align(
+        self, image: Any, boxes: Any = None, **search: Unpack[SearchOptions]
+    ) -> Faces | list[Faces] | Iterator[Faces]:
         """Faces of one image, largest first; for a list of images a list of `Faces`; for a generator an iterator.
 
         ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image, bytes or an open file of an image; EXIF
@@ -227,7 +254,7 @@ class Model:
                 raise faces
             yield faces
 
-    def align_each(self, images: Iterable[ImageLike], **search: Any) -> Iterator[Faces | InputError]:
+    def align_each(self, images: Iterable[ImageLike], **search: Unpack[SearchOptions]) -> Iterator[Faces | InputError]:
         """For each image its `Faces`, or the `InputError` that says why it has none; in order, a few at a time.
 
         ``images``: of any number, as `align` takes them; ``search``: as in `detect`. The next images are read and
@@ -264,14 +291,21 @@ class Model:
         """Writes a weights file that `Model` reads: written beside and renamed."""
         save_weights(path, self.weights)
 
-    def export_onnx(self, path: str | os.PathLike[str], batch: int | str = "dynamic") -> None:
-        """ONNX at this model's resolution, stages and markups; see `export.export_onnx`. Needs torch and onnx."""
-        from .export import export_onnx, network_of
+    def export_onnx(self, path: str | os.PathLike[str], batch: int | str = "dynamic") -> list[str]:
+        """ONNX that gives for crops what `align` makes of them, at this model's resolution and stages; gives the names
+        of its outputs. See `export.export_onnx`. Needs torch and onnx."""
+        from .export import export_onnx
 
-        export_onnx(network_of(self.weights, self.stages), path, batch, self.resolution, self.markups)
+        return export_onnx(self.weights, path, batch, self.stages, self.resolution, self.name)
+
+    def export_program(self, path: str | os.PathLike[str], batch: int | str = "dynamic") -> list[str]:
+        """The same for `torch.export.load`. Needs torch."""
+        from .export import export_program
+
+        return export_program(self.weights, path, batch, self.stages, self.resolution, self.name)
 
 
-def _unpickled(name: str, weights: Weights | None, options: dict[str, Any]) -> Model:
+def _unpickled(name: str, weights: Weights | None, options: ModelOptions) -> Model:
     if weights is None:
         return Model.from_pretrained(name, **options)
     model = Model(weights, **options)
@@ -279,7 +313,7 @@ def _unpickled(name: str, weights: Weights | None, options: dict[str, Any]) -> M
     return model
 
 
-def _search(settings: dict[str, Any]) -> Search:
+def _search(settings: SearchOptions) -> Search:
     known = [field.name for field in fields(Search)]
     for name in settings:
         if name not in known:

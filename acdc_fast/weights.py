@@ -17,11 +17,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .bundled import bundled as bundled
+from .bundled import bundled_path as bundled_path
 from .config import ACDCConfig
 from .errors import InputError, shown
 from .files import written_beside
@@ -33,7 +34,6 @@ from .readout.visibility import COMPONENTS, Visibility
 FORMAT = "acdc-fast 1"
 #: Larger files are refused before they are read; the paper's network has 40 MB.
 MAX_BYTES = 2 << 30
-FOLDER = Path(__file__).parent / "pretrained"
 
 Arrays = dict[str, np.ndarray]
 
@@ -300,16 +300,3 @@ def _visibility(arrays: Arrays, config: ACDCConfig, refinement: Refinement | Non
     if fault := visibility.fault({m: config.points[m] for m in config.order}):
         raise InputError(f"{where}: {fault}")
     return visibility
-
-
-def bundled() -> dict[str, Path]:
-    """Weights inside the package, by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
-
-
-def bundled_path(name: str) -> Path:
-    """Path of the weights of this name inside the package; `InputError` says which there are."""
-    known = bundled()
-    if name not in known:
-        raise InputError(f"no weights named {name!r} in this package; it has {', '.join(known) or 'none'}")
-    return known[name]

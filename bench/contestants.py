@@ -22,7 +22,7 @@ from openvino_process import Process, open_model
 from acdc_fast import ACDC
 from acdc_fast.engines.native import NativeEngine
 from acdc_fast.errors import BackendUnavailable
-from acdc_fast.export import onnx_outputs
+from acdc_fast.export.module import Network
 
 # Eager, and networks compiled or exported from it, use plain torch, not our fused ops.
 os.environ["ACDC_BACKEND"] = "reference"
@@ -43,7 +43,7 @@ class Subject:
 
     @property
     def outputs(self) -> list[str]:
-        return onnx_outputs(self.network.config.order, self.network.config.has_pose)
+        return list(Network(self.network, self.network.config.order).outputs)
 
 
 def named(prediction: Any) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from timing import interleaved  # noqa: E402
 
 from acdc_fast import ACDC, ACDCConfig  # noqa: E402
 from acdc_fast.engines.native import NativeEngine, native_library  # noqa: E402
-from acdc_fast.export import export_onnx  # noqa: E402
+from acdc_fast.export import export_network  # noqa: E402
 
 ALL = native_library().available_threads()
 WIDTHS, BATCHES, THREADS = (16, 32, 64), (1, 8, 32), sorted({1, ALL})
@@ -46,7 +46,7 @@ def network_of(out: Path) -> Any:
         if width not in made:
             torch.manual_seed(0)
             network, path = ACDC(ACDCConfig(width=width)).eval(), out / f"w{width}.onnx"
-            export_onnx(network, path, batch="dynamic")
+            export_network(network, path, batch="dynamic")
             made[width] = (network, path)
         return made[width]
 

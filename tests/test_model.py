@@ -325,7 +325,8 @@ def test_export_keeps_stages_and_markups(tmp_path: Path) -> None:
     model = Model(weights, stages=2, resolution=40)
     model.export_onnx(tmp_path / "x.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"))
-    assert [o.name for o in session.get_outputs()] == ["landmarks_2d68", "covariance_2d68", "pose", "mask"]
+    names = ["landmarks_2d68", "covariance_2d68", "confidence_2d68", "pose", "square", "mask"]
+    assert [o.name for o in session.get_outputs()] == names
     crops = RNG.random((3, 1, 40, 40), np.float32)
     assert np.abs(session.run(None, {"crops": crops})[0] - model(crops).landmarks["2d68"]).max() < UNITS
 

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any
 
+from ..bundled import DEFAULT, bundled, bundled_path
+
 
 def complain(error: object, code: int) -> int:
     """One line on stderr; gives the exit code back."""
@@ -18,9 +20,14 @@ def note(text: object) -> None:
     print(f"acdc-fast: {text}", file=sys.stderr)
 
 
+def weights_argument(sub: Any) -> None:
+    names = ", ".join(bundled())
+    sub.add_argument("--weights", help=f"{names}, or a .safetensors file ({DEFAULT})")
+
+
 def model_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("model")
-    group.add_argument("--weights", help="name of weights in the package, or a .safetensors file")
+    weights_argument(group)
     group.add_argument("--backend", default="auto", choices=("auto", "native", "eager", "gpu"), help="who computes")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--dtype", default="float32", help="float32, bfloat16 or, on a GPU, float16 (%(default)s)")
@@ -64,11 +71,21 @@ def stages_or_auto(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 
 
+def _is_file(name: str) -> bool:
+    return name.endswith(".safetensors") or os.path.sep in name
+
+
+def weights_named(options: argparse.Namespace) -> tuple[str, Any]:
+    """Name and `Weights` of ``--weights``."""
+    from ..weights import load_weights
+
+    name = options.weights or DEFAULT
+    return name, load_weights(name if _is_file(name) else bundled_path(name))
+
+
 def model_of(options: argparse.Namespace) -> Any:
-    from ..model import DEFAULT, Model
+    from ..model import Model
 
     settings = {k: getattr(options, k) for k in ("backend", "device", "dtype", "threads", "stages", "resolution")}
     name = options.weights or DEFAULT
-    if name.endswith(".safetensors") or os.path.sep in name:
-        return Model(name, **settings)
-    return Model.from_pretrained(name, **settings)
+    return Model(name, **settings) if _is_file(name) else Model.from_pretrained(name, **settings)

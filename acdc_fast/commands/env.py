@@ -34,6 +34,7 @@ def env_report() -> str:
         "nvcc": _nvcc,
         "GPU driver": _driver,
         "weights": _weights,
+        "licences": lambda: "code Apache-2.0; these weights for research only (LICENSE-WEIGHTS.md)",
         "environment": lambda: ", ".join(f"{v}={os.environ[v]}" for v in VARIABLES if v in os.environ) or "nothing set",
     }
     return "\n".join(f"{name + ':':<16}{_said(fact)}" for name, fact in facts.items())

@@ -1,20 +1,24 @@
-"""`acdc-fast export`: the network as ONNX."""
+"""`acdc-fast export`: network and readout as one file for other runtimes."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from .arguments import model_arguments, model_of, positive
+from ..errors import InputError
+from .arguments import note, positive, weights_argument, weights_named
 
 #: One line of help, and an example.
-HELP = "write the network as ONNX"
-EXAMPLE = "acdc-fast export model.onnx --batch dynamic"
+HELP = "write the model for other runtimes: ONNX or torch.export"
+EXAMPLE = "acdc-fast export model.onnx --weights acdc-w16-fast --stages 2"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("out", metavar="OUT.onnx")
+    sub.add_argument("out", metavar="OUT", help="OUT.onnx, or OUT.pt2 for torch.export.load")
     sub.add_argument("--batch", type=_batch_size, default="dynamic", help="a number, or dynamic (%(default)s)")
-    model_arguments(sub)
+    weights_argument(sub)
+    sub.add_argument("--stages", type=positive, help="the first stages alone: smaller, faster, less exact (all)")
+    sub.add_argument("--resolution", type=positive, help="side of the crops, a multiple of 8 (that of the weights)")
 
 
 def _batch_size(text: str) -> int | str:
@@ -22,5 +26,13 @@ def _batch_size(text: str) -> int | str:
 
 
 def run(options: argparse.Namespace) -> None:
-    model_of(options).export_onnx(options.out, batch=options.batch)
-    print(f"{options.out} is written")
+    from ..export import export_onnx, export_program
+
+    suffix = Path(options.out).suffix.lower()
+    if suffix not in (".onnx", ".pt2"):
+        raise InputError(f"{options.out}: the name must end in .onnx, or in .pt2 for torch.export")
+    name, weights = weights_named(options)
+    note("the model is traced, which takes about a minute")
+    write = export_onnx if suffix == ".onnx" else export_program
+    outputs = write(weights, options.out, options.batch, options.stages, options.resolution, name)
+    print(f"{options.out} is written; its outputs: {', '.join(outputs)}")

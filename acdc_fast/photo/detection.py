@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,8 @@ from PIL import Image
 from ..detector import pyramid
 from ..errors import InputError
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
+
+log = logging.getLogger(__name__)
 
 #: Boxes of the library below this score are dropped: nearly all of them are no faces, and 0.2 % of the true ones lie
 #: there.
@@ -32,6 +35,16 @@ INSIDE = 0.75
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 #: Detectors that are chosen by name: libfacedetection, and the package's own network.
 NAMED = ("library", "own")
+
+
+class SearchOptions(TypedDict, total=False):
+    """The fields of `Search` as keywords of `Model.detect` and `Model.align`, for editors and type checkers."""
+
+    detector: str | Detector
+    min_score: float | None
+    max_faces: int | None
+    min_size: float | None
+    overlap: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,9 @@ def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
     for scale, border in RETRIES:
         tries.append([Look(min(first * scale, LONGEST / (longest * (1 + 2 * border))), border)])
     tries.append([Look(first, turn=turn) for turn in TURNS])
-    for looks in tries:
+    for attempt, looks in enumerate(tries):
+        if attempt:
+            log.debug("no face found: looking again, %s", looks[0])
         faces = found(picture, looks, threads)
         faces = faces[faces[:, 4] >= least]
         if len(faces):

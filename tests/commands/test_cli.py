@@ -18,8 +18,8 @@ from helpers.paths import PHOTO
 from helpers.pictures import zoo
 from helpers.small import small_weights
 
+from acdc_fast.bundled import DEFAULT
 from acdc_fast.commands import cli
-from acdc_fast.model import DEFAULT
 from acdc_fast.weights import save_weights
 
 

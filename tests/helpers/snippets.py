@@ -42,8 +42,9 @@ def snippets(page: Path) -> list[Snippet]:
 
 
 def furnish(folder: Path) -> None:
-    """The files that the guides name: ``photo.jpg``, ``photos/``, ``film.mp4`` and, for training, ``data/``."""
+    """The files that the guides name: ``photo.jpg``, ``examples/``, ``photos/``, ``film.mp4``; to train, ``data/``."""
     shutil.copy(PHOTO, folder / "photo.jpg")
+    (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "photos").mkdir()
     for name in ("a.jpg", "b.jpg"):
         shutil.copy(PHOTO, folder / "photos" / name)
