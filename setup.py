@@ -128,7 +128,9 @@ setup(
         "acdc_fast.csrc_cuda": "csrc/cuda",  # what NVRTC compiles where nvcc did not
     },
     package_data={
-        "acdc_fast": ["pretrained/*.safetensors", "pretrained/*.md", "pretrained/detector/*", "py.typed"],
+        "acdc_fast": [
+            "pretrained/*.safetensors", "pretrained/*.md", "pretrained/detector/*", "readout/head_shape.*", "py.typed",
+        ],
         "acdc_fast.csrc_cuda": ["*.cuh", "table.h"],
     },
     ext_modules=[Extension("acdc_fast._native", sources=[])],

@@ -14,6 +14,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _HOME = {
     "ACDCConfig": "config",
     "ACDC": "network",
+    "Camera": "photo.camera",
     "Model": "model",
     "Faces": "types",
     "HeadPose": "types",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .model import Model as Model
     from .network import ACDC as ACDC
+    from .photo.camera import Camera as Camera
     from .types import Faces as Faces
     from .types import HeadPose as HeadPose
     from .types import Moments as Moments

@@ -12,10 +12,11 @@ from . import forks
 from .checks import check_finite
 from .errors import InputError
 from .photo import coordinates as geometry
-from .photo.crops import crop_faces
+from .photo.camera import Camera, Views
+from .photo.crops import crop_faces, crop_views
 from .photo.finding import Found
 from .photo.images import Picture
-from .readout import orientation, second_look
+from .readout import head_shape, orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
@@ -43,6 +44,7 @@ class Alignment:
     presence_limit: float  # multiple of it beyond which a crop rather holds no face
     calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
     at_a_time: int = FACES  # crops that `run` is given
+    camera: Camera | None = None  # pose is that of the crop where there is none
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
@@ -84,17 +86,32 @@ class Alignment:
     def _predicted(self, pictures: list[Picture], squares: list[np.ndarray]) -> list[Prediction]:
         """One prediction for each picture, its faces in the order of its squares."""
         with forks.held_off():
-            cut = [crop_faces(p.rgb, s, self.resolution) for p, s in zip(pictures, squares, strict=True)]
+            cut = [self._cut(p, s) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
         with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
             whole = self._refined(joined(parts))
         parted, start = [], 0
-        for each in squares:
+        for picture, each in zip(pictures, squares, strict=True):
             part = slice(start, start + len(each))
-            parted.append(mapped(whole, lambda values, part=part: values[part]))  # type: ignore[misc]
+            one = mapped(whole, lambda values, part=part: values[part])  # type: ignore[misc]
+            parted.append(self._slanted(one, picture, each))
             start = part.stop
         return parted
+
+    def _cut(self, picture: Picture, squares: np.ndarray) -> np.ndarray:
+        """(N, 1, S, S) crops: of the squares or, where a camera is told, as one turned towards each sees it."""
+        if self.camera is None:
+            return crop_faces(picture.rgb, squares, self.resolution)
+        views = Views(self.camera, picture.width, picture.height, squares)
+        return crop_views(picture.rgb, views.matrix, views.squares[:, 2], self.resolution)
+
+    def _slanted(self, prediction: Prediction, picture: Picture, squares: np.ndarray) -> Prediction:
+        """Points of straight crops → points in the squares, for what follows."""
+        if self.camera is None:
+            return prediction
+        views = Views(self.camera, picture.width, picture.height, squares)
+        return replace(prediction, landmarks={m: views.slanted(p) for m, p in prediction.landmarks.items()})
 
     def _refined(self, whole: Prediction) -> Prediction:
         if self.weights.refinement:
@@ -172,6 +189,9 @@ class Alignment:
         spread = (blur * squares[:, 2:3]).astype(np.float32)
         sure = confidence(blur, blur.mean(1), self.calibration)
         pose = None if prediction.pose is None else head_pose(np.asarray(prediction.pose))
+        if self.camera is not None and pose is not None:
+            solid = slices[head_shape.MARKUP]
+            pose = self._in_space(self.camera, picture, squares, pose, points[:, solid], sure[:, solid])
         landmarks, spreads, confidences = (
             {name: values[:, slices[name]] for name in self.weights.handed_out} for values in (points, spread, sure)
         )
@@ -187,6 +207,25 @@ class Alignment:
         spread = {name: blur[:, part] for name, part in self.weights.config.slices.items()}
         known = terms(prediction.landmarks, spread, np.asarray(prediction.pose), refinement, order)
         return {name: visible(known, told, name) for name in self.weights.handed_out if name in told.numbers}
+
+    def _in_space(
+        self,
+        camera: Camera,
+        picture: Picture,
+        squares: np.ndarray,
+        pose: HeadPose,
+        points: np.ndarray,
+        sure: np.ndarray,
+    ) -> HeadPose:
+        """Pose along the crops' rays → pose and place in the camera's frame; 3D points (N, 68, 2) in image pixels."""
+        views = Views(camera, picture.width, picture.height, squares)
+        heads = head_shape.fit(views.seen(points), pose.matrix.astype(np.float64), sure)
+        matrix = pose.matrix @ views.rotation.transpose(0, 2, 1)
+        unit, out = camera.eye_corners or 1.0, views.rotation.transpose(0, 2, 1)
+        place = (heads.position[:, None] @ out)[:, 0] * unit
+        yaw, pitch, roll = (np.asarray(angle, np.float32) for angle in geometry.matrix_to_euler(matrix))
+        at = place.astype(np.float32), (heads.points @ out * unit).astype(np.float32)
+        return HeadPose(yaw, pitch, roll, matrix.astype(np.float32), *at)
 
 
 def _name(picture: Picture) -> str:

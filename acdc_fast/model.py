@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
@@ -21,9 +21,11 @@ from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .photo.ahead import cpus
+from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
 from .photo.images import ImageLike
+from .readout import head_shape
 from .readout.confidence import UNCALIBRATED, of_points
 from .readout.predictions import finite, mapped, only
 from .readout.presence import USUAL_LIMIT
@@ -97,7 +99,7 @@ class Model:
             resolution = resolution_of(self.weights.card, "weights")
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
             raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
-        self.resolution, self.dtype, self.threads, self.max_batch = resolution, dtype, threads, max_batch
+        self.resolution, self.dtype, self._threads, self.max_batch = resolution, dtype, threads, max_batch
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
         log.debug("%r on %s", self, getattr(self.engine, "device", "cpu"))
 
@@ -218,54 +220,76 @@ class Model:
         return boxes if listed else boxes[0]
 
     @overload
-    def align(self, image: list[ImageLike], boxes: Any = None, **search: Unpack[SearchOptions]) -> list[Faces]: ...
+    def align(
+        self, image: list[ImageLike], boxes: Any = None, camera: Camera | None = None, **search: Unpack[SearchOptions]
+    ) -> list[Faces]: ...
     @overload
     def align(
-        self, image: Iterator[ImageLike], boxes: Any = None, **search: Unpack[SearchOptions]
+        self,
+        image: Iterator[ImageLike],
+        boxes: Any = None,
+        camera: Camera | None = None,
+        **search: Unpack[SearchOptions],
     ) -> Iterator[Faces]: ...
     @overload
-    def align(self, image: ImageLike, boxes: Any = None, **search: Unpack[SearchOptions]) -> Faces: ...
     def align(
-        self, image: Any, boxes: Any = None, **search: Unpack[SearchOptions]
+        self, image: ImageLike, boxes: Any = None, camera: Camera | None = None, **search: Unpack[SearchOptions]
+    ) -> Faces: ...
+    def align(
+        self, image: Any, boxes: Any = None, camera: Camera | None = None, **search: Unpack[SearchOptions]
     ) -> Faces | list[Faces] | Iterator[Faces]:
         """Faces of one image, largest first; for a list of images a list of `Faces`; for a generator an iterator.
 
         ``image``: path, H×W, H×W×3 (RGB) or H×W×4 uint8 array, PIL image, bytes or an open file of an image; EXIF
         rotation is applied first, and the results are in pixels of the upright image. ``boxes`` (N, 4) xyxy pixels (for
-        several images: one such array, or None, for each) keeps the detector out. ``search``: what the detector looks
-        for, as in `detect`. A score is the detector's, or 1, times the chance by the maps that a face is there
-        (`readout.presence`). Of several images the next are read and searched while those before are aligned.
+        several images: one such array, or None, for each) keeps the detector out. ``camera``: the pose then is that to
+        this camera, with a translation; without one it is that of the crop, seen straight on. ``search``: what the
+        detector looks for, as in `detect`. A score is the detector's, or 1, times the chance by the maps that a face is
+        there (`readout.presence`). Of several images the next are read and searched while those before are aligned.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
         wanted = _search(search)
+        self._check_camera(camera)
         if isinstance(image, Iterator) and not hasattr(image, "read"):  # an open file gives its lines
-            return self._align(image, boxes, wanted)
+            return self._align(image, boxes, wanted, camera)
         if not isinstance(image, (list, tuple)):
-            return next(self._align([image], None if boxes is None else [boxes], wanted))
+            return next(self._align([image], None if boxes is None else [boxes], wanted, camera))
         if boxes is not None and not hasattr(boxes, "__len__"):
             raise InputError(f"boxes for a list of images are a list too, not {type(boxes).__name__}")
         if boxes is not None and len(boxes) != len(image):
             raise InputError(f"boxes for {len(boxes)} images were given with {len(image)} images")
-        return list(self._align(image, boxes, wanted))
+        return list(self._align(image, boxes, wanted, camera))
 
-    def _align(self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search) -> Iterator[Faces]:
-        for faces in self._each(images, boxes, search):
+    def _check_camera(self, camera: Any) -> None:
+        if camera is not None and not isinstance(camera, Camera):
+            raise InputError(f"camera must be an acdc_fast.Camera, not {type(camera).__name__}")
+        if camera is not None and (not self.config.has_pose or self.config.solid != (head_shape.MARKUP,)):
+            raise InputError(f"a camera needs weights with a head pose and the markup {head_shape.MARKUP}")
+
+    def _align(
+        self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None
+    ) -> Iterator[Faces]:
+        for faces in self._each(images, boxes, search, camera):
             if isinstance(faces, InputError):
                 raise faces
             yield faces
 
-    def align_each(self, images: Iterable[ImageLike], **search: Unpack[SearchOptions]) -> Iterator[Faces | InputError]:
+    def align_each(
+        self, images: Iterable[ImageLike], camera: Camera | None = None, **search: Unpack[SearchOptions]
+    ) -> Iterator[Faces | InputError]:
         """For each image its `Faces`, or the `InputError` that says why it has none; in order, a few at a time.
 
-        ``images``: of any number, as `align` takes them; ``search``: as in `detect`. The next images are read and
-        searched while those before are aligned. Raises `InputError` at once for a setting that cannot be used.
+        ``images``: of any number, as `align` takes them; ``camera``: as in `align`; ``search``: as in `detect`. The
+        next images are read and searched while those before are aligned. Raises `InputError` at once for a setting that
+        cannot be used.
         """
-        return self._each(images, None, _search(search))
+        self._check_camera(camera)
+        return self._each(images, None, _search(search), camera)
 
     def _each(
-        self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search
+        self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
     ) -> Iterator[Faces | InputError]:
-        return self.alignment.each(find_each(images, boxes, search, self.threads))
+        return replace(self.alignment, camera=camera).each(find_each(images, boxes, search, self.threads))
 
     def track(
         self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25, **search: Any

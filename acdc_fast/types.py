@@ -62,6 +62,36 @@ class HeadPose(ByValue):
     pitch: np.ndarray
     roll: np.ndarray
     matrix: np.ndarray  # (N, 3, 3) rotation
+    #: (N, 3) float32, where a camera was given: the place between the outer eye corners in the camera's frame, x right,
+    #: y up, z towards the viewer (below 0). In distances between the outer eye corners, or millimetres.
+    translation: np.ndarray | None = None
+    points: np.ndarray | None = None  # (N, 68, 3) float32, same frame and unit: the 3D 68 points of a fitted head
+
+    @property
+    def quaternion(self) -> np.ndarray:
+        """(N, 4) float32 w, x, y, z of ``matrix``, w ≥ 0. Its conjugate turns the head's axes into the camera's."""
+        m = self.matrix.astype(np.float64)
+        trace = m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2]
+        # All ten products of two components; the row of the largest is well conditioned.
+        products = np.empty((len(m), 4, 4))
+        for i in range(3):
+            j, k = (i + 1) % 3, (i + 2) % 3
+            products[:, i + 1, i + 1] = 1 + 2 * m[:, i, i] - trace
+            products[:, 0, i + 1] = products[:, i + 1, 0] = m[:, k, j] - m[:, j, k]
+            products[:, j + 1, i + 1] = products[:, i + 1, j + 1] = m[:, i, j] + m[:, j, i]
+        products[:, 0, 0] = 1 + trace
+        largest = np.einsum("nii->ni", products).argmax(1)
+        row = products[np.arange(len(m)), largest]
+        row /= np.linalg.norm(row, axis=1, keepdims=True)
+        return np.asarray(np.where(row[:, :1] < 0, -row, row), np.float32)
+
+    def to_opencv(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rotation (N, 3, 3) and translation (N, 3) of X_camera = rotation · X_head + translation in OpenCV's frame: x
+        right, y down, z ahead of the camera. X_head has x right, y up and z out of the face, for a face seen from the
+        front. The translation is None where no camera was given."""
+        flip = np.array([1, -1, -1], np.float32)
+        place = None if self.translation is None else self.translation * flip
+        return flip[:, None] * self.matrix.transpose(0, 2, 1), place
 
     def __repr__(self) -> str:
         count = len(self.yaw)  # no `__len__`: a pose of no faces would be false
@@ -121,7 +151,11 @@ class Faces(ByValue):
 
     def _entry(self, i: int) -> dict[str, Any]:
         angles = ("yaw", "pitch", "roll")
-        pose = None if self.pose is None else {name: round(float(getattr(self.pose, name)[i]), 3) for name in angles}
+        pose: dict[str, Any] | None = None
+        if self.pose is not None:
+            pose = {name: round(float(getattr(self.pose, name)[i]), 3) for name in angles}
+        if pose is not None and self.pose is not None and self.pose.translation is not None:
+            pose["translation"] = _rounded(self.pose.translation[i], 4)
         return {
             "box": _rounded(self.boxes[i], 2),
             "score": round(float(self.scores[i]), 4),

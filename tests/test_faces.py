@@ -20,7 +20,7 @@ def made_up(count: int, seed: int = 0, ids: bool = True) -> Faces:
     def values(*shape: int) -> np.ndarray:
         return rng.normal(size=(count, *shape)).astype(np.float32)
 
-    pose = HeadPose(values(), values(), values(), values(3, 3))
+    pose = HeadPose(values(), values(), values(), values(3, 3), values(3), values(68, 3))
     points, flat = {"2d68": values(68, 2), "2d5": values(5, 2)}, {"2d68": values(68), "2d5": values(5)}
     sure = {"2d68": values(68), "2d5": values(5)}
     names = np.arange(count) + 7 if ids else None
@@ -52,7 +52,7 @@ def test_every_field_is_indexed_as_an_array_is(index: Any) -> None:
     faces = made_up(5)
     kept = index if isinstance(index, slice) else np.atleast_1d(index) if np.size(index) else np.zeros(0, int)
     chosen = faces[index]
-    assert isinstance(chosen, Faces) and len(arrays(chosen)) == len(arrays(faces)) == 14
+    assert isinstance(chosen, Faces) and len(arrays(chosen)) == len(arrays(faces)) == 16
     for got, whole in zip(arrays(chosen), arrays(faces), strict=True):
         np.testing.assert_array_equal(got, whole[kept])
     assert chosen.source == "a.jpg" and len(chosen) == len(faces.boxes[kept])
@@ -119,7 +119,7 @@ def test_to_dict_is_plain_and_whole() -> None:
     told = json.loads(json.dumps(faces.to_dict()))
     assert told["image"] == "a.jpg" and len(told["faces"]) == 2
     for i, entry in enumerate(told["faces"]):
-        assert entry["id"] == faces.ids[i] and set(entry["pose"]) == {"yaw", "pitch", "roll"}
+        assert entry["id"] == faces.ids[i] and set(entry["pose"]) == {"yaw", "pitch", "roll", "translation"}
         np.testing.assert_allclose(entry["box"], faces.boxes[i], atol=0.0051)
         np.testing.assert_allclose(entry["landmarks"]["2d68"], faces.landmarks["2d68"][i], atol=0.00051)
         np.testing.assert_allclose(entry["spread"]["2d5"], faces.spread["2d5"][i], atol=0.00051)

@@ -35,6 +35,18 @@ def crop_faces(image: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
     return crops
 
 
+def crop_views(image: np.ndarray, matrices: np.ndarray, sides: np.ndarray, size: int) -> np.ndarray:
+    """As `crop_faces`, of crops that are no squares of the picture: ``matrices`` (N, 3, 3) map crop units to image
+    pixels, projectively; ``sides`` (N,): about how many pixels each crop is wide."""
+    crops = np.empty((len(matrices), 1, size, size), np.float32)
+    for crop, matrix, side in zip(crops, matrices, sides, strict=True):
+        samples = min(max(1, round(float(side) / size)), MOST_SAMPLES)
+        step = 1 / (size * samples)
+        _gather(image, matrix @ np.array([[step, 0, step / 2], [0, step, step / 2], [0, 0, 1]]), samples, crop[0])
+    crops /= np.float32(255)
+    return crops
+
+
 def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Rows and columns that a face covers as float32: of a large picture little is ever converted."""
     part = image[top:bottom, left:right]
@@ -79,9 +91,13 @@ def _taps(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray,
 
 
 def _turned(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
-    """With rotation every sample is gathered from its four pixels, `SAMPLES` at a time."""
+    matrix = crop_pixels_to_image_matrix(square[None], len(crop) * samples)[0]
+    _gather(image, np.concatenate([matrix, [[0, 0, 1]]]), samples, crop)
+
+
+def _gather(image: np.ndarray, matrix: np.ndarray, samples: int, crop: np.ndarray) -> None:
+    """Every sample is gathered from its four pixels, `SAMPLES` at a time. ``matrix``: 3×3, samples → image pixels."""
     size = len(crop)
-    matrix = crop_pixels_to_image_matrix(square[None], size * samples)[0]
     wide = max(1, min(size, SAMPLES // samples**2))
     tall = max(1, min(size, SAMPLES // (samples**2 * wide)))
     for top in range(0, size, tall):
@@ -89,7 +105,9 @@ def _turned(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarra
             block = crop[top : top + tall, left : left + wide]
             rows = np.arange(top * samples, (top + block.shape[0]) * samples)[:, None]
             columns = np.arange(left * samples, (left + block.shape[1]) * samples)
-            x, y = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
+            x, y, w = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
+            if matrix[2, 0] or matrix[2, 1]:
+                x, y = x / np.maximum(w, 1e-6), y / np.maximum(w, 1e-6)
             values = _gathered(image, x, y).reshape(block.shape[0], samples, block.shape[1], samples)
             block[:] = values.mean((1, 3))
 
