@@ -182,6 +182,7 @@ class Alignment:
     ) -> Faces:
         """Crop units → image pixels."""
         check_finite(finite(prediction), f"{picture.name or 'image'}: face")
+        log.debug("%s: crops (centre, side, angle) %s", _name(picture), squares.tolist(), extra={"squares": squares})
         slices = self.weights.config.slices  # all points at once: numpy's calls cost more than its sums here
         points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
         points = geometry.crop_to_image(points, squares).astype(np.float32)

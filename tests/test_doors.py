@@ -30,6 +30,7 @@ FLOORS: list[set[str]] = [
 BESIDES: dict[str, set[str]] = {
     "kernels": {"ops.allocate"},  # results come from one place, so that tests can poison them
     "readout": {"photo.coordinates"},  # turned crops and poses
+    "photo": {"readout.head_shape"},  # the triangles of a drawn mesh
 }
 #: Rooms that may not be entered from above.
 CLOSED: dict[str, set[str]] = {

@@ -17,6 +17,8 @@ from .arguments import complain, model_arguments, model_of, note, search_argumen
 #: One line of help, and an example.
 HELP = "find the faces in images"
 EXAMPLE = "acdc-fast align photo.jpg -o aligned.png"
+#: What `photo.show.show_faces` draws, and the masks.
+SHOWN = ("points", "pose", "doubt", "mesh", "index", "attention")
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -24,19 +26,24 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
     sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
     sub.add_argument("--markup", help="markup to draw (default: 2d68)")
+    sub.add_argument("--show", choices=SHOWN, default="points", help="what to draw (%(default)s)")
+    sub.add_argument("--debug", metavar="DIR", help="write how each result came about: crops, stages, what was tried")
     search_arguments(sub)
     model_arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..photo.draw import draw_faces
     from ..photo.images import load_picture
+    from ..photo.show import show_faces
     from ..readout.results import as_dict, summary
+    from .debugging import attention, listening, write_debug
 
     out = Path(options.out) if options.out else None
     as_json = options.json or (out is not None and out.suffix == ".json")
     images = _expanded(options.images)
     places = _places(images, out)
+    if options.show != "points" and not any(places):
+        raise InputError(f"--show {options.show} draws a picture: name it with -o")
     search = search_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
@@ -46,17 +53,20 @@ def run(options: argparse.Namespace) -> int:
     for name, place in zip(images, places, strict=True):
         try:
             picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
-            faces = model.align(picture, **search)
-            results.append(
-                {"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)}
-            )
+            with listening() as told:
+                faces = model.align(picture, **search)
+            results.append({"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)})
             if not len(faces):
                 note(f"{name}: no face found")
             if not as_json:
                 print(f"{name}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
                 print(summary(faces) + "\n" if len(faces) else "", end="")
             if place is not None:
-                _save(draw_faces(picture, faces, options.markup), place)
+                sheet = attention(model, picture, told) if options.show == "attention" else None
+                _save(sheet or show_faces(picture, faces, options.show, options.markup), place)
+            if options.debug:
+                folder = Path(options.debug) / f"{len(results)}-{Path(name).stem}"
+                write_debug(folder, model, picture, faces, told)
         except InputError as error:
             failed = True
             complain(error, 2)

@@ -35,6 +35,11 @@ def _shape() -> tuple[np.ndarray, np.ndarray]:
     return arrays["mean"].astype(np.float64), arrays["components"].astype(np.float64)
 
 
+def mean_points() -> np.ndarray:
+    """(68, 3) of the mean head, head units."""
+    return _shape()[0]
+
+
 def fit(seen: np.ndarray, rotation: np.ndarray, certainty: np.ndarray) -> Heads:
     """`_fit`, each face alone: so its numbers do not depend, in their last digits, on the others."""
     heads = [_fit(*(value[i : i + 1] for value in (seen, rotation, certainty))) for i in range(len(seen))]

@@ -19,6 +19,7 @@ from PIL import Image
 import acdc_fast
 from acdc_fast.photo.coordinates import euler_to_matrix, head_axes, square_from_box
 from acdc_fast.photo.crops import crop_faces
+from acdc_fast.photo.show import attention_sheet, show_faces
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -93,6 +94,23 @@ def draw_head(axes: Axes, yaw: float, pitch: float, roll: float, title: str) -> 
         axes.text(x * 1.14 + below, y * 1.14 + below, name, color=color, fontsize=9, ha="center", va="center")
     axes.set(xlim=(-1.6, 1.6), ylim=(1.6, -1.6), aspect="equal", title=title)
     axes.axis("off")
+
+
+def shown(model: acdc_fast.Model) -> None:
+    """The face of the bundled photo as `show_faces` draws it, and the masks of the last stage."""
+    path = ROOT / "examples" / "astronaut.jpg"
+    photo = Image.open(path).convert("RGB").crop((130, 20, 330, 230)).resize((800, 840), Image.Resampling.LANCZOS)
+    faces = model.align(photo)
+    crops = crop_faces(np.asarray(photo), square_from_box(faces.boxes), model.resolution)
+    stages = model(crops, all_stages=True).stages or ()
+    pictures = [show_faces(photo, faces, kind) for kind in ("pose", "doubt", "mesh")]
+    sheet = attention_sheet(crops, [stage.mask for stage in stages])
+    wide = Image.new("RGB", (3 * 320, 336 + 180), (16, 24, 32))
+    for i, picture in enumerate(pictures):
+        wide.paste(picture.resize((320, 336), Image.Resampling.LANCZOS), (320 * i, 0))
+    sheet.thumbnail((wide.width, 180))
+    wide.paste(sheet, ((wide.width - sheet.width) // 2, 338))
+    wide.save(IMAGES / "show.png", optimize=True)
 
 
 def pose_signs() -> None:

@@ -80,6 +80,7 @@ def test_pose_does_not_depend_on_the_place(pose: tuple[float, float, float]) -> 
         matrix = along_ray @ views.rotation[0].T
         points = projected(mean @ matrix + place)
         faces = aligned(points, CAMERA)
+        assert np.abs(faces.landmarks["3d68"][0] - points).max() < 0.05  # pixels
         found.append(faces.pose.matrix[0] @ matrix.T)
         without.append(angle_between(aligned(points, None).pose.matrix[0], matrix))
         assert np.abs(faces.pose.translation[0] - place).max() < 0.05 * 12  # the distance by the readout's pose
@@ -88,6 +89,25 @@ def test_pose_does_not_depend_on_the_place(pose: tuple[float, float, float]) -> 
     for each in found[1:]:
         assert angle_between(each, found[0]) < 0.5
     assert max(without) - without[0] > 5
+
+
+def test_a_near_head_is_seen_in_perspective() -> None:
+    """At 40 cm the nose is a tenth nearer than the eyes, and looks larger by as much."""
+    from acdc_fast.readout import head_shape
+
+    mean, place = _shape()[0], np.array([0.5, 0.2, -4.5])
+    points = mean @ euler_to_matrix(20, 5, 0) + place
+    seen = points[None, :, :2] / -points[None, :, 2:]
+    heads = head_shape.fit(seen, euler_to_matrix(20, 5, 0)[None], np.ones((1, 68)))
+    assert np.abs(heads.position[0] - place).max() < 0.02 and np.abs(heads.points[0] - points).max() < 0.02
+    # One point in eight is anywhere: it counts little.
+    seen[0, ::8] += 0.3
+    matrix = euler_to_matrix(20, 5, 0)[None]
+    assert np.abs(head_shape.fit(seen, matrix, np.ones((1, 68))).position[0] - place).max() < 0.2
+    # ... and not at all where the confidence says so.
+    sure = np.ones((1, 68))
+    sure[0, ::8] = 0
+    assert np.abs(head_shape.fit(seen, matrix, sure).position[0] - place).max() < 0.03
 
 
 def test_every_face_of_several_pictures_has_its_own_camera_rays() -> None:

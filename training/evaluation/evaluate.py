@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from acdc_fast import __version__
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
@@ -26,6 +27,7 @@ from ..one_line import in_one_line
 from ..sampling.batches import open_source
 from ..settings import Source
 from .figures import draw_excitations, draw_masks
+from .page import write_page
 from .report import report
 from .tables import SUBSETS, database_tables, paper_tables, table
 from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
@@ -77,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write one page: tables, curves, worst faces")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
     parser.add_argument("--hide", action="store_true", help="cover half of each face; print whether the spread grows")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit confidence on these faces, write weights")
@@ -126,6 +129,14 @@ def run(args: argparse.Namespace) -> int:
             rows = half_hidden(network.cpu(), database, resolution, args.limit)
             title = f"{name}: spread in % of the crop's side, half of the face covered"
             print(table(title, HIDDEN_HEADS, {m: [100 * v for v in r] for m, r in rows.items()}), end="\n\n")
+    if args.report:
+        path_taken = "Model.align with the detector" if args.detector else "crops of the labels"
+        about = {
+            "weights": str(args.weights), "terms of the weights": loaded.card.get("licence", "not stated"),
+            "crops": f"{resolution}²", "path": path_taken, "version": __version__,
+            "faces of each database": "all" if args.limit is None else f"at most {args.limit}",
+        }  # fmt: skip
+        write_page(args.report, about, reports, seen, databases, loaded.calibration, args.limit)
     if args.figures:
         draw_figures(network.cpu(), next(iter(databases.values())), resolution, args.figures)
         with written_beside(args.figures / "risk-coverage.png") as beside:

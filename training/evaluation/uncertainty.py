@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def risk(errors: np.ndarray, doubts: np.ndarray, coverage: float) -> float:
     return float(errors[np.argsort(doubts, kind="stable")[:kept]].mean())
 
 
-def draw_risk(observed: Mapping[str, Observations], path: Path) -> None:
+def draw_risk(observed: Mapping[str, Observations], path: Path | IO[bytes]) -> None:
     """Risk against coverage for each labelled markup. Dashed: sorted by the true errors."""
     from matplotlib.figure import Figure
 

@@ -18,7 +18,7 @@ import numpy as np
 from acdc_fast.errors import AcdcError
 from acdc_fast.files import written_beside
 
-from ..commands import in_one_line
+from ..one_line import in_one_line
 from .markup import Points, brow_edges
 from .mesh import FILE, FaceModel, load_model
 from .person import apply_expression, sample_expression, sample_identity
