@@ -292,7 +292,12 @@ class Model:
         return replace(self.alignment, camera=camera).each(find_each(images, boxes, search, self.threads))
 
     def track(
-        self, frames: Iterable[ImageLike], smooth: bool = True, every: int = 10, absent: int = 25, **search: Any
+        self,
+        frames: Iterable[ImageLike],
+        smooth: bool = True,
+        every: int = 10,
+        absent: int = 25,
+        **search: Unpack[SearchOptions],
     ) -> Iterator[Faces]:
         """Faces of each frame of one film, in order, with ``ids``: numbers that stay with a face.
 

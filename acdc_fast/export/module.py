@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..markups import MARKUPS
+from ..markups import MARKUPS, first_of
 from ..metadata import number_of
 from ..network import ACDC
 from ..photo import coordinates as geometry
@@ -61,7 +61,7 @@ class Aligned(nn.Module):
         sure = [of_points(weights.calibration.get(m, UNCALIBRATED), n) for m, n in points.items()]
         self.register_buffer("sure", torch.from_numpy(np.concatenate(sure, 1)).float())
         #: Markup that says which crop would fit; None where none of the usual ones is there.
-        self.five = next((m for m in second_look.MARKUPS if m in points), None)
+        self.five = first_of(points, second_look.MARKUPS, with_five=True)
         moments = [f"{kind}_{m}" for kind in ("landmarks", "covariance", "confidence") for m in self.markups]
         self.outputs = [*moments, *(["pose"] if network.config.has_pose else []), *(["presence"] if self.usual else []),
                         *(["square"] if self.five else []), "mask"]  # fmt: skip
@@ -79,7 +79,7 @@ class Aligned(nn.Module):
         spreads = {m: (c[..., 0] + c[..., 2]).clamp(min=0).sqrt() for m, c in p.covariance.items()}
         sure = dict(zip(spreads, self._confidence(torch.cat([*spreads.values()], 1), [*spreads.values()]), strict=True))
         parts = [part[m] for part in (landmarks, p.covariance, sure) for m in self.markups]
-        narrowest = torch.stack([spreads[m].mean(1) for m in self.markups], 1).amin(1)
+        narrowest = torch.stack([spread.mean(1) for spread in spreads.values()], 1).amin(1)
         multiple = (narrowest / max(self.usual, 1e-9) / self.limit).clamp(1e-12, 1e3)
         return (
             *parts,

@@ -60,7 +60,7 @@ def answers(path: Path, crops: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"crops": crops}), strict=True))
 
 
-def equal_to_align(got: dict[str, Any], model: Model, faces: Faces) -> None:
+def equal_to_align(got: dict[str, Any], faces: Faces) -> None:
     """Every output, by what `align` hands out for `BOXES`."""
     squares = square_from_box(BOXES)
     side = squares[:, 2:3]
@@ -71,7 +71,7 @@ def equal_to_align(got: dict[str, Any], model: Model, faces: Faces) -> None:
         assert np.abs(got[f"confidence_{markup}"] - faces.confidence[markup]).max() < SURE
     pose = np.stack([faces.pose.yaw, faces.pose.pitch, faces.pose.roll], 1)  # type: ignore[union-attr]
     assert np.abs(got["pose"] - pose).max() < DEGREES
-    assert np.abs(got["presence"] - model.presence(faces)).max() < SURE
+    assert np.abs(got["presence"] - faces.scores).max() < SURE
     asked = square_from_points(image_to_crop(faces.landmarks["2d5"], squares))[:, :3]
     assert np.abs(got["square"] - asked).max() < UNITS * 10  # a side is about 7 times the distances it is made of
 
@@ -79,7 +79,7 @@ def equal_to_align(got: dict[str, Any], model: Model, faces: Faces) -> None:
 def test_equals_align(model: Model, onnx_file: Path, crops: np.ndarray) -> None:
     faces = model.align(PHOTO, boxes=BOXES)
     got = answers(onnx_file, crops)
-    equal_to_align(got, model, faces)
+    equal_to_align(got, faces)
     assert np.abs(got["mask"] - model(crops).mask).max() < 1e-4
     for i in range(len(crops)):  # the batch is dynamic
         for name, value in answers(onnx_file, crops[i : i + 1]).items():
@@ -107,7 +107,7 @@ def test_program_of_plain_torch(model: Model, crops: np.ndarray, tmp_path: Path)
     with torch.no_grad():
         values = program.module()(torch.from_numpy(crops))
     got = dict(zip(outputs, [value.numpy() for value in values], strict=True))
-    equal_to_align(got, model, model.align(PHOTO, boxes=BOXES))
+    equal_to_align(got, model.align(PHOTO, boxes=BOXES))
 
 
 def test_metadata(model: Model, onnx_file: Path) -> None:

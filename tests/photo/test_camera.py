@@ -56,7 +56,7 @@ def aligned(points: np.ndarray, camera: Camera | None) -> Faces:
         return Prediction(landmarks, moments, ((units.reshape(1, -1) @ layer.T + bias) * 90).astype(np.float32), None)
 
     calibration = np.tile([[2.0], [0.0], [7.4]], (1, weights.config.maps))
-    alignment = Alignment(weights, network, 32, np.inf, calibration, camera=camera)
+    alignment = Alignment(weights, network, 32, np.inf, 2.0, calibration, camera=camera)
     picture = Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8), None)
     faces = next(alignment.each([(picture, (box.astype(np.float32), np.ones(1, np.float32)))]))
     assert isinstance(faces, Faces)

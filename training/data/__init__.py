@@ -33,6 +33,8 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "aflw68": ("aflw68", "open_aflw68", ("train", "five", "dev")),
     "lfw10": ("lfw10", "open_lfw10", ("train",)),
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
+    "csv": ("own", "open_csv", ("train", "dev", "test")),
+    "coco": ("own", "open_coco", ("train", "dev", "test")),
     "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test", "more")),
     "skinned": (".synthesis.dataset", "open_skinned", ("train", "test", "more")),
     "reposed": (".synthesis.dataset", "open_reposed", ("train", "test")),
