@@ -3,9 +3,9 @@
     python bench/detectors.py PHOTO [--repeats 15] [--weights acdc-w16-fast]
 
 PHOTO is cut to a square and pasted, half as high as the picture, into grey pictures of 640×640 and 4000×3000. Printed
-are the median and half the distance between the quartiles: for finding alone, and for photo to landmarks and pose with the weights. Times are CPU time of one
-thread, which other work on the machine disturbs little. ACDC_ISA sets the instruction set of our code; the library
-always uses the one that it was compiled for.
+are the median and half the distance between the quartiles: for finding alone, and for photo to landmarks and pose with
+the weights. Times are CPU time of one thread, which other work on the machine disturbs little. ACDC_ISA sets the
+instruction set of our code; the library always uses the one that it was compiled for.
 """
 
 from __future__ import annotations

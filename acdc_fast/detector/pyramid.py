@@ -24,8 +24,8 @@ NEEDED = 24
 #: Each look is this many times coarser than the last. Tiles overlap by the second number, pixels of the look, so that
 #: each face of the look's range lies whole in a tile.
 COARSER, SHARED = 4, 192
-#: Sides of faces that a look keeps, pixels of the look. The finer look keeps smaller faces, the coarser larger ones. The
-#: finest look has no lower limit, the coarsest no upper one.
+#: Sides of faces that a look keeps, pixels of the look. The finer look keeps smaller faces, the coarser larger ones.
+#: The finest look has no lower limit, the coarsest no upper one.
 OWN_RANGE = (24.0, 140.0)
 #: Looks get coarser until the picture's shorter side has at most this many pixels: then even a face that fills it is
 #: found.
