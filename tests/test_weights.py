@@ -15,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network's own state_dict is the yardstick")
 
-from helpers.small import arrays_of, fitted, small_network, small_weights  # noqa: E402
+from helpers.small import arrays_of, fitted, sighted, small_network, small_weights  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
@@ -234,6 +234,31 @@ def test_numbers_that_no_training_gives(
     changed = {**arrays, name: np.full_like(arrays[name], value)}
     save_file(changed, tmp_path / "w.safetensors", {k: v for k, v in metadata.items() if k != "digest"})
     refused(tmp_path / "w.safetensors")
+
+
+def test_what_is_in_sight_is_kept_and_checked(tmp_path: Path) -> None:
+    weights, path = small_weights(width=4, stages=2), tmp_path / "w.safetensors"
+    refinement, pose = fitted(weights)
+    whole = replace(weights, refinement=refinement, pose=pose, visibility=sighted(weights))
+    save_weights(path, whole)
+    back, expected = load_weights(path).visibility, sighted(weights)
+    assert back is not None and np.array_equal(back.numbers["2d68"], expected.numbers["2d68"])
+    assert np.array_equal(back.scale, expected.scale) and load_weights(path).refinement is not None
+    arrays, signed = parts_of(path)
+    metadata, numbers = {k: v for k, v in signed.items() if k != "digest"}, arrays["visibility.numbers.2d68"]
+    wild = np.where(np.arange(numbers.size).reshape(numbers.shape) == 7, np.nan, numbers).astype(np.float32)
+    cases: list[tuple[dict[str, np.ndarray], str]] = [
+        ({"visibility.numbers.2d68": numbers[:-1]}, "shape"), ({"visibility.numbers.2d68": wild}, "not finite"),
+        ({"visibility.scale": np.zeros(2, np.float32)}, "shape"),
+        ({"visibility.numbers.2d29": numbers}, "no such markup"),
+    ]  # fmt: skip
+    for changed, word in cases:
+        save_file({**arrays, **changed}, path, metadata)
+        refused(path, word)
+    save_file({k: v for k, v in arrays.items() if k != "visibility.scale"}, path, metadata)
+    refused(path, "'visibility.scale' is missing")
+    save_file({k: v for k, v in arrays.items() if not k.startswith("refinement.")}, path, metadata)
+    refused(path, "reads a refinement and a head pose")
 
 
 def test_a_huge_network_takes_no_memory_before_it_is_refused(

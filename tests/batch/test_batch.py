@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [par
 
 import pyarrow.parquet as pq  # noqa: E402
 from helpers.paths import PHOTO  # noqa: E402
-from helpers.small import fitted, small_weights  # noqa: E402
+from helpers.small import fitted, sighted, small_weights  # noqa: E402
 
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
@@ -308,8 +309,15 @@ def test_two_runs_at_once(tmp_path: Path, folder: Path, model: Model) -> None:
     assert batch.run_batch(model, str(folder), str(out), note=quiet).resumed == 1
 
 
-def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model) -> None:
-    """CSV has a line for each face, JSON for each image, as `align --json`; the numbers are those of the parquet."""
+@pytest.mark.parametrize("sees", [True, False])
+def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model, sees: bool) -> None:
+    """CSV has a line for each face, JSON for each image, as `align --json`; the numbers are those of the parquet. With
+    weights that tell what is in sight, and without."""
+    if sees:
+        weights = small_weights(stages=1)
+        refinement, pose = fitted(weights)
+        whole = replace(weights, refinement=refinement, pose=pose, visibility=sighted(weights))
+        model = Model(whole, resolution=32)
     for suffix in (".parquet", ".csv", ".jsonl"):
         batch.run_batch(model, str(folder), str(tmp_path / f"o{suffix}"), note=quiet)
     table = pq.read_table(tmp_path / "o.parquet")
@@ -328,6 +336,13 @@ def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model) -> No
     assert float(lines[3]["2d68_5_y"]) == face["landmarks"]["2d68"][5][1] and lines[1]["face"] == ""
     assert float(lines[3]["3d68_67_confidence"]) == face["confidence"]["3d68"][67] and "empty" in lines[2]["error"]
     assert (float(lines[3]["x1"]), float(lines[3]["roll"])) == (face["box"][2], face["pose"]["roll"])
+    assert bool(face["visible"]) == sees
+    if sees:
+        assert float(lines[3]["2d68_66_visible"]) == face["visible"]["2d68"][66]
+        assert rows[3]["visible_2d68"][0][66] == pytest.approx(face["visible"]["2d68"][66], abs=1e-4)
+        assert rows[1]["visible_2d68"] == [] and lines[1]["2d68_0_visible"] == ""
+    else:
+        assert rows[3]["visible_2d68"] is None and lines[3]["2d68_66_visible"] == ""
 
 
 @pytest.mark.parametrize("name", ["o.txt", "o", "o.json", "folder.parquet"])
