@@ -74,6 +74,13 @@ def test_a_face_on_the_border_of_tiles_is_found_once_and_whole(network: PaintedN
     np.testing.assert_allclose(boxes, [[x, 100, x + 110, 210]], atol=0.02)
 
 
+def test_tiles_of_a_shrunk_picture(network: PaintedNetwork) -> None:
+    rgb = painted(200, 5000, (400, 40, 500, 140, 180), (4600, 60, 4680, 140, 220))
+    boxes, _ = own(rgb, min_size=48)
+    assert [shape for shape in network.looks if shape[0] == 100] == 2 * [(100, network.looks[0][1])]
+    np.testing.assert_allclose(boxes, [[400, 40, 500, 140], [4600, 60, 4680, 140]], atol=0.02)
+
+
 def test_a_face_cut_by_the_picture_is_kept(network: PaintedNetwork) -> None:
     boxes, _ = own(painted(300, 2600, (0, 0, 60, 80, 200), (2540, 240, 2600, 300, 220)), min_size=12)
     assert len(boxes) == 2

@@ -52,6 +52,15 @@ def test_the_smaller_face_is_not_overwritten() -> None:
         np.testing.assert_array_equal(target[4, 4], boxes[1])
 
 
+def test_a_cell_of_one_face_that_lies_in_another_stays_its_own() -> None:
+    boxes = np.array([[16.0, 16, 44, 44], [28, 16, 52, 40]])
+    labels, wanted = targets(boxes, np.ones(2, bool), 96)
+    fine, target = split(labels, 96)[0], split(wanted, 96)[0]
+    assert fine[3, 4] == fine[3, 5] == 1
+    np.testing.assert_array_equal(target[3, 4], boxes[0])
+    np.testing.assert_array_equal(target[3, 5], boxes[1])
+
+
 def test_no_faces() -> None:
     labels, wanted = targets(np.zeros((0, 4)), np.zeros(0, bool), 100)
     assert not labels.any() and labels.shape == (13 * 13 + 7 * 7 + 4 * 4,) == wanted.shape[:1]
