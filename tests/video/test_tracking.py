@@ -260,9 +260,6 @@ class Remembering:
             self.known[key] = self.model.align(picture, boxes=boxes)
         return self.known[key]
 
-    def presence(self, faces: Faces) -> np.ndarray:
-        return self.model.presence(faces)
-
 
 FOUND: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # by picture, whatever the weights
 
