@@ -90,7 +90,7 @@ def look(model: Model, database: Database, limit: int | None = None, covers: boo
         boxes = [f.box if f.box is not None else box_from_points(f.finest[None])[0] for f in faces]
         pictures = [database.pictures.read(database._picture(i)) for i in indices[start : start + 16]]
         opened = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures]
-        masks = [np.zeros(picture.shape[:2], bool) for picture in opened]
+        masks: list[np.ndarray] = [np.zeros(picture.shape[:2], bool) for picture in opened]
         if covers:
             seeds = [np.random.default_rng(i) for i in indices[start : start + 16]]
             drawn = [covered(*each) for each in zip(opened, boxes, seeds, strict=True)]
@@ -102,7 +102,8 @@ def look(model: Model, database: Database, limit: int | None = None, covers: boo
             mirrored.append(both[1])
             shown = face.attributes.get(f"visible-{MARKUP}")
             own = face.attributes[f"flags-{MARKUP}"] if shown is None else np.where(shown, VISIBLE_FLAG, HIDDEN)
-            x, y = np.nan_to_num(face.landmarks[MARKUP], nan=-1).round().astype(int).T
+            pixels = np.nan_to_num(face.landmarks[MARKUP], nan=-1).round().astype(int)
+            x, y = pixels[:, 0], pixels[:, 1]
             inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
             under = inside & mask[y * inside, x * inside]
             flags.append(np.where(under & (own == VISIBLE_FLAG), COVERED_FLAG, own))
