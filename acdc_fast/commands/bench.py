@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import statistics
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import AcdcError
-from .arguments import model_arguments, model_of, positive
+from .arguments import positive, weights_argument, weights_named
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -27,8 +30,25 @@ def compare(
 ) -> str:
     """A table: milliseconds a face of each backend, median and quartiles of interleaved calls, and the ratio to eager.
 
-    A backend that disagrees with the first by more than 2e-5 crop units gets no time, but the error it makes.
+    Eager is plain torch here, without our ops. A backend that disagrees with it by more than 2e-5 crop units gets no
+    time, but the error it makes.
     """
+    with _plain_torch():
+        return _compared(weights, batch, rounds, resolution, threads)
+
+
+@contextlib.contextmanager
+def _plain_torch() -> Iterator[None]:
+    before = os.environ.get("ACDC_BACKEND")
+    os.environ["ACDC_BACKEND"] = "reference"
+    try:
+        yield
+    finally:
+        os.environ.pop("ACDC_BACKEND")
+        os.environ.update({} if before is None else {"ACDC_BACKEND": before})
+
+
+def _compared(weights: Weights, batch: int, rounds: int, resolution: int, threads: int | None) -> str:
     import numpy as np
 
     from ..engines import ENGINES
@@ -73,9 +93,14 @@ def compare(
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=positive, default=1, help="faces a call (%(default)s)")
     sub.add_argument("--rounds", type=positive, default=20, help="calls of each backend (%(default)s)")
-    model_arguments(sub)
+    weights_argument(sub)
+    sub.add_argument("--threads", type=positive, help="CPU threads (as many as the process may use)")
+    sub.add_argument("--resolution", type=positive, help="side of the crops, a multiple of 8 (that of the weights)")
 
 
 def run(options: argparse.Namespace) -> None:
-    model = model_of(options)
-    print(compare(model.weights, options.batch, options.rounds, model.resolution, options.threads))
+    from ..metadata import resolution_of
+
+    name, weights = weights_named(options)
+    side = options.resolution or resolution_of(weights.card, name)
+    print(compare(weights, options.batch, options.rounds, side, options.threads))

@@ -32,7 +32,7 @@ def crop_faces(image: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
             _upright(image, square * (1, 1, 1, 0), samples, upright)
             crop[0] = np.rot90(upright, int(quarters))
     crops /= np.float32(255)
-    return crops
+    return np.minimum(crops, 1, out=crops)  # sums of shares may round to just above
 
 
 def crop_views(image: np.ndarray, matrices: np.ndarray, sides: np.ndarray, size: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def crop_views(image: np.ndarray, matrices: np.ndarray, sides: np.ndarray, size:
         step = 1 / (size * samples)
         _gather(image, matrix @ np.array([[step, 0, step / 2], [0, step, step / 2], [0, 0, 1]]), samples, crop[0])
     crops /= np.float32(255)
-    return crops
+    return np.minimum(crops, 1, out=crops)  # sums of shares may round to just above
 
 
 def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
