@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..errors import InputError
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> None:
     if suffix not in (".onnx", ".pt2"):
         raise InputError(f"{options.out}: the name must end in .onnx, or in .pt2 for torch.export")
     name, weights = weights_named(options)
-    note("the model is traced, which takes about a minute")
+    if sys.stderr.isatty():
+        note("the model is traced, which takes about a minute")
     write = export_onnx if suffix == ".onnx" else export_program
     outputs = write(weights, options.out, options.batch, options.stages, options.resolution, name)
     print(f"{options.out} is written; its outputs: {', '.join(outputs)}")

@@ -111,7 +111,9 @@ def test_annotated_film(tmp_path: Path, model: PerfectModel) -> None:
         plain = [(f.to_ndarray(format="rgb24"), f.time) for f in container.decode(video=0)]
     assert len(drawn) == len(plain) == 12
     assert [t for _, t in drawn] == pytest.approx([t for _, t in plain])
-    assert all(np.abs(a.astype(int) - b).max() > 60 for (a, _), (b, _) in zip(drawn, plain, strict=True))
+    # Dots are a pixel wide on faces this small. Encoding anew changes two pixels of a frame by more than 30 at most.
+    changed = [(np.abs(a.astype(int) - b) > 30).any(2).sum() for (a, _), (b, _) in zip(drawn, plain, strict=True)]
+    assert min(changed) > 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_large_faces_are_shrunk_in_place() -> None:
 def test_mirror_by_hand() -> None:
     sample = face(pose=np.float32([10, 20, 5]))
     plain = crop_face(sample, 64)
-    still = Augmentation(0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0)
+    still = Augmentation(**{**dict.fromkeys((f.name for f in fields(Augmentation)), 0.0), "mirror": 1.0})
     crop = crop_face(sample, 64, np.random.default_rng(0), still)
     assert crop.mirrored
     inside = slice(8, 56)
