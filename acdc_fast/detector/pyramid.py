@@ -7,13 +7,13 @@ in the range of some coarser look. All the coarser looks together cost a fifteen
 from __future__ import annotations
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from .engine import Engine, engine, library
+from .tiles import cpus, parts
 from .weights import load_detector
 
 WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
@@ -79,7 +79,7 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
 
     if len(looks) < 4 or threads == 1:  # the coarser looks cost next to nothing
         return np.concatenate([look(each) for each in looks])
-    with ThreadPoolExecutor(min(len(looks), threads or _cpus())) as pool:
+    with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
         return np.concatenate(list(pool.map(look, looks)))
 
 
@@ -102,16 +102,5 @@ def joined(cells: np.ndarray) -> np.ndarray:
 
 def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Top, left, bottom, right of parts of at most `LONGEST` that share at least `SHARED`."""
-    rows, columns = (_parts(side) for side in (height, width))
+    rows, columns = (parts(side, LONGEST, SHARED) for side in (height, width))
     return [(top, left, bottom, right) for top, bottom in rows for left, right in columns]
-
-
-def _parts(length: int) -> list[tuple[int, int]]:
-    count = max(1, int(np.ceil((length - SHARED) / (LONGEST - SHARED))))
-    size = min(length, int(np.ceil((length + (count - 1) * SHARED) / count)))
-    starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
-    return [(start, start + size) for start in starts]
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

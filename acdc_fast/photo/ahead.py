@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,8 +35,3 @@ def ahead(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[
                 each.cancel()
     if failure is not None and not isinstance(failure, StopIteration):
         raise failure
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from .ahead import cpus
+from ..detector.tiles import cpus, parts
 from .libfacedetection import SMALLEST, find
 
 #: Longest side of a look, pixels.
@@ -54,7 +54,7 @@ def scales(longest: int, min_size: float | None) -> list[float]:
 
 def tiled(width: int, height: int, scale: float) -> list[Look]:
     """Looks that cover a picture of these sides at a scale."""
-    columns, rows = (_parts(side) for side in _scaled((width, height), scale))
+    columns, rows = (parts(side, LONGEST, SHARED) for side in _scaled((width, height), scale))
     if len(columns) == len(rows) == 1:
         return [Look(scale)]
     return [Look(scale, tile=(left, top, right, bottom)) for top, bottom in rows for left, right in columns]
@@ -62,14 +62,6 @@ def tiled(width: int, height: int, scale: float) -> list[Look]:
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _parts(length: int) -> list[tuple[int, int]]:
-    """Equal parts of at most `LONGEST` that share at least `SHARED`."""
-    count = max(1, int(np.ceil((length - SHARED) / (LONGEST - SHARED)))) if length > LONGEST else 1
-    size = min(length, int(np.ceil((length + (count - 1) * SHARED) / count)))
-    starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
-    return [(start, start + size) for start in starts]
 
 
 def found(picture: Image.Image, looks: Iterable[Look], threads: int | None = None) -> np.ndarray:

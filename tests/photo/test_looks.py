@@ -11,6 +11,7 @@ from helpers.painted_faces import PaintedDetector, paint
 from PIL import Image
 
 from acdc_fast import InputError
+from acdc_fast.detector import tiles
 from acdc_fast.photo import looks
 from acdc_fast.photo.detection import Search, detect
 
@@ -126,7 +127,7 @@ def test_scales() -> None:
 
 @pytest.mark.parametrize("length", [1, 799, 800, 801, 960, 1441, 3000, 12000])
 def test_parts_cover_and_share(length: int) -> None:
-    parts = looks._parts(length)
+    parts = tiles.parts(length, looks.LONGEST, looks.SHARED)
     assert parts[0][0] == 0 and parts[-1][1] == length and all(b - a <= looks.LONGEST for a, b in parts)
     assert all(end - start >= looks.SHARED for (_, end), (start, _) in itertools.pairwise(parts))
 
