@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 test: lint docs
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-# The native library under sanitizers, and every instruction set in plain C++: a quarter of an hour on two cores.
+# The native library under sanitizers, and every instruction set in plain C++, those of this CPU too: a quarter of an hour on two cores.
 sanitize: $(VENV)/installed-for-tests
 	ACDC_SANITIZE=all ACDC_EMULATE=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/sanitizers tests/instruction_sets
 

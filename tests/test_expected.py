@@ -17,6 +17,7 @@ def test_what_is_expected_is_present() -> None:
 def test_what_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("ACDC_DATA_ROOT", "/nowhere/at/all")
-    told = missing("native, emulator,data, cuda12")
-    assert set(told) == {"emulator", "data", "cuda12"}
+    monkeypatch.setenv("ACDC_EMULATE", "none")
+    told = missing("native, emulator,data, cuda12, instruction-sets")
+    assert set(told) == {"emulator", "data", "cuda12", "instruction-sets"}
     assert "g++" in told["emulator"] and "/nowhere/at/all" in told["data"] and "native" in told["cuda12"]

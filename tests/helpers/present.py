@@ -63,6 +63,12 @@ def _variants() -> str | None:
     return variants.why_not()
 
 
+def _instruction_sets() -> str | None:
+    if os.environ.get("ACDC_EMULATE") == "none":
+        return "ACDC_EMULATE=none leaves out those that this CPU lacks"
+    return _variants()
+
+
 def _folder() -> str | None:
     folder = os.environ.get("ACDC_DATA_ROOT", "")
     return None if Path(folder or "/nowhere").is_dir() else f"ACDC_DATA_ROOT={folder} is no folder"
@@ -75,6 +81,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "emulator": _program("g++"),
     "nvrtc": _nvrtc,
     "variants": _variants,
+    "instruction-sets": _instruction_sets,
     "onnx": _module("onnxruntime"),
     "parquet": _module("pyarrow.parquet"),
     "video": _module("av"),

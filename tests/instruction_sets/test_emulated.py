@@ -1,8 +1,10 @@
-"""Every instruction set that the sources are written for, on any CPU: those that it lacks run in plain C++ (plain/).
+"""Every instruction set that the sources are written for, on any CPU: natively where it has them, else in plain C++.
 
-With ACDC_EMULATE=missing the tests of the engine and of the ops run again with each missing one; with ACDC_EMULATE=all
-(`make sanitize`) with all, and the emulation itself is compared with the instructions of those that this CPU has.
-What it cannot show: how a compiler translates the instructions for a CPU that is not there, and its speed.
+The tests of the engine and of the ops run with each. Those that the CPU lacks are compiled with headers that write each
+instruction in plain C++ (plain/). With ACDC_EMULATE=all (`make sanitize`) all of them are, and the emulation itself is
+compared with the instructions of those that this CPU has; ACDC_EMULATE=none leaves the build out, which takes a minute
+or two. What plain C++ cannot show: how a compiler translates the instructions for a CPU that is not there, and its
+speed. The last lines of a run tell which were tested how (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,45 +24,76 @@ from helpers.paths import ROOT
 from acdc_fast.engines.native import native_library
 
 EVERY = ["avx512", "avx2", "neon", "scalar", "avx512bf16"]
+Property = Callable[[str, object], None]
 native = native_library()
 HERE = [*native.available_isas(), *native.bf16_isas()]
-#: ACDC_EMULATE=all: also those that this CPU has, and the emulation is compared with the instructions.
-ALL = os.environ.get("ACDC_EMULATE") == "all"
-MISSING = EVERY if ALL else [isa for isa in EVERY if isa not in HERE]
-BUILT = "" if ALL else ";".join(["avx512" if isa == "avx512bf16" else isa for isa in MISSING] or ["none"])
-pytestmark = pytest.mark.skipif(
-    "ACDC_EMULATE" not in os.environ, reason="a build takes minutes: make sanitize, a job of its own in CI"
-)
+MODE = os.environ.get("ACDC_EMULATE", "missing")
+ALL = MODE == "all"
+EMULATED = EVERY if ALL else [isa for isa in EVERY if isa not in HERE]
+BUILT = "" if ALL else ";".join(["avx512" if isa == "avx512bf16" else isa for isa in EMULATED] or ["none"])
 ENGINE = "agrees_with_float64 or variants or mask_of or inputs_of_other or constant_maps"
 BFLOAT = "same_bits or rounding or products or bad_crops or error_of"
+#: Number of tests of the engine and of the ops that each must pass: fewer would mean that some are left out silently.
+LEAST = {"engine": 24, "ops": 90, "bfloat16": 8}
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if MODE == "none":
+        pytest.skip("ACDC_EMULATE=none: instruction sets that this CPU lacks are not tested")
     built = variants.library("emulated", BUILT) / "library"
     return variants.package(tmp_path_factory.mktemp("emulated") / "package", built)
 
 
-def test_all_are_there(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = "from acdc_fast import _native as n; found = set(n.available_isas() + n.bf16_isas()); assert found >= "
-    wrong = variants.run(package, "emulated", ["-c", f"{told}{set(MISSING) | {'scalar'}}, found"])
+def count_passed(package: Path, isa: str, arguments: list[str]) -> int:
+    """The number of these tests of the package, with this instruction set. All must pass, none may be left out."""
+    told = package / "told.xml"
+    arguments = variants.pytest_arguments(*arguments, f"--junitxml={told}")
+    wrong = variants.run(package, "emulated", arguments, {"ACDC_ISA": isa})
     assert not wrong, wrong
-    assert set(HERE) | set(MISSING) >= set(EVERY)
-    with capsys.disabled():
-        print(f"\nnative here: {', '.join(HERE)}; emulated: {', '.join(MISSING) or 'none'}")
+    (suite,) = ElementTree.parse(told).getroot()
+    assert suite.get("skipped") == "0", told.read_text()
+    return int(suite.get("tests", 0))
 
 
-@pytest.mark.parametrize("isa", MISSING)
-def test_engine_and_ops(package: Path, isa: str) -> None:
-    tests = ROOT / "tests"
+def test_none_is_forgotten() -> None:
+    """The instruction sets are those of the sources; each is here or emulated."""
+    sources = {path.stem.removeprefix("vec_") for path in (ROOT / "csrc" / "cpu" / "simd").glob("vec_*.h")}
+    assert sources | {"avx512bf16"} == set(EVERY)
+    assert set(HERE) | set(EMULATED) >= set(EVERY)
+    assert MODE in ("all", "missing", "none"), f"ACDC_EMULATE={MODE}: all, missing or none"
+
+
+def runs_with(isa: str) -> dict[str, list[str]]:
+    """Arguments of pytest for the tests that run with this instruction set in a process of its own.
+
+    The suite itself runs the ops with each that this CPU has, and the engine with the best of them and in bfloat16.
+    """
+    rooms, own = ROOT / "tests", isa in EMULATED
     if "bf16" in isa:
-        runs = [[str(tests / "engines" / "test_bf16.py"), "-k", BFLOAT]]
+        return {"bfloat16": [str(rooms / "engines" / "test_bf16.py"), "-k", BFLOAT]} if own else {}
+    if isa == HERE[0] and not own:
+        return {}
+    found = {"engine": [str(rooms / "engines" / "test_native.py"), "-k", ENGINE]}
+    if own:
+        found["ops"] = [str(rooms / "ops" / "test_native_against_oracle.py"), "-k", f"{isa} and not threads"]
+    return found
+
+
+@pytest.mark.parametrize("isa", EVERY)
+def test_engine_and_ops(isa: str, request: pytest.FixtureRequest, record_property: Property) -> None:
+    how = "in plain C++" if isa in EMULATED else "natively"
+    record_property("told", f"instruction set {isa}: NOT TESTED")
+    if isa in EMULATED:
+        package = request.getfixturevalue("emulated")
+        asked = f"from acdc_fast import _native as n; assert {isa!r} in n.available_isas() + n.bf16_isas()"
+        assert not (wrong := variants.run(package, "emulated", ["-c", asked])), wrong
     else:
-        runs = [[str(tests / "engines" / "test_native.py"), "-k", ENGINE],
-                [str(tests / "ops" / "test_native_against_oracle.py"), "-k", f"{isa} and not threads"]]  # fmt: skip
-    for arguments in runs:
-        wrong = variants.run(package, "emulated", variants.pytest_arguments(*arguments), {"ACDC_ISA": isa})
-        assert not wrong, wrong
+        package = variants.package(request.getfixturevalue("tmp_path") / "package", ROOT / "acdc_fast")
+    found = {name: count_passed(package, isa, arguments) for name, arguments in runs_with(isa).items()}
+    assert all(count >= LEAST[name] for name, count in found.items()), found
+    counts = ", ".join(f"{count} tests of {name}" for name, count in found.items())
+    record_property("told", f"instruction set {isa}: {how}, {counts or 'by the suite itself'}")
 
 
 #: What float32 may differ in over two stages: test_native.py's TIGHT. The engine's answers are the same bits with AVX2
@@ -66,11 +101,11 @@ def test_engine_and_ops(package: Path, isa: str) -> None:
 CLOSE = {"pose": 1e-4, "mask": 2e-5, "points": 2e-6}
 
 
-@pytest.mark.skipif(not ALL, reason="builds all instruction sets: ACDC_EMULATE=all")
-def test_the_emulation_computes_as_the_instructions_do(package: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not ALL, reason="builds all instruction sets: ACDC_EMULATE=all (make sanitize)")
+def test_the_emulation_computes_as_the_instructions_do(emulated: Path, tmp_path: Path) -> None:
     script, ours, theirs = str(Path(__file__).with_name("answers.py")), tmp_path / "ours.npz", tmp_path / "theirs.npz"
     subprocess.run([sys.executable, script, str(ours), *HERE], check=True)
-    wrong = variants.run(package, "emulated", [script, str(theirs), *HERE])
+    wrong = variants.run(emulated, "emulated", [script, str(theirs), *HERE])
     assert not wrong, wrong
     with np.load(ours) as a, np.load(theirs) as b:
         assert set(a) == set(b)
