@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from .alignment import FACES, Alignment
+from .arrays_or_tensors import as_given, blank, check_given, for_engine
 from .bundled import DEFAULT, bundled_path
-from .checks import check_crops, check_finite, check_stages, check_values
+from .checks import check_finite, check_stages
 from .config import ACDCConfig
 from .detector.tiles import cpus
 from .engines import make_engine
 from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
+from .options import ModelOptions as ModelOptions
+from .options import as_search, check_count, check_resolution, enough_spread
 from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
@@ -38,18 +40,6 @@ if TYPE_CHECKING:
     from .network import ACDC
 
 log = logging.getLogger(__name__)
-
-
-class ModelOptions(TypedDict, total=False):
-    """The keywords of `Model`, for `Model.from_pretrained`; editors complete them."""
-
-    backend: str
-    device: str
-    dtype: str
-    threads: int | None
-    stages: int | Literal["auto"] | None
-    resolution: int | None
-    max_batch: int | None
 
 
 class Model:
@@ -83,7 +73,7 @@ class Model:
         self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
                          "resolution": resolution, "max_batch": max_batch}  # fmt: skip
         self._bundled = False
-        self.enough = _enough(self.weights) if stages == "auto" else 0.0
+        self.enough = enough_spread(self.weights.card) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = number_of(self.weights.card, "narrowest_spread", "weights") or np.inf
         self._presence_limit = number_of(self.weights.card, "presence", "weights") or USUAL_LIMIT
@@ -92,14 +82,12 @@ class Model:
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
         )
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
-        for option, count in (("threads", threads), ("max_batch", max_batch)):
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-                raise InputError(f"{option} must be a positive number, not {count!r}")
+        check_count("threads", threads)
+        check_count("max_batch", max_batch)
         if resolution is None:
             resolution = resolution_of(self.weights.card, "weights")
-        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
-            raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
-        self.resolution, self.dtype, self._threads, self.max_batch = resolution, dtype, threads, max_batch
+        self.resolution = check_resolution(resolution)
+        self.dtype, self._threads, self.max_batch = dtype, threads, max_batch
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
         log.debug("%r on %s", self, getattr(self.engine, "device", "cpu"))
 
@@ -158,32 +146,15 @@ class Model:
 
         Tensors come back on the device they came from; no gradients. Raises `InputError` for other crops.
         """
-        torch = _torch_of(crops)
-        if torch is None and not isinstance(crops, np.ndarray):
-            raise InputError(f"crops are a numpy array or a torch tensor, not {type(crops).__name__}")
-        floating = crops.is_floating_point() if torch else crops.dtype.kind == "f"
-        check_crops(crops.shape, floating)
-        if torch and (crops.is_meta or crops.layout != torch.strided):
-            raise InputError("crops are a dense tensor with values, not a meta or a sparse one")
-        if len(crops):
-            check_values(*_extremes(crops))
-        if torch is None:
-            prediction = self._run(crops, all_stages)
-        elif self.engine.takes_tensors:
-            prediction = self._run(crops.detach(), all_stages)
-        else:
-            prediction = self._run(crops.detach().cpu().float().numpy(), all_stages)
-            prediction = mapped(prediction, lambda array: torch.from_numpy(array).to(crops.device))
+        check_given(crops)
+        prediction = self._run(for_engine(crops, self.engine), all_stages)
+        prediction = mapped(prediction, lambda array: as_given(array, crops))
         check_finite(finite(prediction))
         return only(prediction, self.markups)
 
     def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
         if not len(crops):  # an engine need not know what to do with no crops
-            one = (
-                np.zeros((1, *crops.shape[1:]), np.float32)
-                if isinstance(crops, np.ndarray)
-                else crops.new_zeros((1, *crops.shape[1:]))
-            )
+            one = blank(crops)
             return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
@@ -210,7 +181,7 @@ class Model:
         two boxes are one face, 0.5.
         Raises `InputError` for an image or a setting that cannot be used.
         """
-        wanted = _search(search)
+        wanted = as_search(search)
         listed = isinstance(image, (list, tuple))
         boxes = []
         for found in find_each(list(image) if listed else [image], None, wanted, self.threads):
@@ -248,7 +219,7 @@ class Model:
         there (`readout.presence`). Of several images the next are read and searched while those before are aligned.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
-        wanted = _search(search)
+        wanted = as_search(search)
         self._check_camera(camera)
         if isinstance(image, Iterator) and not hasattr(image, "read"):  # an open file gives its lines
             return self._align(image, boxes, wanted, camera)
@@ -284,7 +255,7 @@ class Model:
         cannot be used.
         """
         self._check_camera(camera)
-        return self._each(images, None, _search(search), camera)
+        return self._each(images, None, as_search(search), camera)
 
     def _each(
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
@@ -310,7 +281,7 @@ class Model:
         """
         from .video.tracking import follow
 
-        return follow(self, frames, smooth, every, absent, _search(search))
+        return follow(self, frames, smooth, every, absent, as_search(search))
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""
@@ -340,36 +311,3 @@ def _unpickled(name: str, weights: Weights | None, options: ModelOptions) -> Mod
     model = Model(weights, **options)
     model.name = name
     return model
-
-
-def _search(settings: SearchOptions) -> Search:
-    known = [field.name for field in fields(Search)]
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name[:40]!r} of the search for faces; known: {', '.join(known)}")
-    return Search(**settings)
-
-
-def _enough(weights: Weights) -> float:
-    """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
-    value = number_of(weights.card, "enough", "weights")
-    if not value:
-        raise InputError(
-            "stages='auto' needs weights whose card says which spread is enough: "
-            "'acdc-fast evaluate WEIGHTS --enough OUT' finds and writes it; or give a number of stages"
-        )
-    return value
-
-
-def _extremes(crops: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(B,) least and greatest value of each crop."""
-    if isinstance(crops, np.ndarray):
-        return crops.min((1, 2, 3)), crops.max((1, 2, 3))
-    low, high = crops.detach().flatten(1).aminmax(dim=1)
-    return low.float().cpu().numpy(), high.float().cpu().numpy()
-
-
-def _torch_of(value: Any) -> Any:
-    """The torch module where ``value`` is a tensor, else None; never imports torch."""
-    torch = sys.modules.get("torch")
-    return torch if torch is not None and isinstance(value, torch.Tensor) else None

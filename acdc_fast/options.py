@@ -1,0 +1,56 @@
+"""Options of `Model`, and the checks that they and a search for faces pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal, TypedDict
+
+from .errors import InputError
+from .metadata import number_of
+from .photo.detection import Search, SearchOptions
+
+
+class ModelOptions(TypedDict, total=False):
+    """The keywords of `Model`, for `Model.from_pretrained`; editors complete them."""
+
+    backend: str
+    device: str
+    dtype: str
+    threads: int | None
+    stages: int | Literal["auto"] | None
+    resolution: int | None
+    max_batch: int | None
+
+
+def check_count(option: str, count: int | None) -> None:
+    """None, or a whole number from 1; anything else raises `InputError` naming the option."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise InputError(f"{option} must be a positive number, not {count!r}")
+
+
+def check_resolution(resolution: int) -> int:
+    """Side of the crops, pixels: a multiple of 8 from 32; anything else raises `InputError`."""
+    if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
+        raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
+    return resolution
+
+
+def enough_spread(card: Mapping[str, str]) -> float:
+    """Mean spread of a face's maps, crop units, at which ``stages="auto"`` ends; from the weights' card."""
+    value = number_of(card, "enough", "weights")
+    if not value:
+        raise InputError(
+            "stages='auto' needs weights whose card says which spread is enough: "
+            "'acdc-fast evaluate WEIGHTS --enough OUT' finds and writes it; or give a number of stages"
+        )
+    return value
+
+
+def as_search(settings: SearchOptions) -> Search:
+    """The settings of `Model.detect` as a `Search`. Raises `InputError` for one that does not exist."""
+    known = [field.name for field in fields(Search)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name[:40]!r} of the search for faces; known: {', '.join(known)}")
+    return Search(**settings)
