@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from .errors import shown
-from .markups import MARKUPS
+from .markup_tables import own_markups, registered
+from .markups import MARKUPS, Markup
 
 Variant = Literal["ac", "ac+pose", "ac-dc"]
 
@@ -136,6 +137,10 @@ class ACDCConfig:
         chosen = self.order if self.mask_markups is None else self.mask_markups
         return tuple(name in chosen for name, count in self.points.items() for _ in range(count))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with the markups that the package lacks, so that another process knows them."""
+        return _unpickled, (own_markups(self.markups), asdict(self))
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -153,3 +158,8 @@ class ACDCConfig:
         if stray:
             raise ValueError(f"unknown config field {shown(sorted(stray)[0])}: written by a newer acdc_fast?")
         return cls(**values)
+
+
+def _unpickled(markups: list[Markup], values: dict[str, Any]) -> ACDCConfig:
+    with registered(markups, "pickled network"):
+        return ACDCConfig(**values)

@@ -1,14 +1,14 @@
 """The one table of markups: how many points each has, and what its points are. Imports nothing of ours.
 
 A markup is a numbered set of landmarks. Everything that depends on the meaning of a point's number stands here: lines
-for drawing, mirror pairs, eye corners, the five points that all markups share. `docs/guides/own-markup.md` shows how to
-add one.
+for drawing, mirror pairs, eye corners, the five points that all markups share. `markup_tables` reads others from
+settings and weights files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,7 @@ class Markup:
     is the unit of errors (None: errors of this markup cannot be given in it). ``five``: the points whose mean is the
     left eye, right eye, nose tip, left and right mouth corner (None: unknown). ``means``: another markup and the points
     of it whose mean each point is (an empty group: it is like none). Labels then train a network without maps for them.
+    ``names``: of the points, all different (empty: they have none).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Markup:
     eye_corners: tuple[int, int] | None = None
     five: tuple[tuple[int, ...], ...] | None = None
     means: tuple[str, tuple[tuple[int, ...], ...]] | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.startswith(("2d", "3d")):
@@ -54,13 +56,31 @@ class Markup:
         stray = [k for group in groups for k in group if not 0 <= k < self.points]
         if stray:
             raise ValueError(f"markup {self.name!r} has {self.points} points; there is no point {stray[0]}")
-        moved = [k for pair in self.mirror_pairs for k in pair]
-        if len(moved) != len(set(moved)):
-            raise ValueError(f"markup {self.name!r}: each point may be in one mirror pair only")
+        pair_of: dict[int, tuple[int, ...]] = {}
+        for pair in self.mirror_pairs:
+            for k in pair:
+                if k in pair_of:
+                    told = f"point {k} is in {pair_of[k]} and {pair}"
+                    raise ValueError(f"markup {self.name!r}: each point may be in one mirror pair only: {told}")
+                pair_of[k] = pair
         if self.five is not None and (len(self.five) != 5 or not all(self.five)):
             raise ValueError(f"markup {self.name!r}: five must have five groups of points, none empty")
         if self.means is not None and len(self.means[1]) != self.points:
             raise ValueError(f"markup {self.name!r}: means has {len(self.means[1])} groups for {self.points} points")
+        if self.names and not len(set(self.names)) == len(self.names) == self.points:
+            raise ValueError(f"markup {self.name!r}: names must be {self.points} different texts")
+        self._check_mirror()
+
+    def _check_mirror(self) -> None:
+        """The eyes and the corners of the mouth change places; what else is told of them cannot be right."""
+        sides = [] if self.eye_corners is None else [("eye_corners", {self.eye_corners[0]}, {self.eye_corners[1]})]
+        if self.five is not None:
+            eye, other, nose, mouth, corner = map(set, self.five)
+            sides += [("five: eyes", eye, other), ("five: nose tip", nose, nose), ("five: mouth", mouth, corner)]
+        for what, one, other in sides:
+            if {int(self.mirror[k]) for k in one} != other:
+                told = f"the mirror pairs do not take {sorted(one)} to {sorted(other)}"
+                raise ValueError(f"markup {self.name!r}: {what}: {told}")
 
     @cached_property
     def mirror(self) -> NDArray[np.int_]:
@@ -94,8 +114,10 @@ def register(markup: Markup) -> None:
 
     Raises ``ValueError`` where another markup of this name is known already.
     """
-    if MARKUPS.setdefault(markup.name, markup) != markup:
-        raise ValueError(f"markup {markup.name!r} is known already, with other points")
+    known = MARKUPS.setdefault(markup.name, markup)
+    if known != markup:
+        other = next(f.name for f in fields(markup) if getattr(known, f.name) != getattr(markup, f.name))
+        raise ValueError(f"markup {markup.name!r} is known already, with other {other}: give one of them another name")
 
 
 register(
@@ -142,6 +164,8 @@ register(
         means=("2d68", ((36,), (39,), (48,), (54,), (57,), (51, 62), (42,), (45,), (), ())),
     )
 )
+#: Names of those above. Weights files carry the tables of all others.
+PACKAGED = frozenset(MARKUPS)
 
 
 def of_count(points: int) -> Markup:
@@ -149,7 +173,7 @@ def of_count(points: int) -> Markup:
 
     Raises ``ValueError`` where none has it.
     """
-    for markup in MARKUPS.values():
+    for markup in list(MARKUPS.values()):  # another thread may register one
         if markup.points == points:
             return markup
     known = sorted({m.points for m in MARKUPS.values()}, reverse=True)
@@ -168,13 +192,14 @@ def first_of(names: Collection[str], order: Sequence[str], with_five: bool = Fal
     return next((name for name in (*order, *usable) if name in usable), None)
 
 
-def five_points(points: ArrayLike) -> Floats:
-    """(…, L, 2) of a markup of L points → (…, 5, 2): eyes, nose tip, mouth corners, image-left first.
+def five_points(points: ArrayLike, name: str | None = None) -> Floats:
+    """(…, L, 2) of the markup of this name → (…, 5, 2): eyes, nose tip, mouth corners, image-left first.
 
-    Raises ``ValueError`` where no markup has L points, or where its five points are unknown.
+    ``name`` None: of the first markup with L points. Raises ``ValueError`` where none has, or where its five points are
+    unknown.
     """
     points = np.asarray(points, np.float64)
-    markup = of_count(points.shape[-2])
+    markup = of_count(points.shape[-2]) if name is None else MARKUPS[name]
     if markup.five is None:
         raise ValueError(f"the five points of markup {markup.name!r} are unknown")
     groups = [points[..., list(g), :] for g in markup.five]

@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import markup_tables
 from .config import ACDCConfig
 from .errors import InputError, shown
+from .markup_tables import own_markups, table_of
+from .markups import Markup
 
 #: Longest text of one entry; the settings of a run, the longest there are, have some thousands of characters.
 LONGEST = 1 << 20
@@ -19,6 +22,24 @@ LARGEST = 4096
 MOST = 1e3
 
 Calibration = dict[str, tuple[float, ...]]
+
+
+def write_tables(config: ACDCConfig) -> dict[str, str]:
+    """The entry with the tables of the network's markups that the package lacks; nothing where it lacks none."""
+    own = own_markups(config.markups)
+    return {"tables": json.dumps([table_of(markup) for markup in own])} if own else {}
+
+
+def read_tables(metadata: Mapping[str, str], where: str) -> list[Markup]:
+    """Markups that the file brings along."""
+    tables = markup_tables.read_tables(_json(metadata, "tables", "[]", where), f"{where}: tables")
+    means = [markup.means[0] for markup in tables if markup.means]
+    of_network = _json(metadata, "config", "{}", where)
+    named = of_network.get("markups") if isinstance(of_network, dict) else None
+    for markup in tables:
+        if markup.name not in (*(named if isinstance(named, list) else ()), *means):
+            raise InputError(f"{where}: brings the table of {markup.name} along, which its network does not have")
+    return tables
 
 
 def read_config(metadata: Mapping[str, str], where: str) -> ACDCConfig:

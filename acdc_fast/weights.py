@@ -3,7 +3,8 @@
 Metadata: ``format`` (version of this layout), ``config`` (JSON of `ACDCConfig`), ``markups`` (JSON list: those handed
 to users), ``calibration`` (JSON {markup: the numbers of `acdc_fast.readout.confidence`}) and ``card`` (JSON of facts,
 all of them texts: data, licence, command, commit, results, ``resolution`` of the crops trained on), ``digest`` (SHA-256
-of the arrays; older files have none). The arrays ``pose.mean``,
+of the arrays; older files have none), ``tables`` (JSON list of the markups that the package lacks, as
+`acdc_fast.markup_tables` has them). The arrays ``pose.mean``,
 ``pose.basis`` and ``pose.numbers``, where there, are those of `acdc_fast.readout.head_pose.Readout`;
 ``refinement.mean``, ``refinement.basis`` and ``refinement.numbers.MARKUP``
 those of `acdc_fast.readout.refinement.Refinement`; ``visibility.scale`` and ``visibility.numbers.MARKUP`` those of
@@ -26,7 +27,8 @@ from .bundled import bundled_path as bundled_path
 from .config import ACDCConfig
 from .errors import InputError, shown
 from .files import written_beside
-from .metadata import check_card, read_calibration, read_card, read_config, read_markups
+from .markup_tables import registered
+from .metadata import check_card, read_calibration, read_card, read_config, read_markups, read_tables, write_tables
 from .readout.head_pose import Readout
 from .readout.refinement import Refinement
 from .readout.visibility import COMPONENTS, Visibility
@@ -164,6 +166,7 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
         "markups": json.dumps(weights.exposed),
         "calibration": json.dumps(weights.calibration),
         "card": json.dumps(weights.card),
+        **write_tables(weights.config),
     }
     check_card(weights.card, where)
     arrays = check_arrays(weights.config, weights.arrays, where)
@@ -219,10 +222,15 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
             layout = metadata.get("format")
             if layout != FORMAT:
                 raise InputError(f"{where}: layout {shown(layout)}, this version reads {FORMAT!r}; update acdc_fast?")
-            config = read_config(metadata, where)
             arrays = {name: _array(file, name, where) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (SafetensorError, OSError, TypeError) as error:
         raise InputError(f"{where}: not a whole safetensors file ({error})") from error
+    with registered(read_tables(metadata, where), where):  # forgotten again where the file is refused
+        return _checked(metadata, arrays, where)
+
+
+def _checked(metadata: Mapping[str, str], arrays: Arrays, where: str) -> Weights:
+    config = read_config(metadata, where)
     markups, card = read_markups(metadata, config, where), read_card(metadata, where)
     calibration = read_calibration(metadata, config, where)
     if metadata.get("pose", "[]") != "[]":

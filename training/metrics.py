@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acdc_fast.markups import of_count
+from acdc_fast.markups import MARKUPS, of_count
 
 Floats = NDArray[np.floating[Any]]
 
@@ -20,21 +20,27 @@ MISS = 1.0
 THRESHOLD = 0.1
 
 
-def eye_corners(points: int) -> tuple[int, int]:
-    """Numbers of the outer eye corners in the markup with this many points. For five points: the eye centres.
+def eye_corners(points: int, name: str | None = None) -> tuple[int, int]:
+    """Numbers of the outer eye corners in the markup of this name, else in the first with this many points. For five
+    points: the eye centres.
 
     Raises ``ValueError`` if they are unknown.
     """
-    markup = of_count(points)
+    markup = of_count(points) if name is None else MARKUPS[name]
     if markup.eye_corners is None:
         raise ValueError(f"the eye corners of markup {markup.name!r} are unknown")
     return markup.eye_corners
 
 
-def eye_distance(points: ArrayLike) -> Floats:
-    """(N, L, 2) labels with 98, 68 or 5 points → (N,) distance of the outer eye corners (5 points: of the eyes)."""
+def has_eye_line(markup: str) -> bool:
+    """Whether errors of a markup can be given by the distance of the eyes, and offsets in the axes of their line."""
+    return not markup.startswith("3d") and MARKUPS[markup].eye_corners is not None
+
+
+def eye_distance(points: ArrayLike, markup: str | None = None) -> Floats:
+    """(N, L, 2) labels of a markup → (N,) distance of the outer eye corners (5 points: of the eyes)."""
     points = np.asarray(points, np.float64)
-    left, right = eye_corners(points.shape[1])
+    left, right = eye_corners(points.shape[1], markup)
     return np.asarray(np.linalg.norm(points[:, right] - points[:, left], axis=1))
 
 
@@ -92,24 +98,24 @@ def by_yaw(values: ArrayLike, yaw: ArrayLike) -> tuple[dict[str, float], float]:
     return means, float(np.mean(list(means.values()))) if means else float("nan")
 
 
-def face_axes(target: ArrayLike) -> tuple[Floats, Floats]:
+def face_axes(target: ArrayLike, markup: str | None = None) -> tuple[Floats, Floats]:
     """(N, L, 2) labels → eye-line axes (N, 2, 2), rows along the eyes and across, and eye distance (N,)."""
     target = np.asarray(target, np.float64)
-    left, right = eye_corners(target.shape[1])
-    distance = eye_distance(target)
+    left, right = eye_corners(target.shape[1], markup)
+    distance = eye_distance(target, markup)
     along = (target[:, right] - target[:, left]) / distance[:, None]
     across = np.stack([-along[:, 1], along[:, 0]], 1)
     return np.stack([along, across], 1), distance
 
 
-def offset_removed_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
+def offset_removed_errors(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
     """(N, L) point errors by eye distance after each point's mean offset is subtracted.
 
     Offsets are in the axes of the face's eye line and in eye distances. The even faces give the offsets for the odd
     ones, and the odd for the even. Faces not found are not used for the offsets and keep the error `MISS`.
     """
     predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
-    axes, distance = face_axes(target)
+    axes, distance = face_axes(target, markup)
     gap = np.einsum("nij,nlj->nli", axes, predicted - target) / distance[:, None, None]
     found = np.isfinite(gap).all(axis=(1, 2))
     half = np.arange(len(gap)) % 2
@@ -121,9 +127,9 @@ def offset_removed_errors(predicted: ArrayLike, target: ArrayLike) -> Floats:
     return errors
 
 
-def offset_removed_nme(predicted: ArrayLike, target: ArrayLike) -> Floats:
+def offset_removed_nme(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
     """(N,) mean of `offset_removed_errors` over the points."""
-    return np.asarray(offset_removed_errors(predicted, target).mean(1))
+    return np.asarray(offset_removed_errors(predicted, target, markup).mean(1))
 
 
 def separation(low: ArrayLike, high: ArrayLike) -> float:

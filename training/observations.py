@@ -47,8 +47,9 @@ class Observations:
         return np.asarray(np.isnan(self.side))
 
     def labelled(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
-        """(N', L, 2) labels and (N',) indices of the faces that have this markup."""
-        known = np.array([i for i, a in enumerate(self.annotations) if markup in a.landmarks], np.int64)
+        """(N', L, 2) labels and (N',) indices of the faces of which every point of this markup is known."""
+        marked = [(i, a.landmarks[markup]) for i, a in enumerate(self.annotations) if markup in a.landmarks]
+        known = np.array([i for i, points in marked if np.isfinite(points).all()], np.int64)
         return np.array([self.annotations[i].landmarks[markup] for i in known], np.float64), known
 
     def posed(self) -> tuple[np.ndarray, np.ndarray]:
@@ -172,8 +173,7 @@ def observe_source(
 def matching_face(faces: Faces, annotation: Annotation) -> int | None:
     """Index of the face that the labels belong to: its box contains their centre. Of several, the one with the nearest
     centre, in box sizes. None: missed."""
-    finest = annotation.finest
-    centre = (finest.min(0) + finest.max(0)) / 2
+    centre = annotation.middle
     low, high = faces.boxes[:, :2], faces.boxes[:, 2:]
     inside = ((low <= centre) & (centre <= high)).all(1)
     if not inside.any():

@@ -12,10 +12,11 @@ import numpy as np
 
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import shown
-from acdc_fast.markups import MARKUPS
+from acdc_fast.markup_tables import read_tables, registered, table_of
+from acdc_fast.markups import MARKUPS, Markup
 
 from .schedule import Phase
-from .strict_yaml import read_yaml
+from .strict_yaml import build, read_values
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Settings:
 
     databases: tuple[Source, ...]
     phases: tuple[Phase, ...]
+    markups: tuple[Markup, ...] = ()  # those that the package lacks (docs/guides/own-markup.md)
     network: ACDCConfig = field(default_factory=ACDCConfig)
     optimiser: Optimiser = field(default_factory=Optimiser)
     loss: Loss = field(default_factory=Loss)
@@ -176,7 +178,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in YAML and checkpoints."""
-        return typing.cast("dict[str, Any]", _plain(asdict(self)))
+        values = asdict(self) | {"markups": [table_of(markup) for markup in self.markups]}
+        return typing.cast("dict[str, Any]", _plain(values))
 
 
 def trained_by_means(markups: Iterable[str]) -> set[str]:
@@ -185,8 +188,13 @@ def trained_by_means(markups: Iterable[str]) -> set[str]:
 
 
 def read_settings(path: Path) -> Settings:
-    """Raises `InputError` with the file, the field and what is wrong with it."""
-    return read_yaml(Settings, path)
+    """The settings' own markups are known from then on. Raises `InputError` with file, field and what is wrong."""
+    values = read_values(path)
+    if not isinstance(values, Mapping) or not values.get("markups"):
+        return build(Settings, values, str(path))
+    own = read_tables(values["markups"], f"{path}: markups")
+    with registered(own, str(path)):
+        return build(Settings, {**values, "markups": own}, str(path))
 
 
 def _plain(value: object) -> object:

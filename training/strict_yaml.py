@@ -28,7 +28,12 @@ LARGEST = 1 << 20
 
 def read_yaml(cls: type[T], path: Path) -> T:
     """A dataclass from a YAML file, as strict as `build`. Raises `InputError`."""
-    return build(cls, _whole(path, ()), str(path))
+    return build(cls, read_values(path), str(path))
+
+
+def read_values(path: Path) -> object:
+    """What a YAML file and those that it builds on say. Raises `InputError`."""
+    return _whole(path, ())
 
 
 def _whole(path: Path, above: tuple[Path, ...]) -> object:
@@ -105,6 +110,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
             raise InputError(f"{where} must be a mapping, not {shown(value)}")
         return {str(k): _convert(inner[1], v, f"{where}.{k}") for k, v in value.items()}
     if is_dataclass(kind):
+        if isinstance(value, typing.cast("type[Any]", kind)):  # made before
+            return value
         return build(typing.cast("type[Any]", kind), value, where)
     return _scalar(kind, value, where)
 

@@ -90,7 +90,7 @@ def _draw_face(canvas: Image.Image, faces: Faces, index: int, markup: str | None
     own = FACES[number % len(FACES)] if len(faces) > 1 or faces.ids is not None else FACES[0]
     with layer_of(canvas, np.concatenate([box.reshape(2, 2), points, tips]), side) as pen:
         pen.line(box[[0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 2), (*own, BOX[3]))
-        for line in MARKUPS[markup].contours if markup else ():
+        for line in MARKUPS[markup].contours if markup in MARKUPS else ():  # faces may come from elsewhere
             pen.line(points[list(line)], CONTOUR, 0.7)
         certainty = faces.confidence[markup][index] if markup else []
         for point, sure in zip(points, certainty, strict=True):

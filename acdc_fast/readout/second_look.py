@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..markups import first_of
+from ..markups import first_of, five_points
 from ..photo import coordinates as geometry
 from ..types import Prediction
 from .confidence import narrowest_spread
@@ -41,7 +41,7 @@ class Fit:
         count = len(next(iter(prediction.landmarks.values())))
         self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (count, 1))
         if markup is not None:
-            self.asked = geometry.square_from_points(np.asarray(prediction.landmarks[markup]))
+            self.asked = geometry.square_from_points(five_points(prediction.landmarks[markup], markup))
         side = np.maximum(self.asked[:, 2], 1e-6)
         spread = narrowest_spread(prediction) / usual
         #: (N,) the less, the better.

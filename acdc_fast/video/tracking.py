@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import InputError
-from ..markups import first_of
+from ..markups import first_of, five_points
 from ..photo.coordinates import box_from_points
 from ..photo.detection import Search, detect, overlap
 from ..photo.images import ImageLike, Picture, load_picture
@@ -200,7 +200,9 @@ class Tracker:
     def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:
         """(4,) the box that the landmarks suggest; the old one where the weights give no points to follow by."""
         markup = first_of(faces.landmarks, ("2d68", "2d98", "2d5", "3d68"), with_five=True)
-        return track.expected if markup is None else np.asarray(box_from_points(faces.landmarks[markup][i : i + 1])[0])
+        if markup is None:
+            return track.expected
+        return np.asarray(box_from_points(five_points(faces.landmarks[markup][i : i + 1], markup))[0])
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

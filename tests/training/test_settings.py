@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from acdc_fast.commands import cli
 from acdc_fast.errors import InputError
+from acdc_fast.markups import MARKUPS
 from acdc_fast.training.schedule import Phase, learning_rate, phase_at
 from acdc_fast.training.settings import Settings, read_settings
 from acdc_fast.training.strict_yaml import build
@@ -189,3 +193,55 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.yaml")
     with pytest.raises(InputError, match="it is not a file"):
         read_settings(tmp_path / "s.yaml")
+
+
+OWN = """
+base: below.yaml
+databases: [{name: csv, shifts: {2d-owl: [1, 2]}, markups: {2d-owl: 0.5}}]
+phases: [{updates: 10}]
+network: {width: 8, markups: [2d-owl, 3d68]}
+loss: {markups: {2d-owl: 2}}
+"""
+BELOW = """
+markups:
+- name: 2d-owl
+  points: [left eye, right eye, beak]
+  mirror_pairs: [[left eye, right eye]]
+  contours: [[left eye, beak, right eye]]
+  eye_corners: [left eye, right eye]
+"""
+
+
+@pytest.fixture
+def forgetting() -> Iterator[None]:
+    yield
+    MARKUPS.pop("2d-owl", None)
+
+
+def test_own_markups(tmp_path: Path, forgetting: None) -> None:
+    (tmp_path / "below.yaml").write_text(BELOW)
+    (tmp_path / "x.yaml").write_text(OWN)
+    settings = read_settings(tmp_path / "x.yaml")
+    assert settings.network.points == {"2d-owl": 3, "3d68": 68}
+    assert settings.markups == (MARKUPS["2d-owl"],) and MARKUPS["2d-owl"].contours == ((0, 2, 1),)
+    (tmp_path / "again.yaml").write_text(json.dumps(settings.to_dict()))  # as checkpoints and cards have them
+    assert read_settings(tmp_path / "again.yaml") == settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_bad_own_markups(tmp_path: Path, forgetting: None) -> None:
+    for old, new, words in [
+        (
+            "beak, right",
+            "beek, right",
+            r"x.yaml: markups\[0\]: markup 2d-owl: contours\[0\]: .*'beek'; is 'beak' meant",
+        ),
+        ("2d-owl\n", "2d68\n", "x.yaml: markup '2d68' is known already, with other points"),
+        ("- name: 2d-owl", "- name: 2d-hen", "network: unknown markup '2d-owl'"),
+        ("markups:\n-", "markups:\n ", "x.yaml: markups must be a list"),
+    ]:
+        (tmp_path / "below.yaml").write_text(BELOW.replace(old, new))
+        (tmp_path / "x.yaml").write_text(OWN)
+        with pytest.raises(InputError, match=words):
+            read_settings(tmp_path / "x.yaml")
+        assert not {"2d-owl", "2d-hen"} & set(MARKUPS), "settings that are refused leave nothing behind"

@@ -99,7 +99,7 @@ def _detected(database: Database, index: int) -> np.ndarray:
     except InputError:
         return nothing  # the error is raised when training asks for this face
     boxes = detect(np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3))))[0].astype(np.float64)
-    return match(boxes, box_from_points(database.annotation(index).finest[None])[0])
+    return match(boxes, box_from_points(database.annotation(index).five[None])[0])
 
 
 def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:

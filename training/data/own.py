@@ -5,7 +5,8 @@ as `Faces.to_pandas` names them; ``x0``, ``y0``, ``x1``, ``y1`` of the face's bo
 centres at whole numbers. An empty cell: the point is unknown. Other columns are left alone.
 
 ``coco-train.json``: COCO's layout with ``images``, ``annotations`` and ``categories``. A category's name is that of a
-markup with as many points, or else the first such markup is taken. A point of visibility 0 is unknown.
+markup with as many points, or its keypoints have the names of a markup's points; or else the first markup with as many
+points is taken. A point of visibility 0 is unknown.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def open_csv(root: Path, split: str = "train", skip_broken: bool = False) -> Dat
         except ValueError as error:
             broken.report(f"{where}: {error}")
             continue
-        if not _fits(image, pictures, where, broken, box, [np.asarray(np.isfinite(p).all(1)) for p in found.values()]):
+        known = {m: np.asarray(np.isfinite(p).all(1)) for m, p in found.items()}
+        if not _fits(image, pictures, where, broken, box, known):
             continue
         names.append(image)
         for markup, values in found.items():
@@ -89,7 +91,7 @@ def open_coco(root: Path, split: str = "train", skip_broken: bool = False) -> Da
         values[values[:, 2] == 0] = np.nan
         box = np.array([x, y, x + w, y + h])
         known = np.asarray(np.isfinite(values).all(1))
-        if not _fits(image, pictures, where, broken, box, [known]):
+        if not _fits(image, pictures, where, broken, box, {used[0]: known}):
             continue
         names.append(image)
         points.append(np.where(known[:, None], values[:, :2], np.nan))
@@ -125,17 +127,18 @@ def _fits(
     where: str,
     broken: Broken,
     box: np.ndarray,
-    known: Sequence[np.ndarray],
+    known: Mapping[str, np.ndarray],
 ) -> bool:
     """Whether a face can be used; reports why not."""
     if not image or Path(image).is_absolute() or ".." in Path(image).parts or not pictures.has(image):
         broken.report(f"{where}: there is no picture {shown(image)} in {pictures.root}")
-    elif not any(each.any() for each in known):
+    elif not any(each.any() for each in known.values()):
         broken.report(f"{where}: no point is known")
     elif np.isnan(box).all():
-        if any(each.all() for each in known):
+        if any(each.all() and MARKUPS[markup].five is not None for markup, each in known.items()):
             return True
-        broken.report(f"{where}: a face without a box needs a markup of which every point is known")
+        told = "whose eyes, nose and mouth are told (five) and of which every point is known"
+        broken.report(f"{where}: a face without a box needs a markup {told}")
     elif not (np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
         broken.report(f"{where}: the box must have x0 < x1 and y0 < y1")
     else:
@@ -145,9 +148,16 @@ def _fits(
 
 def _markup(category: Mapping[str, Any], path: Path) -> str:
     name, count = str(category.get("name", "")), len(category["keypoints"])
+    alike = [m.name for m in MARKUPS.values() if m.names and list(m.names) == category["keypoints"]]
+    if name not in MARKUPS and alike:  # the same points by name and order
+        return alike[0]
     if name in MARKUPS:
         if MARKUPS[name].points != count:
             raise InputError(f"{path}: category {name} has {count} keypoints, the markup {MARKUPS[name].points}")
+        for k, (ours, theirs) in enumerate(zip(MARKUPS[name].names, category["keypoints"], strict=False)):
+            if ours != theirs:
+                told = f"keypoint {k} is {shown(theirs)}, the markup's {shown(ours)}"
+                raise InputError(f"{path}: category {name}: {told}")
         return name
     try:
         return of_count(count).name

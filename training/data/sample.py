@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from acdc_fast.errors import InputError
-from acdc_fast.markups import MARKUPS
+from acdc_fast.markups import MARKUPS, five_points
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,8 +35,26 @@ class Annotation:
     @property
     def finest(self) -> np.ndarray:
         """(L, 2) pixels: the finest markup with eyes, nose and mouth of which every point is known."""
-        whole = [p for m, p in self.landmarks.items() if MARKUPS[m].five is not None and np.isfinite(p).all()]
-        return max(whole, key=len)
+        return self.landmarks[self._finest]
+
+    @property
+    def five(self) -> np.ndarray:
+        """(5, 2) pixels: eyes, nose tip and mouth corners by the same."""
+        return np.asarray(five_points(self.finest, self._finest))
+
+    @property
+    def _finest(self) -> str:
+        whole = [m for m, p in self.landmarks.items() if MARKUPS[m].five is not None and np.isfinite(p).all()]
+        return max(whole, key=lambda m: len(self.landmarks[m]))
+
+    @property
+    def middle(self) -> np.ndarray:
+        """(2,) pixels: of the box round the finest markup's points, or round all that are known."""
+        try:
+            points = self.finest
+        except ValueError:  # none has eyes, nose and mouth
+            points = np.concatenate(list(self.landmarks.values()))
+        return np.asarray((np.nanmin(points, 0) + np.nanmax(points, 0)) / 2)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

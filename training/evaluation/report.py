@@ -51,8 +51,8 @@ def _ended_early(seen: Observations, enough: float) -> dict[str, Any]:
         if len(known):
             points = np.stack([p[markup] for p in seen.points])[ends, faces][known]
             values["nme"][markup] = 100 * float(metrics.nme(points, target, normaliser(markup, target)).mean())
-            if not markup.startswith("3d"):
-                fair = metrics.offset_removed_nme(points, target)
+            if metrics.has_eye_line(markup):
+                fair = metrics.offset_removed_nme(points, target, markup)
                 values["nme_offset_removed"][markup] = 100 * float(fair.mean())
     return values
 
@@ -70,11 +70,11 @@ def _of_markup(
         "auc": 100 * metrics.area_under_curve(last),
         "fr": 100 * metrics.failure_rate(last),
     }
-    if not markup.startswith("3d"):
-        fair = [metrics.offset_removed_nme(points[markup][known], target) for points in seen.points]
+    if metrics.has_eye_line(markup):
+        fair = [metrics.offset_removed_nme(points[markup][known], target, markup) for points in seen.points]
         values["nme_offset_removed"] = [100 * float(e.mean()) for e in fair]
         values["median_offset_removed"] = 100 * float(np.median(fair[-1]))
-    else:
+    if markup.startswith("3d"):
         poses = [seen.annotations[i].pose for i in known]
         if all(p is not None for p in poses):
             ranges, mean = metrics.by_yaw(last, [p[0] for p in poses if p is not None])

@@ -50,8 +50,8 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         values["ece"] = expected_calibration_error(sure.ravel(), (gap < NEAR).ravel())
         values["spearman_confidence"] = metrics.rank_correlation(-sure.ravel(), errors.ravel())
-        if not markup.startswith("3d"):  # a constant offset of the labels is no error of the points
-            fair = metrics.offset_removed_errors(seen.points[-1][markup][known], target)
+        if metrics.has_eye_line(markup):  # a constant offset of the labels is no error of the points
+            fair = metrics.offset_removed_errors(seen.points[-1][markup][known], target, markup)
             values["spearman_confidence_offset_removed"] = metrics.rank_correlation(-sure.ravel(), fair.ravel())
     return values
 

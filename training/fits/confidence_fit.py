@@ -69,7 +69,7 @@ def look(model: Model, source: Source, root: Path, limit: int | None, loose: boo
     for start in tqdm(range(0, len(indices), 16), desc=database.name, leave=False, disable=None):
         some = indices[start : start + 16]
         faces = [moved(database[i], source) for i in some]
-        own = [f.box if f.box is not None else box_from_points(f.finest[None])[0] for f in faces]
+        own = [f.box if f.box is not None else box_from_points(f.five[None])[0] for f in faces]
         given = [loosened(b, np.random.default_rng(i)) for i, b in zip(some, own, strict=True)] if loose else own
         pictures = [database.pictures.read(database._picture(i)) for i in some]
         opened = [load_picture(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures]

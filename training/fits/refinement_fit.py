@@ -62,11 +62,12 @@ def wanted(seen: Seen, markup: str) -> tuple[np.ndarray, np.ndarray] | None:
     if set(seen.labels) != {"2d5"}:
         return None
     own, size = seen.points[markup], place_and_size(seen.points[markup])[1]
-    missing = (seen.labels["2d5"] - five_points(own)) / size
+    missing = (seen.labels["2d5"] - five_points(own, markup)) / size
     missing = (missing - np.nanmedian(missing, 0)) * size
     target, weights = np.array(own, np.float64), np.full(own.shape[1], STAY)
-    groups = five_points(np.eye(own.shape[1])[:, :, None] * [1.0, 1.0])[..., 0] > 0  # (L, 5): whose mean is which
-    if own.shape[1] == 98:
+    # (L, 5): whose mean is which
+    groups = five_points(np.eye(own.shape[1])[:, :, None] * [1.0, 1.0], markup)[..., 0] > 0
+    if markup == "2d98":
         groups[96, 0] = groups[97, 1] = True  # pupils move with their eyes
     for k in range(5):
         target[:, groups[:, k]] += missing[:, k : k + 1]

@@ -87,7 +87,7 @@ def look(model: Model, database: Database, limit: int | None = None, covers: boo
     indices = chosen(database, limit)
     for start in tqdm(range(0, len(indices), 16), desc=database.name, leave=False, disable=None):
         faces = [database.annotation(i) for i in indices[start : start + 16]]
-        boxes = [f.box if f.box is not None else box_from_points(f.finest[None])[0] for f in faces]
+        boxes = [f.box if f.box is not None else box_from_points(f.five[None])[0] for f in faces]
         pictures = [database.pictures.read(database._picture(i)) for i in indices[start : start + 16]]
         opened = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures]
         masks: list[np.ndarray] = [np.zeros(picture.shape[:2], bool) for picture in opened]

@@ -30,8 +30,9 @@ class Outcome:
     doubts: np.ndarray  # (stages, N) mean spread of all maps after each stage, crop units
 
     def labels(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
-        """(N', L, 2) labels and the indices (N',) of the faces that have this markup."""
-        known = np.array([i for i, c in enumerate(self.crops) if markup in c.landmarks], np.int64)
+        """(N', L, 2) labels and the indices (N',) of the faces of which every point of this markup is known."""
+        whole = [i for i, c in enumerate(self.crops) if markup in c.landmarks and _known(c.landmarks[markup])]
+        known = np.array(whole, np.int64)
         points = np.array([self.crops[i].landmarks[markup] for i in known])
         return points, known
 
@@ -39,6 +40,10 @@ class Outcome:
         """(N', 3) labels and the indices (N',) of the faces that have a pose."""
         known = np.array([i for i, c in enumerate(self.crops) if c.pose is not None], np.int64)
         return np.array([self.crops[i].pose for i in known]).reshape(-1, 3), known
+
+
+def _known(points: np.ndarray) -> bool:
+    return bool(np.isfinite(points).all())
 
 
 def _pieces(database: Database, indices: Sequence[int], resolution: int, batch: int) -> Iterator[list[Crop]]:
@@ -84,8 +89,9 @@ def _mean_spread(prediction: Prediction) -> torch.Tensor:
 
 
 def normaliser(markup: str, points: np.ndarray) -> np.ndarray:
-    """The paper's normaliser: distance of the outer eye corners (2D), √(width·height) of the points' box (3D)."""
-    return metrics.box_size(points) if markup.startswith("3d") else metrics.eye_distance(points)
+    """The paper's normaliser: distance of the outer eye corners (2D), √(width·height) of the points' box (3D, and
+    markups without eye corners)."""
+    return metrics.eye_distance(points, markup) if metrics.has_eye_line(markup) else metrics.box_size(points)
 
 
 def validate(

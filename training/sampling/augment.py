@@ -44,7 +44,7 @@ def face_square(face: Annotation) -> np.ndarray:
     """(4,) upright crop square: from the detector's box if there is one, else from where the points put that box."""
     if face.box is not None:
         return np.asarray(square_from_box(face.box[None])[0])
-    return np.asarray(square_from_points(face.finest[None])[0])
+    return np.asarray(square_from_points(face.five[None])[0])
 
 
 def warp(

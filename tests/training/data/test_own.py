@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from acdc_fast.errors import InputError
+from acdc_fast.markup_tables import read_markup, registered
 from acdc_fast.training.data import open_database
 from acdc_fast.training.sampling.augment import crop_face
 
@@ -122,3 +123,24 @@ def test_wrong_headers_and_files(root: Path) -> None:
     (root / "coco-train.json").write_text("[" * 100000)
     with pytest.raises(InputError, match=r"coco-train\.json"):
         open_database("coco", root)
+
+
+def test_a_markup_of_ones_own(root: Path) -> None:
+    """Its names tell COCO's keypoints from those of a markup with as many points, and no box is made up for it."""
+    owl = {"name": "2d-owl", "points": list("abcde"), "mirror_pairs": [[0, 1]]}
+    with registered([read_markup(owl, "here")], "here"), pytest.raises(RuntimeError, match="forget"):
+        coco(root)
+        assert open_database("coco", root).markups == ("2d-owl",)
+        coco(root, categories=[{"id": 3, "name": "2d-owl", "keypoints": list("abced")}])
+        with pytest.raises(InputError, match="category 2d-owl: keypoint 3 is 'e', the markup's 'd'"):
+            open_database("coco", root)
+        names = [f"2d-owl_{axis}{k}" for k in range(5) for axis in "xy"]
+        header = ["image", "x0", "y0", "x1", "y1", *names]
+        points = POINTS[0].ravel().tolist()
+        write_csv(root, [["pictures/0.png", 1, 2, 50, 51, *points]], header)
+        faces = open_database("csv", root)
+        assert np.allclose(faces[0].landmarks["2d-owl"], POINTS[0]) and np.allclose(faces[0].box, [1, 2, 50, 51])
+        write_csv(root, [["pictures/0.png", "", "", "", "", *points]], header)
+        with pytest.raises(InputError, match="csv:2: a face without a box needs a markup whose eyes, nose and mouth"):
+            open_database("csv", root)
+        raise RuntimeError("forget")
