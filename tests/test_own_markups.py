@@ -19,9 +19,10 @@ from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.markup_tables import MOST_MARKUPS, MOST_POINTS, own_markups, read_markup, read_tables, table_of
 from acdc_fast.markups import MARKUPS, PACKAGED, five_points, register
-from acdc_fast.photo.coordinates import square_from_points
+from acdc_fast.photo.coordinates import box_from_points, square_from_points
 from acdc_fast.readout.second_look import Fit
-from acdc_fast.types import Prediction
+from acdc_fast.types import Faces, Prediction
+from acdc_fast.video.tracking import Tracker
 
 #: As YAML gives it: points by name and by number.
 OWL: dict[str, Any] = {
@@ -146,6 +147,9 @@ def test_as_many_points_as_another_markup_are_not_taken_for_it() -> None:
     by = np.random.default_rng(1).normal(0, 0.01, points.shape)
     fair = metrics.offset_removed_nme(points + by, points, "2d68")
     assert metrics.offset_removed_nme((other + by[:, np.argsort(order)]), other, TURNED) == pytest.approx(fair)
+    faces = Faces(np.zeros((4, 4), np.float32), np.ones(4, np.float32), {TURNED: other}, {}, {}, None)
+    followed = [Tracker(None)._following(faces, i, None) for i in range(4)]  # type: ignore[arg-type]
+    assert np.array(followed) == pytest.approx(box_from_points(points), abs=1e-12)
     face = Annotation(source="x", name="y", landmarks={TURNED: other[0]})
     assert face.five == pytest.approx(five_points(points[0], "2d68"), abs=1e-6) and face.finest is not None
 
