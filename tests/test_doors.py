@@ -51,6 +51,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "training.evaluation.evaluate": {"model"},
     "training.fits.confidence_fit": {"model"},
     "training.fits.presence_fit": {"model"},
+    "training.fits.visibility_faces": {"model"},
     "training.fits.visibility_fit": {"model"},
     "commands.env": {"ops"},
 }

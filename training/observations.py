@@ -6,13 +6,11 @@ uses an engine.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from acdc_fast.network import ACDC
@@ -39,7 +37,7 @@ class Observations:
     poses: list[np.ndarray]  # one per stage: (N, 3) degrees; empty without a pose head
     spread: dict[str, np.ndarray]  # last stage: markup -> (N, L) crop units
     side: np.ndarray  # (N,) side of the crop in pixels
-    doubts: np.ndarray  # (stages, N) mean spread of all maps, crop units
+    mean_spreads: np.ndarray  # (stages, N) mean spread of all maps, crop units
 
     @property
     def missed(self) -> np.ndarray:
@@ -91,7 +89,7 @@ def observe_crops(
         ],
         outcome.spread,
         squares[:, 2],
-        outcome.doubts,
+        outcome.mean_spreads,
     )
 
 
@@ -116,11 +114,11 @@ def observe_align(
     points = [{m: np.full((count, whole.config.points[m], 2), np.nan) for m in whole.markups} for _ in stages]
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
-    side, doubts = np.full(count, np.nan), np.full((len(stages), count), np.nan)
+    side, mean_spreads = np.full(count, np.nan), np.full((len(stages), count), np.nan)
     for n, (index, annotation) in enumerate(
         zip(tqdm(indices, desc=database.name, leave=False, disable=None), annotations, strict=True)
     ):
-        picture = Image.open(io.BytesIO(database.pictures.read(database._picture(index)))).convert("RGB")
+        picture = database.colour(index)
         faces = whole.align(picture)
         k = matching_face(faces, annotation)
         if k is None:
@@ -130,12 +128,12 @@ def observe_align(
         for s, face in enumerate(found):
             for markup in whole.markups:
                 points[s][markup][n] = face.landmarks[markup][0]
-            doubts[s, n] = np.concatenate([face.spread[m][0] for m in whole.markups]).mean() / side[n]
+            mean_spreads[s, n] = np.concatenate([face.spread[m][0] for m in whole.markups]).mean() / side[n]
             if face.pose is not None:
                 poses[s][n] = face.pose.yaw[0], face.pose.pitch[0], face.pose.roll[0]
         for markup in whole.markups:
             spread[markup][n] = faces.spread[markup][k] / side[n]
-    return Observations(annotations, points, poses, spread, side, doubts)
+    return Observations(annotations, points, poses, spread, side, mean_spreads)
 
 
 def see_crops(

@@ -79,4 +79,4 @@ def test_evaluation(database: Database) -> None:
         for markup, spread in one.spread.items():
             assert np.abs(together.spread[markup][i] - spread[0]).max() < UNITS
         assert abs(together.side[i] - one.side[0]) < TOLERANCE
-        assert np.abs(together.doubts[:, i] - one.doubts[:, 0]).max() < UNITS
+        assert np.abs(together.mean_spreads[:, i] - one.mean_spreads[:, 0]).max() < UNITS

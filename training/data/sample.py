@@ -6,6 +6,7 @@ be pickled and sent to worker processes. Pixels: centres at integer coordinates,
 
 from __future__ import annotations
 
+import io
 import tarfile
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol, overload
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS, five_points
@@ -136,6 +138,14 @@ def decode_grey(data: bytes, where: str) -> np.ndarray:
     return np.asarray(image)
 
 
+def decode_colour(data: bytes, where: str) -> np.ndarray:
+    """An encoded picture as (H, W, 3) uint8 RGB, in the orientation of its stored pixels. Raises `InputError`."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    except (OSError, ValueError) as error:  # PIL's error for an unknown kind of file is an OSError
+        raise InputError(f"{where}: not a picture that can be decoded: {error}") from error
+
+
 class Database(Sequence[Sample]):
     """Faces of one split of one database. A subclass defines `annotation` and `_picture`."""
 
@@ -155,11 +165,19 @@ class Database(Sequence[Sample]):
         """Name of the picture that shows the face."""
 
     def picture(self, index: int) -> np.ndarray:
-        """(H, W) uint8. Raises `InputError` with the missing or broken file."""
+        """(H, W) uint8 grey. Raises `InputError` with the missing or broken file."""
+        return decode_grey(*self._read(index))
+
+    def colour(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB. Raises `InputError` with the missing or broken file."""
+        return decode_colour(*self._read(index))
+
+    def _read(self, index: int) -> tuple[bytes, str]:
+        """The encoded picture, and where it lies."""
         name = self._picture(index)
         where = self.pictures.where(name)
         try:
-            return decode_grey(self.pictures.read(name), where)
+            return self.pictures.read(name), where
         except (OSError, KeyError) as error:
             raise InputError(f"{where}: cannot be read: {error}") from error
 

@@ -119,7 +119,7 @@ def _reliability(seen: Observations, calibration: Calibration) -> Figure | None:
         if markup not in calibration or not found.any():
             continue
         target, known = target[found], known[found]
-        sure = confidence(seen.spread[markup][known], seen.doubts[-1][known], calibration[markup])
+        sure = confidence(seen.spread[markup][known], seen.mean_spreads[-1][known], calibration[markup])
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         of = np.minimum((sure * BINS).astype(int), BINS - 1)
         full = [k for k in range(BINS) if (of == k).sum() >= 10]

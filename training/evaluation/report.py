@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
-from ..fits.early_exit import depths
+from ..fits.early_exit import last_stages
 from ..loop.validation import normaliser
 from ..observations import Observations
 from .uncertainty import doubt
@@ -44,7 +44,7 @@ def report(seen: Observations, calibration: Calibration | None = None, enough: f
 
 def _ended_early(seen: Observations, enough: float) -> dict[str, Any]:
     """Results of ``stages="auto"``: mean number of stages, and the errors as in `_of_markup`."""
-    ends, faces = depths(seen.doubts, enough), np.arange(len(seen.annotations))
+    ends, faces = last_stages(seen.mean_spreads, enough), np.arange(len(seen.annotations))
     values: dict[str, Any] = {"stages": float(ends.mean() + 1), "nme": {}, "nme_offset_removed": {}}
     for markup in seen.points[-1]:
         target, known = seen.labelled(markup)

@@ -46,7 +46,7 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
         "risk": [100 * risk(per_face["error"], per_face["spread"], share) for share in COVERAGES],
     }
     if markup in calibration:
-        sure = confidence(spread, seen.doubts[-1][known], calibration[markup])
+        sure = confidence(spread, seen.mean_spreads[-1][known], calibration[markup])
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         values["ece"] = expected_calibration_error(sure.ravel(), (gap < NEAR).ravel())
         values["spearman_confidence"] = metrics.rank_correlation(-sure.ravel(), errors.ravel())

@@ -1,1 +1,1 @@
-"""What is fitted after a run, on faces: confidence, pose, refinement, early exit."""
+"""What is fitted to faces after a run: refinement, confidence, visibility, pose, presence, early exit."""

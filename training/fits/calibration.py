@@ -1,8 +1,9 @@
-"""Confidence of landmarks: what the spread of an attention map, and of its face's, says of the error to expect.
+"""Fits the confidence of landmarks: the chance that a point is right, from the spread of its attention map.
 
-The logarithm of the error is regressed on those of the point's own spread and of the mean spread of the face, with a
-level for each point: jaw lines err more than eyes, whatever the maps say. A logistic regression on that error then
-gives the chance that a point lies within 5 % of the face box's side of its label (`acdc_fast.readout.confidence`).
+First, linear regression gives the logarithm of the error to expect. Its inputs are the logarithms of two spreads: that
+of the point's own map, and the mean of all maps of the face. Each point has a level of its own, because points of the
+jaw have larger errors than those of the eyes at the same spread. Then logistic regression on that expected error gives
+the chance that the point lies within 5 % of the face box's side of its label (`acdc_fast.readout.confidence`).
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ from ..observations import Observations
 
 #: A point is right when it lies within this part of the crop's side: 5 % of the box's.
 NEAR = 0.05 / BOX_SCALE
-#: Errors below this, crop units, count as this: labels are whole pixels.
-LEAST = 1e-3
-#: Points of a markup from which its confidence is fitted.
-ENOUGH = 100
+#: Smaller errors, crop units, count as this: labels are whole pixels.
+MIN_ERROR = 1e-3
+#: A markup with fewer labelled points than this keeps its confidence.
+MIN_POINTS = 100
 
 
-def fit_confidence(spread: np.ndarray, face: np.ndarray, gap: np.ndarray) -> tuple[float, ...]:
-    """(N, L) spreads, (N,) mean spreads of the faces, (N, L) errors, in crop units → the numbers of `confidence`.
+def fit_confidence(spread: np.ndarray, mean_spread: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
+    """(N, L) spreads, (N,) mean spreads of the faces, (N, L) errors, all in crop units → the numbers of `confidence`.
 
-    An error of NaN is unknown, and left out. Where more spread went with less error its slope is 0.
+    Errors of NaN are unknown and left out. No slope is negative: a larger spread never means less error.
     """
     from scipy.optimize import lsq_linear
 
-    inputs = np.stack([_log(spread), np.broadcast_to(_log(face)[:, None], spread.shape)])
-    errors, known = np.log(np.maximum(gap, LEAST)), np.isfinite(gap)
+    inputs = np.stack([_log(spread), np.broadcast_to(_log(mean_spread)[:, None], spread.shape)])
+    errors, known = np.log(np.maximum(error, MIN_ERROR)), np.isfinite(error)
     if not known.any(0).all():
         raise InputError(f"point {int(np.argmin(known.any(0)))} has no label on any face: nothing to fit")
     centre, level = (np.nanmean(np.where(known, values, np.nan), -2) for values in (inputs, errors))
     rows = (inputs - centre[:, None])[:, known].T
     slopes = lsq_linear(rows, (errors - level)[known], (0, np.inf), method="bvls").x
     expected = level + np.tensordot(slopes, inputs - centre[:, None], 1)
-    steep, offset = _logistic(expected[known], (gap < NEAR)[known])
+    steep, offset = _logistic(expected[known], (error < NEAR)[known])
     points = steep * (level - slopes @ centre) + offset
     return (*(float(steep * s) for s in slopes), *map(float, points))
 
@@ -53,14 +54,17 @@ def _log(spread: np.ndarray) -> np.ndarray:
 
 
 def _logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """(N,) numbers and flags → (a, b) of 1/(1 + exp(a·x + b)) of the largest likelihood; where a < 0, the base rate."""
+    """(N,) numbers and flags → (a, b) of the logistic function 1/(1 + exp(a·x + b)), by maximum likelihood.
+
+    If a would be negative, it is 0, and b gives the base rate.
+    """
     from scipy.optimize import minimize
     from scipy.special import expit
 
     centre = float(x.mean())
 
     def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean negative log-likelihood with a weak pull to 0, and its gradient; centred for conditioning."""
+        """Mean negative log-likelihood with a weak ridge penalty, and its gradient. Centred for conditioning."""
         z = w[0] * (x - centre) + w[1]
         excess = right - expit(-z)
         value = np.logaddexp(0, np.where(right, z, -z)).mean() + 5e-7 * w @ w
@@ -80,8 +84,8 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
 
 
 def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spreads (N, L), the faces' mean spreads (N,) and errors (N, L), crop units, of the labelled faces found."""
-    spreads, faces, gaps = [], [], []
+    """(N, L) spreads, (N,) mean spreads and (N, L) errors, crop units, of the labelled faces that were found."""
+    spreads, mean_spreads, errors = [], [], []
     for observed in seen:
         if markup not in observed.points[-1]:
             continue
@@ -90,31 +94,31 @@ def gather(seen: Sequence[Observations], markup: str) -> tuple[np.ndarray, np.nd
         if not found.any():
             continue
         known, target = known[found], target[found]
-        gap = np.linalg.norm(observed.points[-1][markup][known] - target, axis=2)
-        gaps.append(gap / observed.side[known, None])
+        error = np.linalg.norm(observed.points[-1][markup][known] - target, axis=2)
+        errors.append(error / observed.side[known, None])
         spreads.append(observed.spread[markup][known])
-        faces.append(observed.doubts[-1][known])
+        mean_spreads.append(observed.mean_spreads[-1][known])
     if not spreads:
         return np.zeros((0, 0)), np.zeros(0), np.zeros((0, 0))
-    return np.concatenate(spreads), np.concatenate(faces), np.concatenate(gaps)
+    return np.concatenate(spreads), np.concatenate(mean_spreads), np.concatenate(errors)
 
 
 def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = False) -> None:
-    """Writes the weights with the confidence fitted to these observations; markups without labels keep theirs."""
+    """Writes the weights with the confidence fitted to these observations. Markups without labels keep theirs."""
     weights = load_weights(path)
-    found = dict(weights.calibration)
+    calibration = dict(weights.calibration)
     for markup in weights.config.order:
-        spread, face, gap = gather(seen, markup)
-        if gap.size >= ENOUGH:
-            found[markup] = fit_confidence(spread, face, gap)
-            (own, whole), right = found[markup][:2], gap < NEAR
-            error = expected_calibration_error(confidence(spread, face, found[markup]).ravel(), right.ravel())
-            share = f"{right.mean():.1%} of {gap.size} points right"
-            print(f"{markup}: own {own:.2f}, face {whole:.2f}, {share}, ECE {error:.3f}")
+        spread, mean_spread, error = gather(seen, markup)
+        if error.size >= MIN_POINTS:
+            fitted = calibration[markup] = fit_confidence(spread, mean_spread, error)
+            right = error < NEAR
+            ece = expected_calibration_error(confidence(spread, mean_spread, fitted).ravel(), right.ravel())
+            share = f"{right.mean():.1%} of {error.size} points right"
+            print(f"{markup}: own {fitted[0]:.2f}, face {fitted[1]:.2f}, {share}, ECE {ece:.3f}")
     card = dict(weights.card)
     spreads = np.concatenate([narrowest(o.spread.values())[~o.missed] for o in seen])
-    if len(spreads):  # `acdc_fast.readout.orientation` asks for it
+    if len(spreads):  # `acdc_fast.readout.orientation` reads it
         card["narrowest_spread"] = f"{np.median(spreads):.5f}"
-    if not found:
-        raise InputError(f"--calibrate: too few labelled points (under {ENOUGH}) of every markup of the weights")
-    save_weights(out, replace(weights, calibration=found, card=card), half)
+    if not calibration:
+        raise InputError(f"--calibrate: too few labelled points (under {MIN_POINTS}) of every markup of the weights")
+    save_weights(out, replace(weights, calibration=calibration, card=card), half)

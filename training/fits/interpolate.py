@@ -1,7 +1,7 @@
-"""``python -m acdc_fast.training.fits.interpolate``: weights between where a run started and where it ended.
+"""``python -m acdc_fast.training.fits.interpolate``: a weighted mean of the weights before and after a run.
 
-What a run with other data gains there is mostly kept, and what it loses elsewhere mostly comes back, as long as both
-lie in one valley (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+A run on other data improves some databases and worsens others. The mean mostly keeps the gain and undoes the loss
+(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from ..one_line import in_one_line
 
 
 def check_share(share: float) -> None:
-    """Raises `InputError` where it lies not between two weights."""
+    """Raises `InputError` unless 0 < ``share`` < 1."""
     if not 0 < share < 1:
         raise InputError(f"share must lie between 0 and 1, not {share:g}")
 
 
 def interpolated(start: Weights, end: Weights, share: float) -> Weights:
-    """``share`` of ``end``, the rest of ``start``, batch-norm statistics as well; the card is the end's. What was
-    fitted to either (refinement, pose, confidence) fits neither and is left out. Raises `InputError`."""
+    """``share`` of ``end`` and the rest of ``start``, batch norm's statistics included, with the card of ``end``.
+
+    Refinement, pose, confidence and visibility were fitted to other weights. They are left out.
+    Raises `InputError` if the two networks differ.
+    """
     check_share(share)
     if start.config != end.config:
-        raise InputError(f"weights of two networks: {start.config} and {end.config}")
+        raise InputError(f"the weights are of two different networks: {start.config} and {end.config}")
     arrays = {name: start.arrays[name] * (1 - share) + end.arrays[name] * share for name in end.arrays}
-    return replace(end, arrays=arrays, refinement=None, pose=None, calibration={})
+    return replace(end, arrays=arrays, refinement=None, pose=None, visibility=None, calibration={})
 
 
 @in_one_line()
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("start", type=Path, metavar="START", help="weights that the run started from")
     parser.add_argument("end", type=Path, metavar="END", help="weights that it ended with")
     parser.add_argument("--share", type=float, required=True, metavar="X", help="how much of END, between 0 and 1")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to be written")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights file to write")
     options = parser.parse_args(arguments)
     save_weights(options.out, interpolated(load_weights(options.start), load_weights(options.end), options.share))
     return 0

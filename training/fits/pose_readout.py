@@ -1,4 +1,4 @@
-"""The polynomial of `acdc_fast.readout.head_pose`, fitted to faces of known pose."""
+"""Fits the polynomial of `acdc_fast.readout.head_pose` to faces of known pose."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from acdc_fast.weights import load_weights, save_weights
 
 from .. import metrics
 from ..observations import Observations
-from .least_error import fit_least_error
+from .huber import fit_huber
+from .mirroring import POSE_SIGNS
 
-#: Faces from which it is fitted at least: five for each term.
-ENOUGH = 5 * TERMS
-#: Weight of the squares of the coefficients, beside that of one face's error of a degree or less.
+#: Five faces for each term.
+MIN_FACES = 5 * TERMS
+#: Ridge penalty of the coefficients; the error of one face, up to `SMALL`, weighs 1.
 RIDGE = 1.0
-#: Errors below this count as squares, degrees.
+#: Errors count squared below this and linearly above, degrees.
 SMALL = 1.0
 STEPS = 15
 
 
 def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Readout:
-    """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → least absolute error.
-
-    By `fit_least_error`; errors below 1° count as squares.
-    """
+    """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → the polynomial, by `fit_huber`."""
     mean, basis = principal_components(shapes(points), COMPONENTS, weights)
     inputs, missing = terms(pose, points, mean, basis), (target - pose + 180) % 360 - 180
-    axes = [fit_least_error(inputs, missing[:, k, None, None], weights, RIDGE, SMALL, STEPS) for k in range(3)]
+    axes = [fit_huber(inputs, missing[:, k, None, None], weights, RIDGE, SMALL, STEPS) for k in range(3)]
     return Readout(mean, basis, np.concatenate(axes, 2)[:, 0])
 
 
 def mirrored(
     pose: np.ndarray, points: np.ndarray, target: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ω, landmarks and pose of the mirrored faces, so that neither side is favoured; ``order``: `Markup.mirror`."""
-    signs = np.array([-1, 1, -1])
-    return pose * signs, (points * [-1, 1])[:, order], target * signs
+    """Ω, landmarks and true pose of the mirrored faces. ``order``: `Markup.mirror`. The landmarks are mirrored about 0:
+    the polynomial does not depend on where the shape lies."""
+    return pose * POSE_SIGNS, (points * [-1, 1])[:, order], target * POSE_SIGNS
 
 
 def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False) -> None:
-    """The weights with the polynomial; every database counts alike. Prints what it does to the mean absolute error."""
+    """The weights with the polynomial. All databases have equal weight. Prints the mean absolute error before and
+    after."""
     weights = load_weights(path)
     if not weights.config.has_pose:
         raise InputError(f"--pose: {path} has no head pose")
@@ -59,8 +58,8 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
         if len(known):
             data[name] = seen.poses[-1][known], seen.points[-1][solid][known], target[found]
     count = sum(len(target) for _, _, target in data.values())
-    if count < ENOUGH:
-        raise InputError(f"--pose: {count} faces of known pose, {ENOUGH} are needed at least; name more --databases")
+    if count < MIN_FACES:
+        raise InputError(f"--pose: {count} faces of known pose, {MIN_FACES} are needed at least; name more --databases")
     shares = [np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()]
     both_ways = [*data.values(), *(mirrored(*values, MARKUPS[solid].mirror) for values in data.values())]
     pose, points, target = (np.concatenate(values) for values in zip(*both_ways, strict=True))
@@ -68,6 +67,6 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
     for name, (omega, landmarks, truth) in data.items():
         both = omega, corrected(omega, landmarks, readout)
         before, after = (metrics.euler_errors(p, truth).mean() for p in both)
-        told = f"pose MAE {before:.2f}° by the dense layer, {after:.2f}° with the polynomial"
-        print(f"{name}: {told}, {len(truth)} faces")
+        line = f"pose MAE {before:.2f}° by the dense layer, {after:.2f}° with the polynomial"
+        print(f"{name}: {line}, {len(truth)} faces")
     save_weights(out, replace(weights, pose=readout), half)

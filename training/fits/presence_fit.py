@@ -1,8 +1,10 @@
-"""The multiple of the usual spread beyond which a crop holds no face, fitted to faces, harmed faces and no faces."""
+"""Fits the limit of the spread from which a crop counts as one without a face.
+
+The limit is a multiple of the usual spread. It is fitted to faces, degraded faces and places without a face.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +20,14 @@ from acdc_fast.readout.presence import POWER
 from acdc_fast.weights import load_weights, save_weights
 
 from ..data import Database
+from ..observations import chosen
 
-#: Side of the made-up scenes, pixels.
+#: Side of the generated scenes, pixels.
 SIDE = 256
 
 
 def scene(rng: np.random.Generator) -> np.ndarray:
-    """(256, 256, 3) uint8 without a face: flat, a gradient, noise of some grain, shapes, or text."""
+    """(256, 256, 3) uint8 without a face: one colour, a gradient, noise, shapes, or text."""
     colours = rng.integers(0, 256, (2, 3))
     kind = rng.integers(5)
     if kind == 0:
@@ -49,8 +52,8 @@ def scene(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(picture)
 
 
-def harmed(rgb: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The photograph dark, blurred, half covered or as it is, and the box moved as a tracker's may be."""
+def degraded(rgb: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The photograph darkened, blurred, half covered or unchanged; and the box, moved as a tracker may do."""
     width, height = (box[2:] - box[:2]).tolist()
     kind = rng.integers(4)
     if kind == 0:
@@ -65,8 +68,8 @@ def harmed(rgb: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> tuple[
     return rgb, box + np.tile(rng.normal(0, 0.1 * width, 2), 2)
 
 
-def without_face(rgb: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """(4,) box in the photograph that meets none of the faces' boxes; None where a few tries find none."""
+def box_without_face(rgb: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """(4,) box in the photograph that overlaps none of ``boxes`` (N, 4); None if a few tries find none."""
     for _ in range(8):
         side = rng.uniform(0.12, 0.4) * min(rgb.shape[:2])
         low = rng.uniform(0, np.array(rgb.shape[1::-1]) - side)
@@ -77,49 +80,47 @@ def without_face(rgb: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -
 
 
 def multiples(model: Model, rgb: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N,) narrowest spread of the crops that `Model.align` reads in the end, as a multiple of the weights' usual."""
+    """(N,) narrowest spread of the crops that `Model.align` reads last, as multiples of the weights' usual spread."""
     prediction = model.alignment.read([load_picture(rgb)], [np.asarray(boxes, np.float32)])[1][0]
     return np.asarray(narrowest_spread(prediction) / model.usual_spread)
 
 
 def observe(model: Model, database: Database, limit: int | None) -> Iterator[tuple[float, bool]]:
-    """(multiple of the usual spread, whether a face is there) of faces, harmed faces, their surroundings and scenes."""
-    count = len(database) if limit is None else min(limit, len(database))
-    for i in np.linspace(0, len(database) - 1, count).round().astype(int):
-        rng = np.random.default_rng(int(i))
-        rgb = np.asarray(Image.open(io.BytesIO(database.pictures.read(database._picture(int(i))))).convert("RGB"))
+    """(multiple of the usual spread, whether there is a face) for faces, degraded faces, boxes beside faces, scenes."""
+    for i in chosen(database, limit):
+        rng, rgb = np.random.default_rng(i), database.colour(i)
         faces = model.align(rgb)
-        looked = [(rgb, faces.boxes[:1], True)]
+        cases = [(rgb, faces.boxes[:1], True)]
         if len(faces):
-            other, box = harmed(rgb, faces.boxes[0].astype(np.float64), rng)
-            looked.append((other, box[None], True))
-        beside = without_face(rgb, faces.boxes, rng)
+            changed, box = degraded(rgb, faces.boxes[0].astype(np.float64), rng)
+            cases.append((changed, box[None], True))
+        beside = box_without_face(rgb, faces.boxes, rng)
         if beside is not None:
-            looked.append((rgb, beside[None], False))
+            cases.append((rgb, beside[None], False))
         low, side = rng.uniform(0, SIDE / 2, 2), rng.uniform(0.15, 0.5) * SIDE
-        looked.append((scene(rng), np.concatenate([low, low + side])[None], False))
-        for picture, boxes, there in looked:
-            yield from ((float(m), there) for m in multiples(model, picture, boxes))
+        cases.append((scene(rng), np.concatenate([low, low + side])[None], False))
+        for picture, boxes, is_face in cases:
+            yield from ((float(m), is_face) for m in multiples(model, picture, boxes))
 
 
-def fit_limit(multiple: np.ndarray, there: np.ndarray) -> float:
-    """The multiple at which the chance is ½: of the largest likelihood, faces and others weighing the same."""
-    tried = np.geomspace(1, 8, 400)
-    z = POWER * np.log(multiple[:, None] / tried)
-    loss = np.logaddexp(0, np.where(there[:, None], z, -z))
-    return float(tried[(loss[there].mean(0) + loss[~there].mean(0)).argmin()])
+def fit_limit(multiple: np.ndarray, is_face: np.ndarray) -> float:
+    """The multiple at which the chance is ½, by maximum likelihood. Faces and other places have equal weight."""
+    limits = np.geomspace(1, 8, 400)
+    z = POWER * np.log(multiple[:, None] / limits)
+    loss = np.logaddexp(0, np.where(is_face[:, None], z, -z))
+    return float(limits[(loss[is_face].mean(0) + loss[~is_face].mean(0)).argmin()])
 
 
 def write_presence(path: Path, databases: list[Database], out: Path, limit: int | None, half: bool = False) -> float:
-    """The weights with ``presence`` in their card. `InputError` where their usual spread is not known."""
+    """The weights with ``presence`` in their card. Raises `InputError` if their usual spread is not known."""
     model = Model(path)
     if not np.isfinite(model.usual_spread):
         raise InputError("--presence needs weights whose usual spread is known: run --calibrate first")
     seen = [each for database in databases for each in observe(model, database, limit)]
-    multiple, there = np.array([m for m, _ in seen]), np.array([t for _, t in seen])
-    found, weights = fit_limit(multiple, there), load_weights(path)
-    save_weights(out, replace(weights, card={**weights.card, "presence": f"{found:.3g}"}), half)
-    missed, ghosts = (multiple[there] > found).mean(), (multiple[~there] < found).mean()
-    print(f"no face beyond {found:.3g} times the usual spread: so {missed:.1%} of {there.sum()} faces, half of them "
-          f"harmed; not so {ghosts:.1%} of {(~there).sum()} places without one")  # fmt: skip
-    return found
+    multiple, is_face = np.array([m for m, _ in seen]), np.array([face for _, face in seen])
+    fitted, weights = fit_limit(multiple, is_face), load_weights(path)
+    save_weights(out, replace(weights, card={**weights.card, "presence": f"{fitted:.3g}"}), half)
+    missed, false = (multiple[is_face] > fitted).mean(), (multiple[~is_face] < fitted).mean()
+    print(f"limit {fitted:.3g} times the usual spread: above it are {missed:.1%} of {is_face.sum()} faces, half of "
+          f"them degraded; below it are {false:.1%} of {(~is_face).sum()} places without a face")  # fmt: skip
+    return fitted

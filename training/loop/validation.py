@@ -27,7 +27,7 @@ class Outcome:
     pose: tuple[np.ndarray, ...]  # one per stage: (N, 3); empty without a pose head
     crops: Sequence[Crop]
     mask: np.ndarray  # (N', S, S) last Φ, for the first few faces only
-    doubts: np.ndarray  # (stages, N) mean spread of all maps after each stage, crop units
+    mean_spreads: np.ndarray  # (stages, N) mean spread of all maps after each stage, crop units
 
     def labels(self, markup: str) -> tuple[np.ndarray, np.ndarray]:
         """(N', L, 2) labels and the indices (N',) of the faces of which every point of this markup is known."""

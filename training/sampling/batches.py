@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 from acdc_fast.errors import InputError
 
 from ..data import Database, open_database
-from ..data.sample import Sample
+from ..data.sample import Annotation
 from ..data.taught import labels_path, with_taught
 from ..distributed import World
 from ..schedule import phase_at
 from ..settings import Settings, Source
 from .augment import Crop, crop_face
 from .targets import Targets
+
+Labelled = TypeVar("Labelled", bound=Annotation)
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class Batches(Dataset[Batch]):
         )  # fmt: skip
 
 
-def moved(sample: Sample, source: Source) -> Sample:
-    """The sample, with its points moved as the source says."""
+def moved(sample: Labelled, source: Source) -> Labelled:
+    """The sample or annotation, with its points moved as the source says."""
     if not any(source.shift) and not source.shifts:
         return sample
     return replace(sample, landmarks={m: p + np.array(source.shift_of(m)) for m, p in sample.landmarks.items()})

@@ -7,7 +7,7 @@ import pytest
 
 from acdc_fast.readout.confidence import confidence
 from acdc_fast.training.fits.calibration import NEAR, fit_confidence
-from acdc_fast.training.fits.confidence_fit import Seen, joined, loosened
+from acdc_fast.training.fits.confidence_fit import SpreadsAndErrors, joined, loosened
 
 
 def test_loosened_boxes_are_those_of_training() -> None:
@@ -22,8 +22,10 @@ def test_loosened_boxes_are_those_of_training() -> None:
 
 def test_faces_without_labels_are_left_out() -> None:
     """Of two sources the second has no labels of this markup; its maps still count in no face's mean but its own."""
-    one = Seen({"a": np.full((3, 2), 0.1), "b": np.full((3, 4), 0.4)}, {"a": np.ones((3, 2))}, np.ones(3))
-    two = Seen({"a": np.full((5, 2), 9.0), "b": np.full((5, 4), 9.0)}, {"a": np.full((5, 2), np.nan)}, np.ones(5))
+    spreads = {"a": np.full((3, 2), 0.1), "b": np.full((3, 4), 0.4)}
+    one = SpreadsAndErrors(spreads, {"a": np.ones((3, 2))}, np.ones(3))
+    spreads = {"a": np.full((5, 2), 9.0), "b": np.full((5, 4), 9.0)}
+    two = SpreadsAndErrors(spreads, {"a": np.full((5, 2), np.nan)}, np.ones(5))
     spread, face, gap = joined([one, two], "a")
     assert spread.shape == gap.shape == (3, 2) and face == pytest.approx(np.full(3, 0.3))
 

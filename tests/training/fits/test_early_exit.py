@@ -13,7 +13,7 @@ from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.evaluation.report import report
-from acdc_fast.training.fits.early_exit import depths, find_enough, trade, write_enough
+from acdc_fast.training.fits.early_exit import find_enough, last_stages, stages_and_error, write_enough
 from acdc_fast.training.observations import Observations
 from acdc_fast.weights import load_weights
 
@@ -21,41 +21,41 @@ FACES = 10
 TARGET = np.array([[0, 0], [10, 0], [5, 5], [1, 9], [9, 9]], np.float64)
 
 
-def observations(errors: np.ndarray, doubts: np.ndarray) -> Observations:
+def observations(errors: np.ndarray, mean_spreads: np.ndarray) -> Observations:
     """(stages, N) errors in eye distances → observations with these errors."""
     annotations = [Annotation(source="made", name=str(i), landmarks={"2d5": TARGET}) for i in range(errors.shape[1])]
     points = [{"2d5": TARGET + np.stack([10 * e, 0 * e], 1)[:, None]} for e in errors]
     spread = {"2d5": np.ones((errors.shape[1], 5))}
-    return Observations(annotations, points, [], spread, np.full(errors.shape[1], 20.0), doubts)
+    return Observations(annotations, points, [], spread, np.full(errors.shape[1], 20.0), mean_spreads)
 
 
 def test_a_face_ends_at_the_first_stage_that_is_narrow_enough() -> None:
-    doubts = np.array([[0.3, 0.1, 0.3], [0.1, 0.3, 0.3], [0.3, 0.3, 0.3]])
-    assert depths(doubts, 0.2).tolist() == [1, 0, 2]
-    assert depths(doubts, 0.0).tolist() == [2, 2, 2]
+    mean_spreads = np.array([[0.3, 0.1, 0.3], [0.1, 0.3, 0.3], [0.3, 0.3, 0.3]])
+    assert last_stages(mean_spreads, 0.2).tolist() == [1, 0, 2]
+    assert last_stages(mean_spreads, 0.0).tolist() == [2, 2, 2]
 
 
 def test_the_largest_spread_within_the_cost() -> None:
     """Half of the faces gain nothing from the second stage and have narrow maps; the others gain and have wide ones."""
     easy = np.arange(FACES) % 2 == 0
     errors = np.stack([np.where(easy, 0.05, 0.15), np.full(FACES, 0.05)])
-    doubts = np.stack([np.where(easy, 0.10, 0.20), np.full(FACES, 0.10)])
-    seen = {"made": observations(errors, doubts)}
+    mean_spreads = np.stack([np.where(easy, 0.10, 0.20), np.full(FACES, 0.10)])
+    seen = {"made": observations(errors, mean_spreads)}
     enough = find_enough(seen, 0.02)
     assert 0.10 <= enough < 0.20
-    assert trade(seen, enough) == pytest.approx((1.5, 1.0))
+    assert stages_and_error(seen, enough) == pytest.approx((1.5, 1.0))
     assert find_enough(seen, 10.0) == pytest.approx(0.20)
     values = report(seen["made"], enough=enough)
     assert values["auto"]["stages"] == pytest.approx(1.5)
     assert values["auto"]["nme"]["2d5"] == pytest.approx(5.0)
     assert "auto" not in report(seen["made"])
-    assert trade(seen, 0.20) == pytest.approx((1.0, 2.0))
+    assert stages_and_error(seen, 0.20) == pytest.approx((1.0, 2.0))
 
 
 def test_nothing_is_enough_where_every_early_end_costs() -> None:
     errors = np.stack([np.full(FACES, 0.2), np.full(FACES, 0.05)])
     seen = {"made": observations(errors, np.full((2, FACES), 0.1))}
-    assert trade(seen, find_enough(seen)) == pytest.approx((2.0, 1.0))
+    assert stages_and_error(seen, find_enough(seen)) == pytest.approx((2.0, 1.0))
 
 
 def test_what_cannot_be_asked() -> None:

@@ -12,7 +12,7 @@ from helpers.faces import write_weights
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.training.fits import interpolate
-from acdc_fast.weights import load_weights, save_weights
+from acdc_fast.weights import bundled_path, load_weights, save_weights, weights_of
 
 CONFIG = ACDCConfig(width=4, stages=1, markups=("2d5",), variant="ac")
 
@@ -34,12 +34,20 @@ def test_a_share_of_each(tmp_path: Path) -> None:
         np.testing.assert_allclose(array, first.arrays[name] + 0.7 * (moved[name] - first.arrays[name]), atol=1e-6)
 
 
+def test_fits_of_either_are_left_out() -> None:
+    whole = load_weights(bundled_path("acdc-w16"))
+    assert whole.refinement and whole.pose and whole.visibility and whole.calibration
+    between = interpolate.interpolated(whole, whole, 0.5)
+    assert not (between.refinement or between.pose or between.visibility or between.calibration)
+    assert weights_of(between).handed_out == whole.handed_out
+
+
 def test_what_cannot_be_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_weights(tmp_path / "a.safetensors", CONFIG)
     write_weights(tmp_path / "b.safetensors", replace(CONFIG, width=8))
     names = [str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"), "-o", str(tmp_path / "out.safetensors")]
     assert interpolate.main([*names, "--share", "0.5"]) == 2
-    assert "weights of two networks" in capsys.readouterr().err
+    assert "of two different networks" in capsys.readouterr().err
     assert interpolate.main([*names, "--share", "1.5"]) == 2
     assert "share must lie between 0 and 1, not 1.5" in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()

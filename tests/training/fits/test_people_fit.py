@@ -18,7 +18,7 @@ from acdc_fast.markups import MARKUPS, mirrored_points
 from acdc_fast.readout.refinement import Refinement, refined, terms_of
 from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.training.fits import people_fit
-from acdc_fast.training.fits.people_fit import ENOUGH, Labelled, fit_people, labelled_faces, write_people
+from acdc_fast.training.fits.people_fit import MIN_FACES, Labelled, fit_people, labelled_faces, write_people
 from acdc_fast.weights import Weights, load_weights, save_weights
 
 ORDER = ("2d68", "2d5")
@@ -120,8 +120,8 @@ def test_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = {"licence": "none", "narrowest_spread": "0.01", "presence": "2.5"}
     path, out = tmp_path / "w.safetensors", tmp_path / "out.safetensors"
     save_weights(path, Weights(config, arrays_of(ACDC(config)), refinement=refinement(), card=card))
-    with pytest.raises(InputError, match=f"from {ENOUGH} faces at least, here are {ENOUGH - 1}"):
-        write_people(path, faces(ENOUGH - 1), out)
+    with pytest.raises(InputError, match=f"from {MIN_FACES} faces at least, here are {MIN_FACES - 1}"):
+        write_people(path, faces(MIN_FACES - 1), out)
     assert not out.exists()
     write_people(path, faces(), out, half=True)
     assert "2d68: " in capsys.readouterr().out

@@ -13,7 +13,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.head_pose import corrected, terms
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.fits.pose_readout import ENOUGH, fit_readout, mirrored, write_readout
+from acdc_fast.training.fits.pose_readout import MIN_FACES, fit_readout, mirrored, write_readout
 from acdc_fast.training.observations import Observations
 from acdc_fast.weights import load_weights
 
@@ -61,7 +61,7 @@ def test_inputs_have_unit_variance_on_what_it_was_fitted_to() -> None:
 def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
     """The fit is the same for both sides of the head, although all its faces look one way."""
     write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
-    seen = observed(4 * ENOUGH)
+    seen = observed(4 * MIN_FACES)
     omega, points, truth = seen.poses[-1], seen.points[-1]["3d68"], np.stack([a.pose for a in seen.annotations])
     write_readout(tmp_path / "a.safetensors", {"made": seen}, tmp_path / "b.safetensors")
     readout = load_weights(tmp_path / "b.safetensors").pose
@@ -84,9 +84,9 @@ def observed(count: int) -> Observations:
 
 def test_it_is_written_and_too_few_faces_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
-    write_readout(tmp_path / "a.safetensors", {"made": observed(ENOUGH + 1)}, tmp_path / "b.safetensors")
-    assert f"{ENOUGH} faces" in capsys.readouterr().out  # the missed one does not count
+    write_readout(tmp_path / "a.safetensors", {"made": observed(MIN_FACES + 1)}, tmp_path / "b.safetensors")
+    assert f"{MIN_FACES} faces" in capsys.readouterr().out  # the missed one does not count
     written = load_weights(tmp_path / "b.safetensors")
     assert written.pose is not None and written.pose.numbers.shape == (171, 3) and written.card == {"licence": "none"}
-    with pytest.raises(InputError, match=f"{ENOUGH - 1} faces of known pose, {ENOUGH} are needed"):
-        write_readout(tmp_path / "a.safetensors", {"made": observed(ENOUGH)}, tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match=f"{MIN_FACES - 1} faces of known pose, {MIN_FACES} are needed"):
+        write_readout(tmp_path / "a.safetensors", {"made": observed(MIN_FACES)}, tmp_path / "c.safetensors")

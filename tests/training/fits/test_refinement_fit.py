@@ -16,12 +16,12 @@ from acdc_fast.readout.refinement import Refinement, refined
 from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.training.fits import refinement_fit
 from acdc_fast.training.fits.refinement_fit import (
-    ENOUGH,
     FOLLOW,
+    MIN_FACES,
     STAY,
-    Seen,
+    Labelled,
     fit_refinement,
-    wanted,
+    targets,
     write_refinement,
 )
 from acdc_fast.weights import load_weights
@@ -29,7 +29,7 @@ from acdc_fast.weights import load_weights
 ORDER = ("2d5", "3d68")
 
 
-def faces(count: int, seed: int = 0) -> Seen:
+def faces(count: int, seed: int = 0) -> Labelled:
     """Faces of twenty modes, found exactly but for the jaw, which is off by a third of what the nose sticks out;
     one label in ten is wild."""
     rng = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ def faces(count: int, seed: int = 0) -> Seen:
     truth[:, :17] += law(found["3d68"])
     wild = rng.random(count) < 0.1
     truth[wild] += rng.normal(0, 0.2, (int(wild.sum()), 68, 2))
-    return Seen(found, {"3d68": truth})
+    return Labelled(found, {"3d68": truth})
 
 
 def law(points: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_five_points_alone_are_followed_and_the_rest_stays() -> None:
     size = place_and_size(own.points["3d68"])[1]
     people = five_points(own.points["3d68"]) + size * [0.05, 0.1]  # another definition: no reason to move
     people[7, 0] += [0.03, -0.01]
-    target, weights = wanted(Seen(own.points, {"2d5": people}), "3d68") or (None, None)
+    target, weights = targets(Labelled(own.points, {"2d5": people}), "3d68") or (None, None)
     assert target is not None and weights is not None
     gap = target - own.points["3d68"]
     eye = np.arange(36, 42)
@@ -81,13 +81,13 @@ def test_five_points_alone_are_followed_and_the_rest_stays() -> None:
     assert np.abs(gap).max() < 1e-6
     follows = [*range(36, 48), 30, 48, 54]
     assert (weights[follows] == FOLLOW).all() and (np.delete(weights, follows) == STAY).all()
-    assert wanted(Seen(own.points, {"2d5": people, "2d68": own.points["3d68"]}), "3d68") is None
+    assert targets(Labelled(own.points, {"2d5": people, "2d68": own.points["3d68"]}), "3d68") is None
 
 
 def test_people_s_five_points_hold_what_other_labels_would_move() -> None:
     labelled, other = faces(2000), faces(2000, 1)
     labelled.labels["3d68"][:, 48:] += law(labelled.points["3d68"])  # type: ignore[index]
-    five = Seen(other.points, {"2d5": five_points(other.points["3d68"])})
+    five = Labelled(other.points, {"2d5": five_points(other.points["3d68"])})
 
     def moved(refinement: Refinement) -> float:
         after = refined(other.points, refinement, ORDER)["3d68"]
@@ -100,15 +100,15 @@ def test_people_s_five_points_hold_what_other_labels_would_move() -> None:
 def test_from_faces_to_a_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ACDCConfig(width=4, stages=1, markups=("2d5", "3d68"), variant="ac")
     write_weights(root / "w.safetensors", config, licence="none")
-    write_refinement(root / "w.safetensors", {"made": faces(ENOUGH)}, root / "out.safetensors", half=True)
-    assert f"{ENOUGH} faces" in capsys.readouterr().out
+    write_refinement(root / "w.safetensors", {"made": faces(MIN_FACES)}, root / "out.safetensors", half=True)
+    assert f"{MIN_FACES} faces" in capsys.readouterr().out
     written = load_weights(root / "out.safetensors")
     assert written.refinement is not None and written.card == {"licence": "none"}
     width = 2 * 73  # and no more components than that
     assert {m: v.shape for m, v in written.refinement.numbers.items()} == {"3d68": (1 + width + 78, 136)}
     assert written.refinement.basis.shape == (width, width)
-    with pytest.raises(InputError, match=f"from {ENOUGH} faces at least, here are {ENOUGH - 1}"):
-        write_refinement(root / "w.safetensors", {"made": faces(ENOUGH - 1)}, root / "no.safetensors")
+    with pytest.raises(InputError, match=f"from {MIN_FACES} faces at least, here are {MIN_FACES - 1}"):
+        write_refinement(root / "w.safetensors", {"made": faces(MIN_FACES - 1)}, root / "no.safetensors")
 
 
 CONFIG = ACDCConfig(width=4, stages=1, markups=("2d68", "2d5"), variant="ac")
@@ -148,7 +148,7 @@ def test_parts_of_a_database_are_all_seen(root: Path, monkeypatch: pytest.Monkey
             "phases", '  - {name: mtfl, split: "train[10:]", augment: {shift: 0.3}}\nphases'
         )
     )
-    found: dict[str, Seen] = {}
+    found: dict[str, Labelled] = {}
     monkeypatch.setattr(refinement_fit, "write_refinement", lambda path, data, out, half: found.update(data))
     assert fit(root) == 0
     labels = [found[f"mtfl/{split}"].labels["2d5"].mean(1) for split in ("train[:10]", "train[10:]")]

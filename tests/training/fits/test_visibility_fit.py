@@ -18,15 +18,13 @@ from acdc_fast.readout.visibility import visible
 from acdc_fast.training.data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
 from acdc_fast.training.fits import visibility_fit
 from acdc_fast.training.fits.calibration import expected_calibration_error
+from acdc_fast.training.fits.visibility_faces import HIDDEN, Flagged, observe
 from acdc_fast.training.fits.visibility_fit import (
     AWAY,
-    HIDDEN,
-    Flagged,
+    area_under_curve,
     fit_logistic,
     fit_visibility,
-    gathered,
-    look,
-    told_apart,
+    flag_chances,
     write_visibility,
 )
 from acdc_fast.training.sampling.batches import open_source
@@ -61,7 +59,8 @@ def single_terms(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_causes_are_learnt() -> None:
     found, fresh = fit_visibility(flagged()), flagged(200, 1)
     chance = visible(fresh.terms, found, "2d68")
-    assert told_apart(chance, fresh.flags, COVERED_FLAG) > 0.93 and told_apart(chance, fresh.flags, AWAY_FLAG) > 0.93
+    assert area_under_curve(chance, fresh.flags, COVERED_FLAG) > 0.93
+    assert area_under_curve(chance, fresh.flags, AWAY_FLAG) > 0.93
     back = visible(fresh.mirrored, found, "2d68")
     assert back[:, MIRROR] == pytest.approx(chance, abs=1e-4)
     assert expected_calibration_error(chance.ravel(), (fresh.flags == VISIBLE_FLAG).ravel()) < 0.06
@@ -72,11 +71,11 @@ def test_hidden_rendered_points_go_to_the_likelier_cause() -> None:
     people, drawn = flagged(), flagged(300, 2)
     found = fit_visibility(people)
     unknown = replace(drawn, flags=np.where(drawn.flags == VISIBLE_FLAG, VISIBLE_FLAG, HIDDEN))
-    likely = gathered(unknown, found)[1][:300]
+    likely = flag_chances(unknown, found)[1][:300]
     assert likely.sum(2) == pytest.approx(1) and not likely[drawn.flags == VISIBLE_FLAG][:, 1:].any()
     away = likely[..., AWAY_FLAG]
     assert away[drawn.flags == AWAY_FLAG].mean() > 0.8 > 0.2 > away[drawn.flags == COVERED_FLAG].mean()
-    assert not gathered(unknown)[1][:300][unknown.flags == HIDDEN].any()  # without causes they say nothing
+    assert not flag_chances(unknown)[1][:300][unknown.flags == HIDDEN].any()  # without causes they say nothing
     both = fit_visibility(people, None, unknown)
     assert not np.array_equal(both.numbers["2d68"], found.numbers["2d68"])
 
@@ -92,8 +91,8 @@ def test_logistic_numbers_are_those_of_the_largest_likelihood() -> None:
 
 def test_area_under_the_curve() -> None:
     chance, flags = np.array([0.9, 0.8, 0.4, 0.5, 0.1]), np.array([0, 0, 0, 1, 1])
-    assert told_apart(chance, flags, COVERED_FLAG) == pytest.approx(5 / 6)
-    assert told_apart(1 - chance, flags, COVERED_FLAG) == pytest.approx(1 / 6)
+    assert area_under_curve(chance, flags, COVERED_FLAG) == pytest.approx(5 / 6)
+    assert area_under_curve(1 - chance, flags, COVERED_FLAG) == pytest.approx(1 / 6)
 
 
 def test_from_photographs_to_a_file(
@@ -115,12 +114,12 @@ def test_from_photographs_to_a_file(
     save_weights(path, replace(weights, refinement=refinement, pose=pose, card={"resolution": "32"}))
     from acdc_fast import Model
 
-    seen = look(Model(path, threads=1), open_source(Source("aflw68"), tmp_path))
+    seen = observe(Model(path, threads=1), open_source(Source("aflw68"), tmp_path))
     assert seen.flags.shape == (2, 68) and (seen.flags[0, 3], seen.flags[0, 16]) == (COVERED_FLAG, AWAY_FLAG)
     assert seen.terms.shape == seen.mirrored.shape and not np.array_equal(seen.terms, seen.mirrored)
     with pytest.raises(InputError, match="300 flagged photographs at least, here are 2"):
         write_visibility(path, tmp_path, out, [], 10, False)
-    monkeypatch.setattr(visibility_fit, "ENOUGH", 2)
+    monkeypatch.setattr(visibility_fit, "MIN_FACES", 2)
     write_visibility(path, tmp_path, out, [], 10, True)
     assert "people: area under the curve: covered" in capsys.readouterr().out
     written = load_weights(out)
