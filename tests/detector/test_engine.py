@@ -121,17 +121,21 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5, 8, 127, 128])
 def test_shrink(isa: str, factor: int) -> None:
-    image = np.random.default_rng(factor).integers(0, 256, (45, 38, 3)).astype(np.uint8)
+    sides = 7 + 2 * factor, 5 + 3 * factor
+    image = np.random.default_rng(factor).integers(0, 256, (*sides, 3)).astype(np.uint8)
+    image[:factor, :factor] = 255  # the largest sum
+    height, width = sides[0] // factor, sides[1] // factor
+
+    def means(values: np.ndarray, unit: int) -> np.ndarray:
+        cells = values[: height * factor, : width * factor].reshape(height, factor, width, factor)
+        return (cells.sum((1, 3)) + unit * factor**2 // 2) // (unit * factor**2)
+
     grey = (image.astype(np.int64) * (77, 150, 29)).sum(2)
-    height, width = 45 // factor, 38 // factor
-    cells = grey[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    area = 256 * factor**2
-    np.testing.assert_array_equal(_native.shrink(image, factor, isa), (cells.sum((1, 3)) + area // 2) // area)
+    np.testing.assert_array_equal(_native.shrink(image, factor, isa), means(grey, 256))
     flat = np.ascontiguousarray(image[..., 1])
-    cells = flat[: height * factor, : width * factor].astype(np.int64).reshape(height, factor, width, factor)
-    np.testing.assert_array_equal(_native.shrink(flat, factor, isa), (cells.sum((1, 3)) + factor**2 // 2) // factor**2)
+    np.testing.assert_array_equal(_native.shrink(flat, factor, isa), means(flat.astype(np.int64), 1))
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,9 @@ Bytes shrink(const Bytes& image, int factor, const std::string& isa) {
   uint8_t* to = out.mutable_data();
   const int64_t pitch = static_cast<int64_t>(image.shape(1)) * channels;
   py::gil_scoped_release release;
-  std::vector<uint32_t> sums(static_cast<size_t>(width) * factor);
+  std::vector<uint16_t> columns(static_cast<size_t>(width) * factor * channels);
   for (py::ssize_t y = 0; y < height; ++y) {
-    k.shrink_row(from + y * factor * pitch, pitch, channels, factor, static_cast<int>(width), sums.data(),
+    k.shrink_row(from + y * factor * pitch, pitch, channels, factor, static_cast<int>(width), columns.data(),
                  to + y * width);
   }
   return out;

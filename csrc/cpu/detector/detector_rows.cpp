@@ -150,26 +150,4 @@ void detector_add(const DetectorRow& fine, const DetectorRow& coarse, int blocks
   frame(out, blocks, width);
 }
 
-void shrink_row(const uint8_t* rows, int64_t pitch, int channels, int factor, int width, uint32_t* sums,
-                uint8_t* grey) {
-  const int count = width * factor;
-  const uint32_t area = static_cast<uint32_t>(factor) * factor * (channels == 3 ? 256 : 1);
-  for (int r = 0; r < factor; ++r) {
-    const uint8_t* row = rows + r * pitch;
-    if (channels == 3) {
-      for (int x = 0; x < count; ++x) {
-        const uint32_t value = 77u * row[3 * x] + 150u * row[3 * x + 1] + 29u * row[3 * x + 2];
-        sums[x] = r ? sums[x] + value : value;
-      }
-    } else {
-      for (int x = 0; x < count; ++x) sums[x] = r ? sums[x] + row[x] : row[x];
-    }
-  }
-  for (int x = 0; x < width; ++x) {
-    uint32_t sum = area / 2;
-    for (int i = 0; i < factor; ++i) sum += sums[x * factor + i];
-    grey[x] = static_cast<uint8_t>(sum / area);
-  }
-}
-
 }  // namespace acdc::ACDC_ISA_NS

@@ -13,55 +13,56 @@
 #include "engine_types.h"
 #include "training_ops.h"
 
-#define ACDC_KERNELS(KERNEL)                                                                                         \
-  /* y = exp(x), n floats: vec.h's exponential, for its test */                                                      \
-  KERNEL(vec_exp, (const float* x, float* y, int64_t n))                                                             \
-  /* the training ops */                                                                                             \
-  KERNEL(spatial_softmax_forward, (const LogitMaps& a, const MapStatistics& out))                                    \
-  KERNEL(spatial_softmax_backward, (const SoftmaxBackward& a))                                                       \
-  KERNEL(attention_mask_forward, (const LogitMaps& a, const MapStatistics& maps, float* mask, int32_t* winner))      \
-  KERNEL(attention_mask_backward,                                                                                    \
-         (const LogitMaps& a, const float* grad_mask, const float* mask, const int32_t* winner,                      \
-          const MapStatistics& maps, float* spikes, float* grad_logits))                                             \
-  KERNEL(dual_fusion_forward, (const Fusion& a))                                                                     \
-  KERNEL(dual_fusion_backward, (const FusionBackward& a))                                                            \
-  KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))                                                  \
-  KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))                                                \
-  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const void* x, const float* weight, const float* bias,        \
-                                   float eps, void* y, float* mean, float* variance))                                \
-  KERNEL(batch_norm_relu_backward,                                                                                   \
-         (const BatchNorm& s, const void* grad, const void* x, const float* weight, const float* bias,               \
-          const float* mean, const float* variance, float eps, void* grad_x, float* grad_weight, float* grad_bias))  \
-  KERNEL(geometry_transfer_forward, (const GeometryForward& a))                                                      \
-  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))                                                    \
-  /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */   \
-  KERNEL(fma_rounds, (int64_t rounds, float* result))                                                                \
-  /* The engine's layers, each on a part of its work: engine_types.h */                                              \
-  KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to))    \
-  KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block))                  \
-  KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to))  \
-  KERNEL(landmark_seed, (const Landmarks& net, const float* peak, float* scratch, float* low, float* high))          \
-  KERNEL(landmark_extremes,                                                                                          \
-         (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high, float* peak))  \
-  KERNEL(landmark_levels,                                                                                            \
-         (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift))   \
-  KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch, \
-                            double* total, float* mask))                                                             \
-  KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row))                                       \
-  KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))                                                \
-  /* The detector's layers, one row of `width` pixels each: detector_types.h. `out` of detector_picture and `in` of  \
-     detector_stem have a zero before and behind their pixels; `in` of detector_pointwise has none. */               \
-  KERNEL(detector_picture, (const uint8_t* grey, int width, float* out))                                             \
-  KERNEL(detector_stem, (const DetectorStem& layer, const float* const in[3], int width, const DetectorRow& out))    \
-  KERNEL(detector_pointwise,                                                                                         \
-         (const DetectorPointwise& layer, const float* in, int64_t in_pitch, int width, const DetectorRow& out))     \
-  KERNEL(detector_block, (const DetectorBlock& layer, const DetectorRow in[3], int width, float* scratch,            \
-                          int64_t scratch_pitch, const DetectorRow& out))                                            \
-  KERNEL(detector_add,                                                                                               \
-         (const DetectorRow& fine, const DetectorRow& coarse, int blocks, int width, const DetectorRow& out))        \
-  /* (width) mean greys of factor² pixels from rows `pitch` bytes apart, of one grey or three RGB channels */        \
-  KERNEL(shrink_row,                                                                                                 \
-         (const uint8_t* rows, int64_t pitch, int channels, int factor, int width, uint32_t* sums, uint8_t* grey))
+#define ACDC_KERNELS(KERNEL)                                                                                          \
+  /* y = exp(x), n floats: vec.h's exponential, for its test */                                                       \
+  KERNEL(vec_exp, (const float* x, float* y, int64_t n))                                                              \
+  /* the training ops */                                                                                              \
+  KERNEL(spatial_softmax_forward, (const LogitMaps& a, const MapStatistics& out))                                     \
+  KERNEL(spatial_softmax_backward, (const SoftmaxBackward& a))                                                        \
+  KERNEL(attention_mask_forward, (const LogitMaps& a, const MapStatistics& maps, float* mask, int32_t* winner))       \
+  KERNEL(attention_mask_backward,                                                                                     \
+         (const LogitMaps& a, const float* grad_mask, const float* mask, const int32_t* winner,                       \
+          const MapStatistics& maps, float* spikes, float* grad_logits))                                              \
+  KERNEL(dual_fusion_forward, (const Fusion& a))                                                                      \
+  KERNEL(dual_fusion_backward, (const FusionBackward& a))                                                             \
+  KERNEL(dual_fusion_conv1x1_forward, (const FusionConvForward& a))                                                   \
+  KERNEL(dual_fusion_conv1x1_backward, (const FusionConvBackward& a))                                                 \
+  KERNEL(batch_norm_relu_forward, (const BatchNorm& s, const void* x, const float* weight, const float* bias,         \
+                                   float eps, void* y, float* mean, float* variance))                                 \
+  KERNEL(batch_norm_relu_backward,                                                                                    \
+         (const BatchNorm& s, const void* grad, const void* x, const float* weight, const float* bias,                \
+          const float* mean, const float* variance, float eps, void* grad_x, float* grad_weight, float* grad_bias))   \
+  KERNEL(geometry_transfer_forward, (const GeometryForward& a))                                                       \
+  KERNEL(geometry_transfer_backward, (const GeometryBackward& a))                                                     \
+  /* `rounds` of twelve independent multiply-adds on whole registers: the machine's peak, for bench/roofline.py */    \
+  KERNEL(fma_rounds, (int64_t rounds, float* result))                                                                 \
+  /* The engine's layers, each on a part of its work: engine_types.h */                                               \
+  KERNEL(conv_input, (const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to))     \
+  KERNEL(conv_product, (const Conv& conv, int first_group, int last_group, const TileBlock& block))                   \
+  KERNEL(conv_output, (const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to))   \
+  KERNEL(landmark_seed, (const Landmarks& net, const float* peak, float* scratch, float* low, float* high))           \
+  KERNEL(landmark_extremes,                                                                                           \
+         (const Landmarks& net, int first_row, int last_row, float* scratch, float* low, float* high, float* peak))   \
+  KERNEL(landmark_levels,                                                                                             \
+         (const float* low, const float* high, const unsigned char* masked, int maps, float* scale, float* shift))    \
+  KERNEL(landmark_moments, (const Landmarks& net, int first_row, int last_row, const Levels& levels, float* scratch,  \
+                            double* total, float* mask))                                                              \
+  KERNEL(stem_encode1, (const FirstLayer& layer, int first_row, int last_row))                                        \
+  KERNEL(stem_fused, (const Stem& stem, int first_row, int last_row))                                                 \
+  /* The detector's layers, one row of `width` pixels each: detector_types.h. `out` of detector_picture and `in` of   \
+     detector_stem have a zero before and behind their pixels; `in` of detector_pointwise has none. */                \
+  KERNEL(detector_picture, (const uint8_t* grey, int width, float* out))                                              \
+  KERNEL(detector_stem, (const DetectorStem& layer, const float* const in[3], int width, const DetectorRow& out))     \
+  KERNEL(detector_pointwise,                                                                                          \
+         (const DetectorPointwise& layer, const float* in, int64_t in_pitch, int width, const DetectorRow& out))      \
+  KERNEL(detector_block, (const DetectorBlock& layer, const DetectorRow in[3], int width, float* scratch,             \
+                          int64_t scratch_pitch, const DetectorRow& out))                                             \
+  KERNEL(detector_add,                                                                                                \
+         (const DetectorRow& fine, const DetectorRow& coarse, int blocks, int width, const DetectorRow& out))         \
+  /* (width) mean greys of factor² pixels from rows `pitch` bytes apart, of one grey or three RGB channels; columns: \
+     (width · factor · channels) of scratch */                                                                      \
+  KERNEL(shrink_row,                                                                                                  \
+         (const uint8_t* rows, int64_t pitch, int channels, int factor, int width, uint16_t* columns, uint8_t* grey))
 
 namespace acdc {
 
