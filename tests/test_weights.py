@@ -21,7 +21,8 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from acdc_fast import ACDC, ACDCConfig  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
-from acdc_fast.weights import bundled, bundled_path, load_weights, save_weights, state_shapes  # noqa: E402
+from acdc_fast.network_arrays import state_shapes  # noqa: E402
+from acdc_fast.weights import bundled, bundled_path, load_weights, save_weights  # noqa: E402
 
 
 @pytest.mark.parametrize(

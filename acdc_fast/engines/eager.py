@@ -43,7 +43,7 @@ class EagerEngine:
         self.dtype = torch.float32 if self.autocast else known[dtype]
         network = ACDC(config)
         state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        network.load_state_dict(state, strict=False)  # weights.check_arrays has compared every name and shape
+        network.load_state_dict(state, strict=False)  # network_arrays.check_arrays has compared every name and shape
         self.networks = {config.stages: network.eval().to(self.device, self.dtype)}
 
     @torch.inference_mode()

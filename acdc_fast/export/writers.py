@@ -15,7 +15,8 @@ from ..checks import check_stages
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..metadata import resolution_of
-from ..weights import Weights, state_shapes
+from ..network_arrays import state_shapes
+from ..weights import Weights
 from .facts import facts
 
 if TYPE_CHECKING:

@@ -159,7 +159,7 @@ def rasterize(d: Draw) -> None:
 def engine(d: Draw) -> None:
     from acdc_fast.config import ACDCConfig
     from acdc_fast.engines.common import folded_weights
-    from acdc_fast.weights import state_shapes
+    from acdc_fast.network_arrays import state_shapes
 
     variant, markups = d.rng.choice([("ac", ("2d98",)), ("ac-dc", ("2d68", "3d68"))])
     config = ACDCConfig(width=d.rng.choice([4, 8]), stages=d.rng.choice([1, 2]), variant=variant, markups=markups)

@@ -71,7 +71,8 @@ def run_image(data: bytes, path: Path) -> None:
 @cache
 def _tiny() -> Any:
     from acdc_fast.config import ACDCConfig
-    from acdc_fast.weights import Weights, state_shapes
+    from acdc_fast.network_arrays import state_shapes
+    from acdc_fast.weights import Weights
 
     config, rng = ACDCConfig(width=4, stages=1), np.random.default_rng(0)
     arrays = {n: np.abs(rng.normal(0.5, 0.2, s)).astype(np.float32) for n, s in state_shapes(config).items()}

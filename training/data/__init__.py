@@ -15,8 +15,9 @@ from typing import cast
 
 from acdc_fast.errors import InputError
 
+from .database import Chosen, Database, Extended, readable
 from .derived import FACE_MODEL, with_boxes, with_fit
-from .sample import Annotation, Chosen, Database, Extended, Sample, readable
+from .sample import Annotation, Sample
 
 #: name -> (module, function, splits). The first split is the default.
 REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -7,8 +7,9 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 
 from .beside import FacesWithFiles, list_pictures
+from .broken import Broken
+from .database import Database
 from .mat import LABELS
-from .sample import Broken, Database
 
 
 def open_aflw2000(root: Path, split: str = "test", skip_broken: bool = False) -> Database:

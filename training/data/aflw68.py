@@ -14,8 +14,10 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
+from .broken import Broken
+from .database import Chosen, Database, Extended, Table
 from .packed import TABLE
-from .sample import Broken, Chosen, Database, Extended, Table, TarPictures
+from .pictures import TarPictures
 from .text import numbers, table_rows
 
 #: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.

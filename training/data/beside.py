@@ -10,7 +10,10 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from .sample import Annotation, Broken, Database, FolderPictures
+from .broken import Broken
+from .database import Database
+from .pictures import FolderPictures
+from .sample import Annotation
 
 #: Suffixes of pictures, in the order in which they are tried.
 PICTURES = (".jpg", ".png", ".jpeg")

@@ -16,7 +16,9 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from .sample import Broken, Database, FolderPictures, Table
+from .broken import Broken
+from .database import Database, Table
+from .pictures import FolderPictures
 from .text import numbers, read_lines
 
 PARTITION = {"train": 0, "val": 1, "test": 2}

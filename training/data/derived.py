@@ -23,7 +23,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.photo.coordinates import box_from_points
 
-from .sample import Database, Extended
+from .database import Database, Extended
 
 #: Raise this when the detector, the fit or the rules below change. Files of an older version are then made again.
 VERSION = "1"

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from acdc_fast.errors import InputError
 
+from .database import Chosen, Database
 from .packed import open_packed
-from .sample import Chosen, Database
 
 TAR = "ytf68-train.tar"
 HELD_OUT = 0.1

@@ -14,8 +14,10 @@ import numpy as np
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 
+from .broken import Broken
+from .database import Database, Extended, Table
 from .packed import TABLE
-from .sample import Broken, Database, Extended, Table, TarPictures
+from .pictures import TarPictures
 from .text import numbers, table_rows
 
 MARKUP = "2d10"

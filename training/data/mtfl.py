@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .broken import Broken
+from .database import Database, Table
 from .packed import open_packed
-from .sample import Broken, Database, FolderPictures, Table
+from .pictures import FolderPictures
 from .text import numbers, read_lines
 
 ATTRIBUTES = ("gender", "smile", "glasses", "pose")

@@ -23,7 +23,9 @@ import numpy as np
 from acdc_fast.errors import InputError, shown
 from acdc_fast.markups import MARKUPS, of_count
 
-from .sample import Broken, Database, Extended, FolderPictures, Table
+from .broken import Broken
+from .database import Database, Extended, Table
+from .pictures import FolderPictures
 
 BOX = ("x0", "y0", "x1", "y1")
 

@@ -14,7 +14,9 @@ import numpy as np
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 
-from .sample import Broken, Table, TarPictures
+from .broken import Broken
+from .database import Table
+from .pictures import TarPictures
 from .text import numbers, table_rows
 
 TABLE = "annotations.csv"

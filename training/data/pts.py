@@ -9,7 +9,7 @@ import numpy as np
 from acdc_fast.errors import InputError
 
 from .beside import Labels
-from .sample import Broken
+from .broken import Broken
 from .text import numbers, read_lines
 
 

@@ -11,7 +11,7 @@ from acdc_fast.markups import MARKUPS
 
 from ..settings import Source
 from . import Database
-from .sample import Extended
+from .database import Extended
 
 #: A teacher labels each face twice. If the mean distance of the two is APART or more (in sizes of the shape), the
 #: labels are not used: 1.4 % of MTFL with acdc-w32 (median 0.036). 0.05 would drop 9 %, many of them good profiles.

@@ -11,7 +11,7 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from .sample import Broken
+from .broken import Broken
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:

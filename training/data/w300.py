@@ -11,8 +11,9 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 
 from .beside import FacesWithFiles, list_pictures
+from .broken import Broken
+from .database import Database
 from .pts import LABELS
-from .sample import Broken, Database
 
 #: Official splits: train 811 + 2000 + 337 pictures, test 224 + 330 + 135.
 SPLITS: dict[str, tuple[str, ...]] = {

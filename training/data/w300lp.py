@@ -12,8 +12,9 @@ from pathlib import Path, PurePath
 from acdc_fast.errors import InputError
 
 from .beside import FacesWithFiles, list_pictures
+from .broken import Broken
+from .database import Database
 from .mat import LABELS
-from .sample import Broken, Database
 from .w300 import find_folder
 
 FOLDERS = ("AFW", "HELEN", "IBUG", "LFPW", "AFW_Flip", "HELEN_Flip", "IBUG_Flip", "LFPW_Flip")

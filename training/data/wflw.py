@@ -13,7 +13,9 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
-from .sample import Broken, Chosen, Database, FolderPictures, Table
+from .broken import Broken
+from .database import Chosen, Database, Table
+from .pictures import FolderPictures
 from .text import numbers, read_lines
 
 ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from acdc_fast.config import ACDCConfig
-from acdc_fast.weights import Arrays
+from acdc_fast.network_arrays import Arrays
 
 
 def grow(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int = 0) -> Arrays:

@@ -16,8 +16,9 @@ import numpy as np
 
 from acdc_fast.errors import InputError
 
+from ..data.database import Database
 from ..data.frames68 import open_frames68
-from ..data.sample import Annotation, Database, Sample
+from ..data.sample import Annotation, Sample
 from .face_tar import Draw, open_drawn
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin

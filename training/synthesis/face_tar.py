@@ -18,8 +18,9 @@ from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.photo.coordinates import box_from_points
 
+from ..data.database import Database, Extended, Table
 from ..data.derived import match
-from ..data.sample import Database, Extended, Table, TarPictures
+from ..data.pictures import TarPictures
 from .render import Rendered
 
 LABELS = "annotations.npz"

@@ -10,7 +10,8 @@ import pytest
 from acdc_fast.errors import InputError
 from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.training.data import derived
-from acdc_fast.training.data.sample import Extended, FolderPictures, Table
+from acdc_fast.training.data.database import Extended, Table
+from acdc_fast.training.data.pictures import FolderPictures
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
 

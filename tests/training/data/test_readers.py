@@ -15,8 +15,8 @@ from scipy.io import savemat
 
 from acdc_fast.errors import InputError
 from acdc_fast.training.data import REGISTRY, open_database
+from acdc_fast.training.data.database import Chosen
 from acdc_fast.training.data.frames68 import is_held_out, person
-from acdc_fast.training.data.sample import Chosen
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -73,7 +73,8 @@ def test_photographs_have_colour_labels_and_box(tmp_path: Path, monkeypatch: pyt
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     faces = np.full((1, 5, 2), 10.0)
-    from acdc_fast.training.data.sample import FolderPictures, Table
+    from acdc_fast.training.data.database import Table
+    from acdc_fast.training.data.pictures import FolderPictures
 
     database = Table("made", "train", FolderPictures(tmp_path), ["0"], ["a.png"], {"2d5": faces})
     with pytest.raises(InputError, match=r"a\.png: cannot be read"):

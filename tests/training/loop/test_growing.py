@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from acdc_fast import ACDC, ACDCConfig
+from acdc_fast.network_arrays import check_arrays
 from acdc_fast.training.loop.growing import grow
-from acdc_fast.weights import check_arrays
 
 
 @pytest.mark.parametrize("variant", ["ac-dc", "ac+pose"])

@@ -14,7 +14,8 @@ from helpers.faces import SETTINGS, write_faces
 from torch.nn import functional as F
 
 from acdc_fast.markups import MARKUPS
-from acdc_fast.training.data.sample import Annotation, Database, Sample
+from acdc_fast.training.data.database import Database
+from acdc_fast.training.data.sample import Annotation, Sample
 from acdc_fast.training.loop.captured import WARM, Captured
 from acdc_fast.training.loop.progress import read_history
 from acdc_fast.training.loop.train import train
