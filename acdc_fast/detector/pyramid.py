@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .engine import Engine, engine, library
-from .tiles import cpus, parts
+from .tiles import Tile, cpus, tiles, whole
 from .weights import load_detector
 
 WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
@@ -30,8 +30,6 @@ OWN_RANGE = (24.0, 140.0)
 #: Looks get coarser until the picture's shorter side has at most this many pixels: then even a face that fills it is
 #: found.
 WHOLE = 150
-#: A box closer than this to an inner border of a tile may show only part of a face: it is dropped. Pixels of the look.
-MARGIN = 2
 #: Boxes with at least this intersection over union are one face; their weighted mean is its box.
 SAME = 0.5
 
@@ -60,20 +58,18 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
     steps = factors(rgb.shape[0], rgb.shape[1], min_size)
     for factor in steps:
         image, before = shrink(image, factor // before), factor
-        looks += [(image, factor, tile) for tile in _tiles(image.shape[0], image.shape[1])]
+        looks += [(image, factor, tile) for tile in tiles(image.shape[1], image.shape[0], LONGEST, SHARED)]
 
-    def look(each: tuple[np.ndarray, int, tuple[int, int, int, int]]) -> np.ndarray:
-        grey, factor, (top, left, bottom, right) = each
+    def look(each: tuple[np.ndarray, int, Tile]) -> np.ndarray:
+        grey, factor, tile = each
+        left, top, right, bottom = tile
         part = np.ascontiguousarray(grey[top:bottom, left:right])
         faces = network.find(part, least).astype(np.float64)
         size = np.sqrt((faces[:, 2] - faces[:, 0]) * (faces[:, 3] - faces[:, 1]))
         low = 0.0 if factor == steps[0] else OWN_RANGE[0]
         high = np.inf if factor == steps[-1] else OWN_RANGE[1]
         faces = joined(faces[(size >= low) & (size <= high)])
-        x0, y0, x1, y1 = faces[:, :4].T
-        whole = ((x0 >= MARGIN) | (left == 0)) & ((x1 <= right - left - MARGIN) | (right == grey.shape[1]))
-        whole &= ((y0 >= MARGIN) | (top == 0)) & ((y1 <= bottom - top - MARGIN) | (bottom == grey.shape[0]))
-        faces = faces[whole]
+        faces = faces[whole(faces, tile, grey.shape[1], grey.shape[0])]
         faces[:, :4] = (faces[:, :4] + (left, top, left, top)) * factor
         return np.asarray(faces)
 
@@ -98,9 +94,3 @@ def joined(cells: np.ndarray) -> np.ndarray:
         faces.append(np.append(box, best[4]))
         cells, area = cells[~one], area[~one]
     return np.array(faces).reshape(-1, 5)
-
-
-def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Top, left, bottom, right of parts of at most `LONGEST` that share at least `SHARED`."""
-    rows, columns = (parts(side, LONGEST, SHARED) for side in (height, width))
-    return [(top, left, bottom, right) for top, bottom in rows for left, right in columns]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..detector.tiles import cpus, parts
+from ..detector.tiles import Tile, cpus, tiles, whole
 from .libfacedetection import SMALLEST, find
 
 #: Longest side of a look, pixels.
@@ -26,8 +26,6 @@ NEEDED = 24
 SHARED, COARSER = 160, 6
 #: The picture is never enlarged by more: nothing is won.
 ENLARGED = 2.0
-#: A box this close to the border of a tile, pixels, may be a part of a face.
-MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Look:
     scale: float
     border: float = 0.0  # share of the longest side
     turn: int = 0  # degrees clockwise, of 90
-    tile: tuple[int, int, int, int] | None = None  # left, top, right, bottom in the scaled picture
+    tile: Tile | None = None  # of the scaled picture
 
 
 def scales(longest: int, min_size: float | None) -> list[float]:
@@ -54,10 +52,8 @@ def scales(longest: int, min_size: float | None) -> list[float]:
 
 def tiled(width: int, height: int, scale: float) -> list[Look]:
     """Looks that cover a picture of these sides at a scale."""
-    columns, rows = (parts(side, LONGEST, SHARED) for side in _scaled((width, height), scale))
-    if len(columns) == len(rows) == 1:
-        return [Look(scale)]
-    return [Look(scale, tile=(left, top, right, bottom)) for top, bottom in rows for left, right in columns]
+    cut = tiles(*_scaled((width, height), scale), LONGEST, SHARED)
+    return [Look(scale, tile=tile) for tile in cut] if len(cut) > 1 else [Look(scale)]
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -76,9 +72,9 @@ def found(picture: Image.Image, looks: Iterable[Look], threads: int | None = Non
 
 
 def _found(picture: Image.Image, look: Look) -> np.ndarray:
-    whole = _scaled(picture.size, look.scale)
-    across, down = picture.width / whole[0], picture.height / whole[1]
-    left, top, right, bottom = look.tile or (0, 0, *whole)
+    scaled = _scaled(picture.size, look.scale)
+    across, down = picture.width / scaled[0], picture.height / scaled[1]
+    left, top, right, bottom = look.tile or (0, 0, *scaled)
     part = picture
     if (right - left, bottom - top) != picture.size:  # averages where it shrinks; of the large picture no copy is made
         box = (left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height))
@@ -94,20 +90,9 @@ def _found(picture: Image.Image, look: Look) -> np.ndarray:
     faces[:, :4] -= edge
     faces[:, :4] = turned_back(faces[:, :4], width, height, look.turn)
     if look.tile is not None:
-        faces = faces[_whole(faces, look.tile, whole)]
+        faces = faces[whole(faces, look.tile, *scaled)]
     faces[:, :4] = (faces[:, :4] + (left, top, left, top)) * (across, down, across, down)
     return faces[(faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1])]
-
-
-def _whole(faces: np.ndarray, tile: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
-    """(N,) whether a box keeps away from those sides of its tile that are not the picture's."""
-    left, top, right, bottom = tile
-    x0, y0, x1, y1 = faces[:, :4].T
-    kept = (x0 >= MARGIN) | (left == 0)
-    kept &= (y0 >= MARGIN) | (top == 0)
-    kept &= (x1 <= right - left - MARGIN) | (right == size[0])
-    kept &= (y1 <= bottom - top - MARGIN) | (bottom == size[1])
-    return np.asarray(kept)
 
 
 def turned_back(boxes: np.ndarray, width: int, height: int, turn: int) -> np.ndarray:

@@ -48,9 +48,7 @@ def test_found_only_with_the_border(painted: PaintedDetector) -> None:
 
 def test_found_only_on_the_smaller_picture(painted: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 250 pixels of the 300 that the face has."""
-    monkeypatch.setattr(
-        looks, "find", lambda p: np.array([f for f in painted(p) if f[3] - f[1] <= 250]).reshape(-1, 5)
-    )
+    monkeypatch.setattr(looks, "find", lambda p: np.array([f for f in painted(p) if f[3] - f[1] <= 250]).reshape(-1, 5))
     picture = black(640, 600)
     paint(picture, (200, 150, 400, 450), 0.7, 4)
     boxes, _ = detect(picture)
@@ -130,13 +128,6 @@ def test_parts_cover_and_share(length: int) -> None:
     parts = tiles.parts(length, looks.LONGEST, looks.SHARED)
     assert parts[0][0] == 0 and parts[-1][1] == length and all(b - a <= looks.LONGEST for a, b in parts)
     assert all(end - start >= looks.SHARED for (_, end), (start, _) in itertools.pairwise(parts))
-
-
-def test_a_part_of_a_face_is_none(painted: PaintedDetector) -> None:
-    """A box that ends at a tile's border is dropped, unless the picture ends there too."""
-    faces = np.array([[0, 10, 50, 60, 0.9], [60, 60, 99, 99, 0.9], [50, 10, 100, 60, 0.9]], float)
-    assert looks._whole(faces, (0, 0, 100, 100), (400, 400)).tolist() == [True, False, False]
-    assert looks._whole(faces, (300, 0, 400, 100), (400, 100)).tolist() == [False, True, True]
 
 
 def own(boxes: Any, scores: Any) -> Search:
