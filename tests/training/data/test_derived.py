@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from acdc_fast.detector import pyramid
 from acdc_fast.errors import InputError
+from acdc_fast.photo import detection, libfacedetection
 from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.training.data import derived
-from acdc_fast.training.data.database import Extended, Table
+from acdc_fast.training.data.database import Database, Extended, Table
 from acdc_fast.training.data.pictures import FolderPictures
 
 FIVE = np.array([[85, 100], [115, 101], [102, 120], [90, 140], [110, 139]], np.float32)
@@ -63,6 +66,35 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         path.write_bytes(path.read_bytes()[:100])
     assert derived._cached(table(), "boxes", make)["boxes"][0, 0] == 4  # half a file is never read
     assert "made anew" in capsys.readouterr().err
+
+
+def test_boxes_of_another_detector_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither after a change of the weights, nor after a change of the default detector."""
+    monkeypatch.setenv("ACDC_CACHE", str(tmp_path))
+    files = {name: tmp_path / name for name in ("library", "own")}
+    for name, file in files.items():
+        file.write_bytes(name.encode())
+    monkeypatch.setattr(libfacedetection, "library_file", lambda: files["library"])
+    monkeypatch.setattr(pyramid, "WEIGHTS", files["own"])
+    made: list[str] = []
+
+    def detected(database: Database) -> np.ndarray:
+        made.append("")
+        return np.full((3, 4), len(made), np.float32)
+
+    def first() -> float:
+        box = derived.with_boxes(table()).annotation(0).box
+        assert box is not None
+        return float(box[0])
+
+    monkeypatch.setattr(derived, "detected_boxes", detected)
+    assert [first(), first()] == [1, 1]
+    files["library"].write_bytes(b"library, new weights")
+    assert first() == 2
+    monkeypatch.setattr(detection, "Search", partial(detection.Search, "own"))
+    assert first() == 3
+    files["own"].write_bytes(b"own, new weights")
+    assert [first(), first()] == [4, 4]
 
 
 def test_missing_pictures_leave_faces_without_a_box() -> None:
