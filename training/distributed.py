@@ -96,6 +96,19 @@ def join(device: str) -> World:
     return World(rank, size, chosen)
 
 
+def lost(error: RuntimeError) -> str | None:
+    """What is gone, in words, if torch raised the error because another process of the run ended. Else None.
+
+    Torch has no class for it: neither for a worker that loads data, nor for gloo's connections.
+    """
+    said = str(error)
+    if said.startswith("DataLoader worker"):
+        return f"a process that loads data ended ({said.strip()}); often the memory is too small: lower workers"
+    if isinstance(error, dist.DistError) or "gloo" in said:
+        return "another process of this run ended or cannot be reached; its own lines say why"
+    return None
+
+
 def data_parallel(network: nn.Module, world: World) -> nn.Module:
     """The network as DDP with synchronised batch norm. With one process, the network itself."""
     if world.size == 1:

@@ -12,19 +12,20 @@ from acdc_fast.errors import AcdcError, InputError
 P = ParamSpec("P")
 
 
-def in_one_line(
-    name: str = "error", errors: type[AcdcError] = InputError
-) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """Decorates a command's ``main``: these errors become ``name: what is wrong`` on stderr and exit code 2."""
+def in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Decorates a command's ``main``: errors become ``name: what is wrong`` on stderr.
+
+    Exit code 2 for input that cannot be used, else 1.
+    """
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @wraps(main)
         def command(*args: P.args, **kwargs: P.kwargs) -> int:
             try:
                 return main(*args, **kwargs)
-            except errors as error:
+            except AcdcError as error:
                 print(f"{name}: {error}", file=sys.stderr)
-                return 2
+                return 2 if isinstance(error, InputError) else 1
 
         return command
 

@@ -33,12 +33,12 @@ class Faults:
         def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             writes = set(mode) & set("wax+") and self._ours(path)
             if writes:
-                self.strike("open", str(path))
+                self.strike("open", os.fsdecode(path))
             if not writes:
                 return real_open(path, mode, *args, **kwargs)
-            assert "b" in mode, "text files are written in one piece elsewhere"
             raw = Raw(path, mode.replace("b", ""), self)
-            return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+            file = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+            return file if "b" in mode else io.TextIOWrapper(file, encoding="utf-8")
 
         def synced(handle: int) -> None:
             self.strike("fsync", str(handle))
@@ -46,14 +46,14 @@ class Faults:
 
         def os_opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
             if flags & (os.O_WRONLY | os.O_RDWR) and self._ours(path):
-                self.strike("open", str(path))
+                self.strike("open", os.fsdecode(path))
             return real_os_open(path, flags, *args, **kwargs)
 
         builtins.open = io.open = opened  # type: ignore[assignment]
         os.fsync, os.open = synced, os_opened  # type: ignore[assignment]
 
     def _ours(self, path: Any) -> bool:
-        return not isinstance(path, int) and str(path).startswith(self.folder)
+        return not isinstance(path, int) and os.fsdecode(path).startswith(self.folder)
 
     def _call(self, name: str, real: Any) -> Any:
         def call(path: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 
 NAME = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Raises `InputError` if the file cannot be written. The old checkpoint then stays."""
+    """Raises `AcdcError` if the file cannot be written. The old checkpoint then stays."""
     beside = path.with_name(path.name + ".part")
     try:
         with open(beside, "wb") as file:
@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             beside.unlink()
         # torch raises an error of its own. If the disk refused, that error is its context and the true reason.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise InputError(f"{path}: cannot be written ({reason}); an earlier checkpoint, if any, is unharmed") from error
+        raise AcdcError(f"{path}: cannot be written ({reason}); an earlier checkpoint, if any, is unharmed") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from acdc_fast.errors import BackendUnavailable
+from acdc_fast.files import put
 
 HISTORY = "history.jsonl"
 
@@ -57,7 +58,9 @@ class Journal:
             raise BackendUnavailable(reason) from error
         self.path = folder / HISTORY
         kept = [line for line in read_history(folder) if line["step"] <= step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        beside = self.path.with_name(HISTORY + ".part")
+        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        put(beside, self.path)
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.stopping import StopRequests
 
-from ..distributed import World, join
+from ..distributed import World, join, lost
 from ..one_line import in_one_line
 from ..sampling.batches import Batches, open_source
 from ..sampling.device_batches import DeviceBatches
@@ -38,7 +38,8 @@ def train(
 ) -> int:  # fmt: skip
     """Trains to the last update of the settings, to ``until``, or to a stop signal. Returns the exit code.
 
-    Raises `InputError` for bad settings, data or folders.
+    Raises `InputError` for bad settings or data, `AcdcError` for a full disk, a folder that cannot be written or a
+    process of the run that ended.
     """
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
@@ -49,7 +50,11 @@ def train(
             return _train(settings, data_root, out, resume, init, until, skip_broken, world)
     except OSError as error:  # a full disk, a folder that cannot be written
         told = f"{error.filename or out}: {error.strerror or error}"
-        raise InputError(f"{told}; --resume goes on from the last checkpoint") from error
+        raise AcdcError(f"{told}; --resume goes on from the last checkpoint") from error
+    except RuntimeError as error:
+        if (gone := lost(error)) is None:
+            raise
+        raise AcdcError(f"{gone}. --resume goes on from the last checkpoint") from error
 
 
 def _train(
@@ -85,7 +90,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
+        raise AcdcError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
 def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: StopRequests) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -130,13 +130,33 @@ class Batches(Dataset[Batch]):
             name = self.sources[which].name
         return collate(crops, name)
 
-    def loader(self, start: int, end: int | None = None) -> DataLoader[Batch]:
-        """Batches of the updates from ``start`` up to ``end``, not included (None: to the last)."""
+    def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:
+        """Batches of the updates from ``start`` up to ``end``, not included (None: to the last).
+
+        Raises `InputError` for a face that cannot be used, whichever process met it.
+        """
         workers, end = self.settings.workers, len(self) if end is None else end
-        return DataLoader(
-            self, batch_size=None, sampler=range(start, end), num_workers=workers, worker_init_fn=_start_worker,
-            prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+        loader = DataLoader(
+            _Given(self), batch_size=None, sampler=range(start, end), num_workers=workers,
+            worker_init_fn=_start_worker, prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class _Given(Dataset[Batch | InputError]):
+    """Batches in which an error is given, not raised: a worker's trace would come with one that is raised."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | InputError:
+        try:
+            return self.batches[step]
+        except InputError as error:
+            return error
 
 
 def moved(sample: Labelled, source: Source) -> Labelled:

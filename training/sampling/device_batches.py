@@ -41,7 +41,7 @@ class DeviceBatches(Batches):
         image, targets = crop_batch(resident, index, phase.resolution, settings.augmentation(which), seed)
         return Batch(resident.name, image, targets)
 
-    def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:  # type: ignore[override]
+    def loader(self, start: int, end: int | None = None) -> Iterator[Batch]:
         """Batches of the updates from ``start`` up to ``end``, not included (None: to the last)."""
         for step in range(start, len(self) if end is None else end):
             yield self[step]

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_fast.errors import AcdcError
 from acdc_fast.files import written_beside
 
 from ..one_line import in_one_line
@@ -57,7 +56,7 @@ def shape_of(found: np.ndarray, components: int = COMPONENTS) -> tuple[np.ndarra
     return (mean - origin) / unit, parts.reshape(-1, 68, 3) / unit
 
 
-@in_one_line(errors=AcdcError)
+@in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     from safetensors.numpy import save_file
 

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 import torch
 from helpers.faults import Faults
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError
 from acdc_fast.training.loop.checkpoint import save_checkpoint
 path = Path(sys.argv[1])
 for at in range(1, int(sys.argv[2])):
@@ -25,7 +25,7 @@ for at in range(1, int(sys.argv[2])):
     faults.install()  # over the one before, which is spent: it counts on, and is full no more
     try:
         save_checkpoint(path, {"step": 2, "values": torch.zeros(50_000)})
-    except InputError as error:
+    except AcdcError as error:
         print(error)
         faults.at = 0
     else:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from helpers.faces import SETTINGS, write_faces
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.stopping import StopRequests
 from acdc_fast.training.distributed import World
 from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint, save_checkpoint
@@ -355,7 +355,7 @@ def test_held_stages_stay_and_the_rest_learns(root: Path, small: Settings, tmp_p
 
 def test_a_folder_that_cannot_be_written_is_said(root: Path, small: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/out: cannot be made: Not a directory"):
+    with pytest.raises(AcdcError, match=r"file/out: cannot be made: Not a directory"):
         train(small, root, tmp_path / "file" / "out", device="cpu")
 
 
@@ -366,7 +366,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match=r"No space left on device.*an earlier checkpoint"):
+    with pytest.raises(AcdcError, match=r"No space left on device.*an earlier checkpoint"):
         save_checkpoint(tmp_path / NAME, {"step": 2})
     assert load_checkpoint(tmp_path / NAME) == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == [NAME]

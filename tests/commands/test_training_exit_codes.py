@@ -1,0 +1,114 @@
+"""Exit codes of `train` and `evaluate` on good, partly bad and wholly bad input, as `test_exit_codes` has the others.
+
+Partly bad input ends them, because results over other faces than were asked for would mislead: code 2, one line that
+names the face and what to do. With --skip-broken they go on without it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch (extra [train])")
+pytest.importorskip("cv2", reason="training needs OpenCV (extra [train])")
+pytest.importorskip("tensorboard", reason="training needs TensorBoard (extra [train])")
+
+from helpers.faces import SETTINGS, write_faces, write_weights
+
+from acdc_fast import ACDCConfig
+from acdc_fast.commands import cli
+
+TRAIN = "train --device cpu --until 1 --config @small.yaml --data-root "
+EVALUATE = "evaluate @w.safetensors --device cpu --databases mtfl/train --json --data-root "
+
+
+def break_picture(tar: Path, instead: bytes) -> None:
+    """The second picture's first bytes are replaced; the tar itself stays whole."""
+    data = bytearray(tar.read_bytes())
+    where = data.index(b"\xff\xd8\xff", data.index(b"\xff\xd8\xff") + 512)
+    data[where : where + len(instead)] = instead
+    tar.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of drawn faces: good, partly (one broken picture of twelve), wholly (no tar), empty (a table alone)."""
+    root = tmp_path_factory.mktemp("exit-codes")
+    for name in ("good", "partly", "wholly", "empty", "nothing"):
+        (root / name).mkdir()
+    write_faces(root / "good")
+    shutil.copy(root / "good" / "mtfl-train.tar", root / "partly" / "mtfl-train.tar")
+    break_picture(root / "partly" / "mtfl-train.tar", b"\x1b[2J" + bytes(200))
+    (root / "wholly" / "mtfl-train.tar").write_bytes(b"\x1b[2J no tar" * 99)
+    write_faces(root / "empty", 0)
+    (root / "small.yaml").write_text(SETTINGS.replace("batch: 4", "batch: 12"))
+    (root / "typed.yaml").write_text(SETTINGS.replace("workers: 0", "workers: many"))
+    (root / "unknown.yaml").write_text(SETTINGS + "speed: fast\n")
+    (root / "list.yaml").write_text("[]\n")
+    (root / "bad.safetensors").write_bytes(b"\x10" * 99)
+    write_weights(
+        root / "w.safetensors", ACDCConfig(width=4, stages=2, variant="ac", markups=("2d5",)), resolution="32"
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        (TRAIN + "@good --out @+", 0, ""), (TRAIN + "@partly --out @+ --skip-broken", 0, ""),
+        (TRAIN + "@partly --out @+", 2, "not a picture that can be decoded"),
+        (TRAIN + "@wholly --out @+", 2, "cannot be read as a tar"), (TRAIN + "@empty --out @+", 2, "no faces"),
+        (TRAIN + "@nothing --out @+", 2, "nothing/"), (TRAIN + "@absent --out @+", 2, "no such folder"),
+        (TRAIN + "@good --out @+ --init @absent", 2, "absent: there is no such weights file"),
+        (TRAIN + "@good --out @+ --init @bad.safetensors", 2, "bad.safetensors"),
+        (TRAIN + "@good --out @+ --resume", 2, "no checkpoint there"),
+        (TRAIN + "@good --out @small.yaml", 1, "small.yaml: cannot be made"),
+        (TRAIN + "@good --out /proc/r", 1, "/proc/r"),
+        (TRAIN.replace("small", "typed") + "@good --out @+", 2, "workers"),
+        (TRAIN.replace("small", "unknown") + "@good --out @+", 2, "speed"),
+        (TRAIN.replace("small", "list") + "@good --out @+", 2, "list.yaml"),
+        (EVALUATE + "@good", 0, ""), (EVALUATE + "@partly --skip-broken", 0, ""),
+        (EVALUATE + "@partly", 2, "not a picture that can be decoded"),
+        (EVALUATE + "@wholly", 2, "cannot be read as a tar"), (EVALUATE + "@empty", 2, "no faces"),
+        (EVALUATE + "@nothing", 2, "nothing/"), (EVALUATE + "@absent", 2, "no such folder"),
+        (EVALUATE + "@good --limit 0", 2, "--limit"), (EVALUATE + "@good --resolution 33", 2, "--resolution"),
+        (EVALUATE.replace("@w.", "@absent.") + "@good", 2, "absent.safetensors: there is no such weights file"),
+        (EVALUATE.replace("mtfl/train", "mtfl/train[3:3]") + "@good", 2, "no faces"),
+        (EVALUATE.replace("mtfl/train", "nonesuch") + "@good", 2, "nonesuch"),
+        (EVALUATE + "@good --report /proc/r.html", 1, "/proc/r.html"), ("train", 2, None), ("evaluate", 2, None),
+    ],
+)  # fmt: skip
+def test_exit_code(
+    line: str, code: int, says: str | None, place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if "/proc" in line and not Path("/proc/self").exists():
+        pytest.skip("needs a folder that takes no files, as Linux's /proc")
+    monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    words = [str(out) if word == "@+" else word.replace("@", f"{place}/") for word in line.split()]
+    try:
+        got = cli.main(words)
+    except SystemExit as stopped:  # argparse
+        got = int(stopped.code or 0)
+    said = capfd.readouterr()
+    assert got == code, said.err
+    assert "Traceback" not in said.err and "\x1b" not in said.err + said.out
+    if code == 0:
+        assert (out / "weights.safetensors").exists() if line.startswith("train") else '"faces"' in said.out
+    elif says is not None:
+        assert said.err.startswith("acdc-fast: ") and said.err.count("\n") == 1 and says in said.err, said.err
+        assert len(said.err) < 1100
+    if code == 2:
+        assert not (out / "weights.safetensors").exists()
+
+
+def test_a_run_that_is_there_is_not_begun_anew(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [word.replace("@", f"{place}/") for word in (TRAIN + "@good --out").split()] + [str(tmp_path)]
+    assert cli.main(words) == 0
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    assert cli.main(words) == 2 and "add --resume" in capfd.readouterr().err
+    assert cli.main([*words, "--resume"]) == 0
+    assert (tmp_path / "weights.safetensors").read_bytes() == before

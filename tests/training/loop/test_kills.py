@@ -1,0 +1,134 @@
+"""Training is killed at random moments, starved of disk, and loses processes: what is done is kept, and said in a line.
+
+50 kills and 60 struck calls: ``ACDC_TRIALS=50 pytest tests/training/loop/test_kills.py`` (docs/notes/fuzzing.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.faces import SETTINGS, write_faces
+
+from acdc_fast.training.loop.progress import HISTORY, Journal, read_history
+
+TESTS = Path(__file__).parents[2]
+LONG = SETTINGS.replace("updates: 4", "updates: 4000").replace("minutes: 0", "minutes: 60")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TRIALS = int(os.environ.get("ACDC_TRIALS", 4))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_faces(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.parametrize("how", ["kill", "full"])
+def test_a_struck_run_goes_on_to_the_same_weights(root: Path, how: str) -> None:
+    """Weights and reports are those of an undisturbed run, byte for byte."""
+    (root / "small.yaml").write_text(SETTINGS)
+    count = TRIALS + 12 if how == "full" else TRIALS
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "helpers" / "train_trials.py"), str(root), how, str(count), "0"],
+        env={**ENVIRONMENT, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, timeout=600 + 60 * TRIALS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    if TRIALS > 4:
+        print(told["trials"])
+    assert len(told["trials"]) == count
+    assert [trial for trial in told["trials"] if trial[1]] == []
+    names = {call.split(".")[0] for call in told["calls"]}
+    assert {"open events", "write events", "write history", "open checkpoint", "replace checkpoint"} <= names
+
+
+def start(root: Path, settings: str, *launcher: str) -> subprocess.Popen[str]:
+    """A long run of which three updates are done."""
+    (root / "long.yaml").write_text(settings)
+    command = ["-m", "acdc_fast.training.loop.train", "--config", str(root / "long.yaml"), "--data-root", str(root)]
+    process = subprocess.Popen(
+        [sys.executable, *launcher, *command, "--out", str(root / "out"), "--device", "cpu"],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    history, begun = root / "out" / HISTORY, time.monotonic()
+    while not history.exists() or history.read_text().count("\n") < 3:
+        assert process.poll() is None and time.monotonic() - begun < 300, process.communicate()[0]
+        time.sleep(0.05)
+    return process
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux's /proc for children")
+
+
+@needs_proc
+def test_a_killed_data_worker_is_said(root: Path) -> None:
+    process = start(root, LONG.replace("workers: 0", "workers: 1"))
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, told
+    assert "acdc-fast train: a process that loads data ended" in told and "--resume" in told
+    assert "Traceback" not in told and told.count("\n") == 1, told
+
+
+@needs_proc
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_of_two_ends_the_other(root: Path, rank: int) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
+    process = start(root, LONG + "channels_last: false\n", *launcher)
+    os.kill(children(process.pid)[rank], signal.SIGKILL)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"rank      : {rank} " in told and "(SIGKILL)" in told  # torchrun says who was first
+    ours = [line for line in told.splitlines() if "acdc-fast train: " in line]
+    assert len(ours) <= 1 and all("another process" in line and "--resume" in line for line in ours), told
+    assert "train.py" not in told, told  # no trace of ours
+
+
+def test_a_broken_picture_is_named_whoever_loads_it(root: Path) -> None:
+    """In one line, without the trace of the worker that met it."""
+    tar = root / "mtfl-train.tar"
+    data = bytearray(tar.read_bytes())
+    where = data.index(b"\xff\xd8\xff", len(data) // 3)
+    data[where : where + 300] = bytes(300)
+    tar.write_bytes(data)
+    for workers in (0, 1):
+        (root / "broken.yaml").write_text(SETTINGS.replace("workers: 0", f"workers: {workers}"))
+        command = ["-m", "acdc_fast.commands.cli", "train", "--config", str(root / "broken.yaml")]
+        command += ["--data-root", str(root), "--out", str(root / f"out{workers}"), "--device", "cpu"]
+        done = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1 and "not a picture" in done.stderr, done.stderr
+        assert "faces/" in done.stderr and "Caught" not in done.stderr
+
+
+def test_a_struck_journal_keeps_its_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports after the checkpoint are thrown away on a resume; if that is struck, none of the others is lost."""
+    lines = "".join(json.dumps({"step": step, "mtfl/loss": 1 / step}) + "\n" for step in (1, 2, 3))
+    (tmp_path / HISTORY).write_text(lines + '{"step": 4, "mtf')
+
+    def struck(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", struck)
+        with pytest.raises(OSError, match="No space"):
+            Journal(tmp_path, 2)
+    assert [line["step"] for line in read_history(tmp_path)] == [1, 2, 3]
+    Journal(tmp_path, 2).close()
+    assert [line["step"] for line in read_history(tmp_path)] == [1, 2]
