@@ -44,6 +44,7 @@ class Alignment:
     presence_limit: float  # multiple of it beyond which a crop rather holds no face
     calibration: np.ndarray  # (3, L) of all maps, rows as `confidence` takes them
     at_a_time: int = FACES  # crops that `run` is given
+    limits: second_look.Limits = second_look.USUAL  # when a crop is cut again
     camera: Camera | None = None  # pose is that of the crop where there is none
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
@@ -131,7 +132,7 @@ class Alignment:
             return squares, predictions
         for cut in range(second_look.CUTS):
             with forks.held_off():
-                fits = [second_look.Fit(p, self.usual_spread) for p in predictions]
+                fits = [second_look.Fit(p, self.usual_spread, self.limits) for p in predictions]
                 new = [second_look.new_squares(s, f, cut == 0) for s, f in zip(squares, fits, strict=True)]
             if not any(len(faces) for _, faces, _ in new):
                 break
@@ -139,7 +140,7 @@ class Alignment:
             squares, predictions = list(squares), list(predictions)
             for i, (each, faces, limits) in enumerate(new):
                 with forks.held_off():
-                    fit = second_look.Fit(again[i], self.usual_spread)
+                    fit = second_look.Fit(again[i], self.usual_spread, self.limits)
                 to, source = second_look.chosen(fits[i], fit, faces, limits)
                 for face in np.unique(faces).tolist():
                     told = "a crop that fits better is taken" if face in to else "no crop fits better"

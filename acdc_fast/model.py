@@ -31,6 +31,7 @@ from .readout import head_shape
 from .readout.confidence import UNCALIBRATED, of_points
 from .readout.predictions import finite, mapped, only
 from .readout.presence import USUAL_LIMIT
+from .readout.second_look import limits_of
 from .types import Faces, Prediction
 from .weights import Weights, save_weights, weights_of
 
@@ -77,6 +78,7 @@ class Model:
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
         self.usual_spread = number_of(self.weights.card, "narrowest_spread", "weights") or np.inf
         self._presence_limit = number_of(self.weights.card, "presence", "weights") or USUAL_LIMIT
+        self._limits = limits_of(self.weights.card, "weights")
         #: (3, L) of all maps.
         self.calibration = np.concatenate(
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
@@ -116,7 +118,8 @@ class Model:
         """What `align` does with pictures and boxes."""
         usual = self.usual_spread, self._presence_limit
         run = partial(self._run, mask=False)
-        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, self.max_batch or FACES)
+        batch = self.max_batch or FACES
+        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, self._limits)
 
     @property
     def threads(self) -> int:

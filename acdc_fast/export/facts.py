@@ -39,12 +39,8 @@ def facts(weights: Weights, name: str, resolution: int, stages: int) -> dict[str
     """Key → text. What is no plain text is JSON."""
     markups = {m: {"points": MARKUPS[m].points, "contours": MARKUPS[m].contours} for m in weights.handed_out}
     usual = number_of(weights.card, "narrowest_spread", "weights")
-    look = {
-        "smaller": second_look.SMALLER,
-        "larger": second_look.LARGER,
-        "away": second_look.AWAY,
-        "lost": second_look.LOST * usual,
-    }
+    limits = second_look.limits_of(weights.card, "weights")
+    look = {"smaller": limits.smaller, "larger": limits.larger, "away": limits.away, "lost": limits.lost * usual}
     return {
         "acdc_fast": __version__,
         "weights": name or "own weights",

@@ -9,8 +9,13 @@ scales, places and kinds, and the detector's own, which cost no second crop.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
+from ..errors import InputError, shown
 from ..markups import first_of, five_points
 from ..photo import coordinates as geometry
 from ..types import Prediction
@@ -18,24 +23,58 @@ from .confidence import narrowest_spread
 
 #: Cuts after the first at most.
 CUTS = 2
-#: A crop fits where the crop that its points ask for has a side between these multiples of its own …
-SMALLER, LARGER = 0.82, 1.25
-#: … and its centre this near, in sides of the crop.
-AWAY = 0.14
-#: Beyond this multiple of the usual spread the points say nothing: the crops of `TRIED` are looked at as well.
-LOST = 1.9
 #: (x, y, side) in the crop: smaller ones in the middle and above it, where heads are, and a larger one.
 TRIED = ((0.5, 0.5, 0.45), (0.5, 0.3, 0.45), (0.5, 0.45, 0.65), (0.5, 0.5, 1.8))
-#: A new crop is believed where it brings the measure below this multiple of what it was; a tried one must do more.
-BETTER, MUCH_BETTER = 0.95, 0.7
 #: Markups with the five points, the steadiest first.
 MARKUPS = ("2d5", "2d68", "3d68", "2d98")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a crop is cut again. They belong to the weights, whose card may say others: ``second_look``, as JSON."""
+
+    smaller: float = (
+        0.82  # a crop fits where the crop that its points ask for has a side from this multiple of its own …
+    )
+    larger: float = 1.25  # … to this
+    away: float = 0.14  # … and its centre this near, in sides of the crop
+    lost: float = 1.9  # beyond this multiple of the usual spread the points say nothing: those of `TRIED` are looked at
+    better: float = 0.95  # a new crop is believed where it brings the measure below this multiple of what it was …
+    much_better: float = 0.7  # … and one of `TRIED` below this
+
+
+#: Of weights whose card says none.
+USUAL = Limits()
+#: Least and most that a card may say.
+BOUNDS = {"smaller": (0.1, 1), "larger": (1, 10), "away": (0.01, 1), "lost": (1, 10), "better": (0, 1),
+          "much_better": (0, 1)}  # fmt: skip
+
+
+def limits_of(card: Mapping[str, str], where: str) -> Limits:
+    """The card's limits; the usual ones where it says none. Raises `InputError` for what cannot be."""
+    text = card.get("second_look", "{}")
+    try:
+        values = json.loads(text) if len(text) < 1000 else None
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: card: second_look must hold numbers by name, not {shown(text)}")
+    for name, value in values.items():
+        if name not in BOUNDS:
+            raise InputError(f"{where}: card: second_look knows no {shown(name)}; it may set {', '.join(BOUNDS)}")
+        least, most = BOUNDS[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            raise InputError(
+                f"{where}: card: second_look: {name} must be a number from {least} to {most}, not {shown(value)}"
+            )
+    return Limits(**{name: float(value) for name, value in values.items()})
 
 
 class Fit:
     """How well N crops fit their faces."""
 
-    def __init__(self, prediction: Prediction, usual: float) -> None:
+    def __init__(self, prediction: Prediction, usual: float, limits: Limits = USUAL) -> None:
+        self.limits = limits
         markup = first_of(prediction.landmarks, MARKUPS, with_five=True)
         #: (N, 4) squares that the points ask for, in crop units; the crop itself where no markup has the five points.
         count = len(next(iter(prediction.landmarks.values())))
@@ -47,8 +86,8 @@ class Fit:
         #: (N,) the less, the better.
         self.measure = spread * np.maximum(side, 1 / side)
         away = np.hypot(*(self.asked[:, :2] - 0.5).T)
-        self.lost = spread > LOST
-        self.fits = (side >= SMALLER) & (side <= LARGER) & (away <= AWAY) & ~self.lost
+        self.lost = spread > limits.lost
+        self.fits = (side >= limits.smaller) & (side <= limits.larger) & (away <= limits.away) & ~self.lost
 
 
 def new_squares(squares: np.ndarray, fit: Fit, first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,9 +97,9 @@ def new_squares(squares: np.ndarray, fit: Fit, first: bool) -> tuple[np.ndarray,
     again, faces, limits = [], [], []
     for i in np.flatnonzero(~fit.fits):
         cx, cy, side = fit.asked[i, :3]
-        asked = [((cx, cy, min(max(side, 0.3), 3.0)), BETTER)]
+        asked = [((cx, cy, min(max(side, 0.3), 3.0)), fit.limits.better)]
         if first and fit.lost[i]:
-            asked += [(tried, MUCH_BETTER) for tried in TRIED]
+            asked += [(tried, fit.limits.much_better) for tried in TRIED]
         for (x, y, scale), limit in asked:
             center = geometry.crop_to_image(np.array([[[x, y]]]), squares[i : i + 1])[0, 0]
             again.append([*center, squares[i, 2] * scale, squares[i, 3]])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.paths import PHOTO
 from PIL import Image
 
-from acdc_fast import Model
+from acdc_fast import InputError, Model
 from acdc_fast.readout import second_look
 from acdc_fast.types import Prediction
 
+LIMITS = second_look.USUAL
 KINDS = {  # wrong boxes: factors of width and height, then shifts of the centre as shares of width and height
     "half": (0.5, 0.5, 0, 0), "smaller": (0.6, 0.6, 0, 0), "larger": (1.5, 1.5, 0, 0), "double": (2, 2, 0, 0),
     "large": (2.5, 2.5, 0, 0), "right": (1, 1, 0.3, 0), "left": (1, 1, -0.3, 0), "above": (1, 1, 0, -0.3),
@@ -109,7 +113,7 @@ def test_which_crops_are_cut_again(side: float, x: float, spread: float, count: 
     assert len(again) == len(faces) == len(limits) == count
     if count:
         np.testing.assert_allclose(again[0], [100 * x, 40, 100 * side, 0], atol=1e-6)
-        assert limits[0] == second_look.BETTER and (limits[1:] == second_look.MUCH_BETTER).all()
+        assert limits[0] == LIMITS.better and (limits[1:] == LIMITS.much_better).all()
         assert len(second_look.new_squares(squares, fit, False)[0]) == 1
 
 
@@ -124,3 +128,43 @@ def test_the_best_new_crop_is_chosen_and_a_worse_one_is_not() -> None:
     assert to.tolist() == [2] and source.tolist() == [4]
     to, source = second_look.chosen(fits([2, 1, 3]), fits([1.8, 1.3, 2.99, 2.2, 2.2]), faces, limits)
     assert to.tolist() == [0] and source.tolist() == [1]
+
+
+def test_the_weights_say_when_a_crop_is_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every limit of the card reaches the crops; files without any have the usual ones."""
+    weights = Model.from_pretrained("acdc-w16-fast").weights
+    assert second_look.limits_of({}, "w") == LIMITS
+
+    def cuts(box: np.ndarray, **limits: float) -> list[int]:
+        model = Model(replace(weights, card={**weights.card, "second_look": json.dumps(limits)}))
+        seen: list[int] = []
+        run = model._run
+        monkeypatch.setattr(model, "_run", lambda crops, *a, **k: (seen.append(len(crops)), run(crops, *a, **k))[1])
+        model.align(PHOTO, boxes=box[None])
+        return seen
+
+    box = Model(weights).align(PHOTO).boxes[0]
+    larger, right = of_kind(box, "larger"), of_kind(box, "right")
+    middle = (box[:2] + box[2:]) / 2
+    smaller = np.concatenate([middle + 0.75 * (box[:2] - middle), middle + 0.75 * (box[2:] - middle)])
+    assert len(cuts(larger)) > 1 and len(cuts(smaller)) > 1 and len(cuts(right)) > 1
+    assert len(cuts(larger, smaller=0.3, away=1)) == 1 and len(cuts(smaller, larger=4, away=1, lost=10)) == 1
+    assert len(cuts(right, away=1, smaller=0.1, larger=10)) == 1
+    assert cuts(box, lost=1, larger=1, away=0.01, better=0, much_better=0)[1:]
+
+    for limits, told in (
+        ('{"smaller": 1.5}', "smaller must be a number from 0.1 to 1"),
+        ('{"lost": NaN}', "lost must be"),
+        ('{"away": true}', "away must be"),
+        ('{"nearer": 1}', "knows no 'nearer'"),
+        ("[1]", "must hold numbers by name"),
+        ("{" * 900, "must hold numbers by name"),
+    ):
+        with pytest.raises(InputError, match=told):
+            Model(replace(weights, card={**weights.card, "second_look": limits}))
+
+
+def test_the_weights_say_what_is_better() -> None:
+    fit = second_look.Fit(prediction(1, 0.5, 2), 1.0, second_look.Limits(better=0.5, much_better=0.25))
+    _, _, limits = second_look.new_squares(np.array([[50.0, 40.0, 100.0, 0.0]]), fit, True)
+    assert limits.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]
