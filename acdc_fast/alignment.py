@@ -143,8 +143,8 @@ class Alignment:
                     fit = second_look.Fit(again[i], self.usual_spread, self.limits)
                 to, source = second_look.chosen(fits[i], fit, faces, limits)
                 for face in np.unique(faces).tolist():
-                    told = "a crop that fits better is taken" if face in to else "no crop fits better"
-                    log.debug("%s: face %d, cut again: %s", _name(pictures[i]), face, told)
+                    outcome = "a crop that fits better is taken" if face in to else "no crop fits better"
+                    log.debug("%s: face %d, cut again: %s", _name(pictures[i]), face, outcome)
                 squares[i] = np.array(squares[i])
                 squares[i][to] = each[source]
                 predictions[i] = replaced(predictions[i], to, again[i], source)
@@ -174,7 +174,7 @@ class Alignment:
                 )  # fmt: skip
         with forks.held_off():
             settled = [
-                orientation.settle(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
+                orientation.best_turn(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
             ]
         return [s for s, _ in settled], [p for _, p in settled]
 
@@ -203,12 +203,12 @@ class Alignment:
 
     def _visible(self, prediction: Prediction, blur: np.ndarray) -> dict[str, np.ndarray]:
         """Markup → (N, L) chance of being in sight, of the markups handed out that the weights tell it of."""
-        told, refinement, order = self.weights.visibility, self.weights.refinement, self.weights.config.order
-        if told is None or refinement is None or prediction.pose is None:
+        fitted, refinement, order = self.weights.visibility, self.weights.refinement, self.weights.config.order
+        if fitted is None or refinement is None or prediction.pose is None:
             return {}
         spread = {name: blur[:, part] for name, part in self.weights.config.slices.items()}
         known = terms(prediction.landmarks, spread, np.asarray(prediction.pose), refinement, order)
-        return {name: visible(known, told, name) for name in self.weights.handed_out if name in told.numbers}
+        return {name: visible(known, fitted, name) for name in self.weights.handed_out if name in fitted.numbers}
 
     def _in_space(
         self,

@@ -54,8 +54,8 @@ def index_of(index: Any, count: int) -> slice | np.ndarray:
     if array.size == 0 and array.dtype.kind == "f":  # an empty list
         array = array.astype(np.intp)
     if array.ndim > 1 or array.dtype.kind not in "iub" or (array.dtype.kind == "b" and array.shape != (count,)):
-        told = f"{array.dtype} of shape {array.shape}"
-        raise IndexError(f"{count} faces are indexed by whole numbers, or by {count} truth values, not by {told}")
+        kind = f"{array.dtype} of shape {array.shape}"
+        raise IndexError(f"{count} faces are indexed by whole numbers, or by {count} truth values, not by {kind}")
     if array.dtype.kind == "b":
         return np.flatnonzero(array)
     array = np.atleast_1d(array.astype(np.intp))

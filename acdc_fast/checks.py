@@ -40,12 +40,12 @@ def check_values(low: np.ndarray, high: np.ndarray) -> None:
     i = int(bad.argmax())
     if not np.isfinite(low[i]) or not np.isfinite(high[i]):
         raise InputError(f"crop {i} of the batch contains a NaN or an infinity")
-    told = f"values from {low[i]:.4g} to {high[i]:.4g}"
-    raise InputError(f"crop {i} of the batch has {told}; crops are grey in [0, 1]: divide 8-bit values by 255")
+    wrong = f"values from {low[i]:.4g} to {high[i]:.4g}"
+    raise InputError(f"crop {i} of the batch has {wrong}; crops are grey in [0, 1]: divide 8-bit values by 255")
 
 
 def check_finite(finite: np.ndarray, what: str = "crop") -> None:
     """(B,) whether all results of a crop are finite; raises `InputError` naming the first of which they are not."""
     if not finite.all():
-        told = "the network's results are not finite: its weights hold numbers out of all measure"
-        raise InputError(f"{what} {int(finite.argmin())}: {told}")
+        wrong = "the network's results are not finite: its weights hold numbers out of all measure"
+        raise InputError(f"{what} {int(finite.argmin())}: {wrong}")

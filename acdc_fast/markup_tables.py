@@ -44,8 +44,8 @@ def read_markup(values: object, where: str, before: Mapping[str, Markup] | None 
         raise InputError(f"{where}: unknown field {shown(stray[0])}; known: {', '.join(FIELDS)}")
     name = values["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        told = "begins with 2d or 3d, and small letters, digits or hyphens follow, 30 in all at most"
-        raise InputError(f"{where}: the name of a markup {told}; not {shown(name)}")
+        wrong = "begins with 2d or 3d, and small letters, digits or hyphens follow, 30 in all at most"
+        raise InputError(f"{where}: the name of a markup {wrong}; not {shown(name)}")
     where = f"{where}: markup {name}"
     names, count = _points(values["points"], where)
     reader = _Points(names, count, where)
@@ -135,11 +135,11 @@ class _Points:
             return value
         if isinstance(value, str) and value in self.numbers:
             return self.numbers[value]
-        told = f"there is no point {shown(value)}; points are 0 to {self.count - 1}"
+        wrong = f"there is no point {shown(value)}; points are 0 to {self.count - 1}"
         if isinstance(value, str):
             near = difflib.get_close_matches(value[:LONGEST], self.numbers, 1)
-            told = f"there is no point named {shown(value)}" + (f"; is {near[0]!r} meant?" if near else "")
-        raise InputError(f"{self.where}: {field}: {told}")
+            wrong = f"there is no point named {shown(value)}" + (f"; is {near[0]!r} meant?" if near else "")
+        raise InputError(f"{self.where}: {field}: {wrong}")
 
     def rows(self, value: object, field: str, least: int = 1) -> tuple[tuple[int, ...], ...]:
         rows = [row if isinstance(row, (list, tuple)) else [row] for row in self._list(value, field)]

@@ -46,8 +46,8 @@ class Prediction(ByValue):
     def __repr__(self) -> str:
         first = next(iter(self.landmarks.values()), None)
         count, kind = (0, "no") if first is None else (len(first), type(first).__module__.split(".")[0])
-        said = ", ".join([*self.landmarks, *([] if self.pose is None else ["pose"])])
-        return f"Prediction({count} {'crop' if count == 1 else 'crops'}: {said}; {kind} arrays)"
+        listed = ", ".join([*self.landmarks, *([] if self.pose is None else ["pose"])])
+        return f"Prediction({count} {'crop' if count == 1 else 'crops'}: {listed}; {kind} arrays)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

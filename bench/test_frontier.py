@@ -54,13 +54,13 @@ def test_frontier(request: pytest.FixtureRequest, out: Path) -> None:
     root = Path(ask(request, "--data-root"))
     evaluated = [json.loads(Path(name).read_text()) for name in ask(request, "--frontier")]
     calls, rows = {}, {}
-    for told in evaluated:
-        source = bundled().get(told["weights"], Path(told["weights"]))
-        crops = real_crops(root, told["resolution"])
-        values = told["databases"][DATABASE]
-        dtype = told.get("dtype", "float32")
-        name = f"{Path(source).stem}, {told['resolution']}²" + (f", {dtype}" if dtype != "float32" else "")
-        make = partial(Model, source, backend="native", threads=1, dtype=dtype, resolution=told["resolution"])
+    for report in evaluated:
+        source = bundled().get(report["weights"], Path(report["weights"]))
+        crops = real_crops(root, report["resolution"])
+        values = report["databases"][DATABASE]
+        dtype = report.get("dtype", "float32")
+        name = f"{Path(source).stem}, {report['resolution']}²" + (f", {dtype}" if dtype != "float32" else "")
+        make = partial(Model, source, backend="native", threads=1, dtype=dtype, resolution=report["resolution"])
         for k, (plain, fair) in enumerate(
             zip(values["markups"][MARKUP]["nme"], values["markups"][MARKUP]["nme_offset_removed"], strict=True), 1
         ):

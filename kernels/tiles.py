@@ -7,7 +7,7 @@ Smaller tiles are used if processors would else be idle. That would cost more ti
 
 from __future__ import annotations
 
-MOST, FRUGAL = 4096, 2048  # pixels of a tile: the largest, and the smallest that keeps the limit on bytes
+MAX_PIXELS, MIN_PIXELS = 4096, 2048  # pixels of a tile: the largest, and the smallest that keeps the limit on bytes
 
 
 def cdiv(a: int, b: int) -> int:
@@ -24,8 +24,8 @@ def tile(height: int, width: int, batch: int, processors: int, block: int) -> tu
     while True:
         rows, columns = cdiv(height, down), cdiv(cdiv(width, across), block) * block
         programs, pixels = batch * cdiv(height, rows) * cdiv(width, columns), rows * columns
-        wanted = 2 * processors if pixels >= 2 * FRUGAL else 3 * processors / 4
-        if pixels <= MOST and programs >= wanted:
+        wanted = 2 * processors if pixels >= 2 * MIN_PIXELS else 3 * processors / 4
+        if pixels <= MAX_PIXELS and programs >= wanted:
             return rows, columns
         if columns > block and (columns > rows or rows <= 2):  # a tile near a square has the shortest halo
             across *= 2

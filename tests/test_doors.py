@@ -59,7 +59,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 #: The same for the rooms of training, without exceptions.
 TRAINING: list[set[str]] = [
-    {"metrics", "one_line", "schedule", "distributed", "strict_yaml"},
+    {"metrics", "command_errors", "schedule", "distributed", "strict_yaml"},
     {"settings"},
     {"data"},
     {"synthesis"},

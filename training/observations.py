@@ -1,6 +1,6 @@
 """Output of a network for the faces of a database: on crops by the labels, through `Model.align`, or as in training.
 
-`observe_align` opens `acdc_fast.Model` as a user would. `see_crops` does so for its speed. Nothing else in training
+`observe_align` opens `acdc_fast.Model` as a user would. `predict_crops` does so for its speed. Nothing else in training
 uses an engine.
 """
 
@@ -136,7 +136,7 @@ def observe_align(
     return Observations(annotations, points, poses, spread, side, mean_spreads)
 
 
-def see_crops(
+def predict_crops(
     weights: Path, source: Source, root: Path, limit: int | None = None, how: Augmentation | None = None
 ) -> tuple[dict[str, np.ndarray], list[Crop]]:
     """Output of the network alone for at most ``limit`` faces, markup → (N, L, 2) crop units, and their N crops with
@@ -162,7 +162,7 @@ def observe_source(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Points and labels of at most ``limit`` faces, markup → (N, L, 2) crop units: the output of the network alone, and
     the labels, moved or left out (NaN) as the settings say. Every second face is augmented; in training all are."""
-    points, crops = see_crops(weights, source, root, limit, how)
+    points, crops = predict_crops(weights, source, root, limit, how)
     known = {m for c in crops for m in c.landmarks if m in points and source.markups.get(m, 1)}
     empty = {m: np.full(points[m].shape[1:], np.nan) for m in known}
     return points, {m: np.stack([c.landmarks.get(m, empty[m]) for c in crops]) for m in known}

@@ -18,10 +18,10 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import bundled
 
+from .command_errors import errors_in_one_line
 from .data.taught import labels_path
 from .fits.interpolate import check_share
 from .loop.checkpoint import NAME
-from .one_line import in_one_line
 from .strict_yaml import read_yaml
 
 Step = tuple[Path, list[str]]  # the file that it makes, and its command
@@ -103,16 +103,16 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
     made = str(found[-1][0]) if found else ""
     for drawn in recipe.draw:
         tar = out / "data" / f"{drawn.source}-{drawn.split}.tar"
-        what = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
-        found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *what]))
+        drawing = ["--source", drawn.source, "--split", drawn.split, "--render", str(drawn.faces), "-o", str(tar)]
+        found.append((tar, [python, "-m", "acdc_fast.training.synthesis", "--data-root", data, *drawing]))
     for teacher in recipe.teach:
         weights = teacher.weights or made
         place = labels_path(out / "data", teacher.database, teacher.split, Path(weights).stem)
-        whom = [weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
-        found.append((place, [python, "-m", "acdc_fast.training.teach", *whom]))
+        teaching = [weights, "--data-root", data, "--database", teacher.database, "--split", teacher.split]
+        found.append((place, [python, "-m", "acdc_fast.training.teach", *teaching]))
     # Numeric addresses: looking up this machine's own name may hang without a network.
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-    many = ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(recipe.processes)]
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    many = ["-m", "torch.distributed.run", *rendezvous, "--nproc-per-node", str(recipe.processes)]
     for settings in recipe.runs:
         result = _weights(settings, out)
         place = result.parent
@@ -129,8 +129,8 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         before = str(result)
     if recipe.fits.refinement:
         result = out / f"{recipe.name}-refinement.safetensors"
-        whose = folder / (recipe.fits.settings or recipe.runs[-1])
-        where = ["--config", str(whose), "--data-root", data, "--half", "-o", str(result)]
+        fit_settings = folder / (recipe.fits.settings or recipe.runs[-1])
+        where = ["--config", str(fit_settings), "--data-root", data, "--half", "-o", str(result)]
         fit = [python, "-m", "acdc_fast.training.fits.refinement_fit", str(before)]
         fit += ["--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
@@ -155,7 +155,7 @@ def _weights(settings: str, out: Path) -> Path:
     return out / Path(settings).stem / "weights.safetensors"
 
 
-def cook(path: Path, data_root: Path, out: Path) -> int:
+def run_recipe(path: Path, data_root: Path, out: Path) -> int:
     """Runs the steps that are left. Returns the exit code of the first that fails, else 0."""
     recipe = read_recipe(path)
     if not data_root.is_dir():
@@ -179,7 +179,7 @@ def cook(path: Path, data_root: Path, out: Path) -> int:
     return 0
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.recipe", description="Makes shipped weights, from the data to the file.",
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for drawn faces, runs, weights")
     options = parser.parse_args(arguments)
-    return cook(options.recipe, options.data_root, options.out)
+    return run_recipe(options.recipe, options.data_root, options.out)
 
 
 if __name__ == "__main__":

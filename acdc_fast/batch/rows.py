@@ -12,8 +12,8 @@ from ..errors import InputError
 from ..markups import MARKUPS
 from ..model import Model
 from ..photo import coordinates
-from ..photo.ahead import ahead
 from ..photo.images import ImageLike, Picture, load_picture
+from ..photo.prefetch import prefetch
 from ..readout.visibility import MARKUPS as SIGHTED
 from ..types import Faces, HeadPose
 from .sources import printable
@@ -39,10 +39,10 @@ def aligned(
         except InputError as error:
             return name, error
 
-    pictures, once_more = itertools.tee(ahead(read, zip(names, images, strict=True), model.threads))
+    pictures, pictures_again = itertools.tee(prefetch(read, zip(names, images, strict=True), model.threads))
     readable = (picture for _, picture in pictures if isinstance(picture, Picture))
     faces = model.align_each(readable, **search)
-    for name, picture in once_more:
+    for name, picture in pictures_again:
         yield name, picture, picture if isinstance(picture, InputError) else next(faces)
 
 
@@ -52,10 +52,10 @@ def row_of(
     """A row of `schema_of`; an image that cannot be used gives one with its error, and a note."""
     if isinstance(picture, Picture) and isinstance(faces, Faces):
         return {"image": name, "width": picture.width, "height": picture.height, "error": None, **_columns(faces)}
-    told = printable(str(faces))
-    note(told)
+    message = printable(str(faces))
+    note(message)
     empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model))}
-    return {"image": name, "width": None, "height": None, "error": told, **empty}
+    return {"image": name, "width": None, "height": None, "error": message, **empty}
 
 
 def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:

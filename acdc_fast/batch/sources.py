@@ -112,10 +112,10 @@ def printable(name: str) -> str:
 def stamp(path: Path) -> str:
     """Size and time of change: another picture under the same name has another."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:  # such as a link that leads nowhere
         return "-"
-    return f"{told.st_size} {told.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def digest_of(lines: Any) -> str:

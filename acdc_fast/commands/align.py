@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from ..photo.images import load_picture
     from ..photo.show import show_faces
     from ..readout.results import as_dict, summary
-    from .debugging import attention, listening, write_debug
+    from .debugging import attention, recorded_log, write_debug
 
     out = Path(options.out) if options.out else None
     as_json = options.json or (out is not None and out.suffix == ".json")
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     for name, place in zip(images, places, strict=True):
         try:
             picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
-            with listening() as told:
+            with recorded_log() as log:
                 faces = model.align(picture, **search)
             results.append({"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)})
             if not len(faces):
@@ -62,11 +62,11 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{name}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
                 print(summary(faces) + "\n" if len(faces) else "", end="")
             if place is not None:
-                sheet = attention(model, picture, told) if options.show == "attention" else None
+                sheet = attention(model, picture, log) if options.show == "attention" else None
                 _save(sheet or show_faces(picture, faces, options.show, options.markup), place)
             if options.debug:
                 folder = Path(options.debug) / f"{len(results)}-{Path(name).stem}"
-                write_debug(folder, model, picture, faces, told)
+                write_debug(folder, model, picture, faces, log)
         except InputError as error:
             failed = True
             complain(error, 2)

@@ -14,8 +14,8 @@ EXAMPLE = "acdc-fast batch photos/ -o faces.parquet"
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", metavar="IN_DIR|PARQUET")
     sub.add_argument("-o", "--out", required=True, metavar="OUT.parquet|.jsonl|.csv")
-    told = "write the output again if it exists, also if it is of another job"
-    sub.add_argument("--overwrite", action="store_true", help=told)
+    text = "write the output again if it exists, also if it is of another job"
+    sub.add_argument("--overwrite", action="store_true", help=text)
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
     search_arguments(sub)
     model_arguments(sub)
@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     )
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
     if tally.stopped is not None:
-        told = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
-        note(f"{told}; the same command goes on from there")
+        text = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
+        note(f"{text}; the same command goes on from there")
         return 128 + tally.stopped
     if tally.resumed == tally.total:
         print(f"{out}: done already; {tally.rows} images, {counts}; --overwrite does it again")

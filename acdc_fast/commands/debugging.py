@@ -15,7 +15,7 @@ from ..files import written_beside
 from ..photo.images import Picture
 
 
-class Told(logging.Handler):
+class LogRecorder(logging.Handler):
     """Keeps what the package logs, and the squares that its crops were cut by."""
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Told(logging.Handler):
 
 
 @contextmanager
-def listening() -> Iterator[Told]:
+def recorded_log() -> Iterator[LogRecorder]:
     """What is logged in the block, whatever the level of the log was."""
-    logger, told = logging.getLogger("acdc_fast"), Told()
+    logger, log = logging.getLogger("acdc_fast"), LogRecorder()
     level = logger.level
-    logger.addHandler(told)
+    logger.addHandler(log)
     logger.setLevel(logging.DEBUG)
     try:
-        yield told
+        yield log
     finally:
-        logger.removeHandler(told)
+        logger.removeHandler(log)
         logger.setLevel(level)
 
 
@@ -50,15 +50,15 @@ def stages_of(model: Any, picture: Picture, squares: np.ndarray) -> tuple[np.nda
     return crops, model(crops, all_stages=True)
 
 
-def attention(model: Any, picture: Picture, told: Told) -> Any:
+def attention(model: Any, picture: Picture, log: LogRecorder) -> Any:
     """The sheet of the masks of every stage, a row for each face, of the crops that `align` used."""
     from ..photo.show import attention_sheet
 
-    crops, prediction = stages_of(model, picture, told.squares)
+    crops, prediction = stages_of(model, picture, log.squares)
     return attention_sheet(crops, [stage.mask for stage in prediction.stages])
 
 
-def write_debug(folder: Path, model: Any, picture: Picture, faces: Any, told: Told) -> None:
+def write_debug(folder: Path, model: Any, picture: Picture, faces: Any, log: LogRecorder) -> None:
     """Into ``stages.json`` go box, square, matrix from crop units to pixels, and of every stage, before the refinement,
     points and mean spread (pixels) and pose; into ``result.json`` what `align` gave; into ``log.txt`` what was tried
     and why; ``crop-0.png`` and so on, and ``attention.png``, show the crops."""
@@ -68,9 +68,9 @@ def write_debug(folder: Path, model: Any, picture: Picture, faces: Any, told: To
     from ..photo.show import attention_sheet
     from ..readout.confidence import spread_of
 
-    crops, prediction = stages_of(model, picture, told.squares)
-    matrices, entries = crop_to_image_matrix(told.squares), []
-    for i, square in enumerate(told.squares):
+    crops, prediction = stages_of(model, picture, log.squares)
+    matrices, entries = crop_to_image_matrix(log.squares), []
+    for i, square in enumerate(log.squares):
         stages = []
         for stage in prediction.stages:
             points = {m: crop_to_image(p[i : i + 1], square[None])[0] for m, p in stage.landmarks.items()}
@@ -83,7 +83,7 @@ def write_debug(folder: Path, model: Any, picture: Picture, faces: Any, told: To
     about = {"weights": model.name, "options": model.options, "size": [picture.width, picture.height]}
     _text(folder / "stages.json", json.dumps(about | {"faces": entries}, indent=1))
     _text(folder / "result.json", json.dumps(faces.to_dict()))
-    _text(folder / "log.txt", "".join(f"{line}\n" for line in told.lines))
+    _text(folder / "log.txt", "".join(f"{line}\n" for line in log.lines))
     for i, crop in enumerate(crops[:, 0]):
         with written_beside(folder / f"crop-{i}.png") as beside:
             Image.fromarray(np.rint(crop * 255).astype(np.uint8)).save(beside)

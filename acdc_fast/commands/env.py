@@ -102,8 +102,8 @@ def _nvcc() -> str:
     found = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
     if not found:
         return "not found"
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
-    return f"{found}, {said.strip().splitlines()[-1]}"
+    printed = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    return f"{found}, {printed.strip().splitlines()[-1]}"
 
 
 def _driver() -> str:

@@ -23,8 +23,8 @@ Arrays = dict[str, np.ndarray]
 def check_dtype(backend: str, dtype: str, known: Iterable[str]) -> None:
     """Raises `BackendUnavailable` for a type that the backend does not compute in."""
     if dtype not in known:
-        told = f"backend {backend!r} computes in {', '.join(known)}, not {dtype!r}"
-        raise BackendUnavailable(f"{told}: use one of these or another backend")
+        wrong = f"backend {backend!r} computes in {', '.join(known)}, not {dtype!r}"
+        raise BackendUnavailable(f"{wrong}: use one of these or another backend")
 
 
 def folded_weights(config: ACDCConfig, arrays: Arrays) -> Arrays:

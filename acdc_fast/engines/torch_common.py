@@ -42,11 +42,11 @@ def first_enough(prediction: Prediction, enough: float) -> Prediction:
     """For each crop the first stage whose maps have a mean spread (crop units) of at most ``enough``, else the last."""
     stages = prediction.stages
     assert stages, "every stage must be there to choose from"
-    doubt = []
+    mean_spreads = []
     for stage in stages:
         moments = torch.cat(list(stage.covariance.values()), 1).double()
-        doubt.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
-    done = torch.stack(doubt) <= enough
+        mean_spreads.append((moments[..., 0] + moments[..., 2]).sqrt().mean(1))
+    done = torch.stack(mean_spreads) <= enough
     done[-1] = True
     depth = done.int().argmax(0)  # the first of them
 

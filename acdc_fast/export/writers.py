@@ -56,8 +56,8 @@ def export_onnx(
     ``name``: of the weights, for the metadata. Needs torch and onnx (`pip install acdc-fast[onnx]`), else
     `BackendUnavailable`.
     """
-    module, size, said = _aligned(weights, stages, resolution, name)
-    _write_onnx(module, path, batch, size, said)
+    module, size, facts = _aligned(weights, stages, resolution, name)
+    _write_onnx(module, path, batch, size, facts)
     return list(module.outputs)
 
 
@@ -79,12 +79,12 @@ def export_program(
 ) -> list[str]:
     """The same as `export_onnx` for `torch.export.load`, on plain torch operators; the metadata are its extra file
     "facts.json", with the names of the ``outputs``."""
-    module, size, said = _aligned(weights, stages, resolution, name)
+    module, size, facts = _aligned(weights, stages, resolution, name)
     import torch
 
     with written_beside(path) as beside, _quiet():
         program = torch.export.export(module, (_example(batch, size),), dynamic_shapes=_dynamic(batch))
-        text = json.dumps({**said, "outputs": module.outputs})
+        text = json.dumps({**facts, "outputs": module.outputs})
         torch.export.save(program, beside, extra_files={FACTS: text})
     return list(module.outputs)
 
@@ -103,7 +103,7 @@ def _aligned(
     return Aligned(network, weights).eval(), size, facts(weights, name, size, count)
 
 
-def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, size: int, said: dict[str, str]) -> None:
+def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, size: int, facts: dict[str, str]) -> None:
     with _torch_there("onnx"):
         import onnx
         import onnxscript  # noqa: F401  torch's exporter needs both
@@ -116,7 +116,7 @@ def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, siz
         )  # fmt: skip
         assert program is not None
         model = program.model_proto
-        onnx.helper.set_model_props(model, said)
+        onnx.helper.set_model_props(model, facts)
         onnx.save(model, str(beside))
 
 

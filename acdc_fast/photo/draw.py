@@ -18,7 +18,7 @@ from .images import ImageLike, load_picture
 BOX = (255, 255, 255, 150)
 CONTOUR = (255, 255, 255, 110)
 RIM = (16, 24, 32, 200)
-CERTAIN, DOUBTFUL = np.array([64, 224, 255]), np.array([255, 112, 48])
+CERTAIN_COLOUR, UNCERTAIN_COLOUR = np.array([64, 224, 255]), np.array([255, 112, 48])
 AXES = ((255, 72, 72, 255), (88, 220, 96, 255), (80, 140, 255, 255))  # right, up, forward
 
 #: Drawn this many times larger, small faces twice as many, and averaged down, unless that passes the number of pixels
@@ -61,7 +61,7 @@ def head_tips(faces: Faces, index: int, origin: np.ndarray, length: float) -> np
 
 def colour_of(sure: float) -> tuple[int, int, int]:
     """Of a point that is so certain, 0 to 1."""
-    red, green, blue = np.rint(DOUBTFUL + (CERTAIN - DOUBTFUL) * sure).astype(int).tolist()
+    red, green, blue = np.rint(UNCERTAIN_COLOUR + (CERTAIN_COLOUR - UNCERTAIN_COLOUR) * sure).astype(int).tolist()
     return red, green, blue
 
 

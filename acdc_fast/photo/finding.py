@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .ahead import ahead
 from .boxes import given_boxes
 from .detection import Search, detect
 from .images import ImageLike, Picture, load_picture
+from .prefetch import prefetch
 
 #: A picture, and its boxes (N, 4) xyxy pixels with their scores (N,).
 Found = tuple[Picture, tuple[np.ndarray, np.ndarray]]
@@ -48,7 +48,7 @@ def find_each(
         return look(picture, item[1])
 
     items = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
-    for found in ahead(read_and_look, items, threads) if threaded else map(read_and_look, items):
+    for found in prefetch(read_and_look, items, threads) if threaded else map(read_and_look, items):
         yield look(found, None) if isinstance(found, Picture) else found
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import InputError
 from ..readout import head_shape
 from ..types import Faces
-from .draw import AXES, CERTAIN, DOUBTFUL, colour_of, draw_faces, head_tips, layer_of, marked
+from .draw import AXES, CERTAIN_COLOUR, UNCERTAIN_COLOUR, colour_of, draw_faces, head_tips, layer_of, marked
 from .images import ImageLike, load_picture
 
 #: What `show_faces` draws.
@@ -114,7 +114,7 @@ def _index(canvas: Image.Image, faces: Faces, i: int, markup: str) -> None:
     points, side = faces.landmarks[markup][i].astype(np.float64), side_of(faces, i)
     with layer_of(canvas, points, side) as pen:
         for point in points:
-            pen.dot(point, tuple(CERTAIN.tolist()), 0.7)
+            pen.dot(point, tuple(CERTAIN_COLOUR.tolist()), 0.7)
     for k, point in enumerate(points):
         write(canvas, point + 0.008 * side, str(k), side / 30, (255, 255, 255))
 
@@ -161,7 +161,7 @@ def attention_sheet(crops: np.ndarray, masks: Sequence[np.ndarray]) -> Image.Ima
         tiles = [grey]
         for stage in masks:
             mask = np.clip(stage[row, 0], 0, 1)[..., None]
-            tiles.append(0.45 * grey + 0.55 * (CERTAIN * 0.3 * (1 - mask) + DOUBTFUL * mask))
+            tiles.append(0.45 * grey + 0.55 * (CERTAIN_COLOUR * 0.3 * (1 - mask) + UNCERTAIN_COLOUR * mask))
         for column, tile in enumerate(tiles):
             small = Image.fromarray(np.rint(tile).astype(np.uint8))
             place = (column * TILE, head + row * TILE)

@@ -35,7 +35,7 @@ def turned_squares(squares: np.ndarray) -> np.ndarray:
     return turned
 
 
-def settle(
+def best_turn(
     squares: np.ndarray, prediction: Prediction, faces: np.ndarray, turned: np.ndarray, again: Prediction
 ) -> tuple[np.ndarray, Prediction]:
     """Squares and prediction with those of the ``faces`` replaced whose maps narrow in a turned crop.

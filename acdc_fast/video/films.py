@@ -111,8 +111,8 @@ def _shown(frames: _Frames) -> Iterator[Frame]:
         raise BackendUnavailable(f"video needs tqdm ({error}): pip install 'acdc-fast[video]'") from error
     stream = frames.stream
     # Many files do not say how many frames they hold.
-    told = stream.frames or (stream.duration or 0) * (stream.time_base or 0) * (stream.average_rate or 0)
-    yield from tqdm(frames, total=round(told) or None, unit="frame", disable=None, dynamic_ncols=True)
+    total = stream.frames or (stream.duration or 0) * (stream.time_base or 0) * (stream.average_rate or 0)
+    yield from tqdm(frames, total=round(total) or None, unit="frame", disable=None, dynamic_ncols=True)
 
 
 def _lines(frames: Iterable[Frame], tracker: Tracker) -> Iterator[str]:

@@ -37,11 +37,11 @@ ONE = 0.6
 #: with each frame of absence it may lie this much farther.
 NEAR, FARTHER = 0.6, 0.1
 #: The landmarks' box stays where the detector's overlaps it by this: it is the steadier one.
-AGREED = 0.5
+MIN_OVERLAP = 0.5
 #: What a difference of the coarse pictures of two faces costs beside the distance.
-LOOKS = 3.0
+APPEARANCE_WEIGHT = 3.0
 #: Of an absent face no more than this: a mean difference of the colours of 0.17.
-STRANGE = 0.5
+MAX_DIFFERENCE = 0.5
 
 
 class Model(Protocol):
@@ -56,34 +56,36 @@ class _Track:
     expected: np.ndarray  # (4,) xyxy, where the face is looked for in the next frame
     last: np.ndarray | None = None  # (4,) where it was last given out
     motion: np.ndarray = field(default_factory=lambda: np.zeros(2))  # of its middle, pixels a frame
-    looks: np.ndarray | None = None  # (4, 4, 3) coarse picture of the face
+    appearance: np.ndarray | None = None  # (4, 4, 3) coarse picture of the face
     missed: int = 0  # looks of the detector in a row without it
     absent: int = 0  # frames since it was last given out
 
-    def distance(self, box: np.ndarray, looks: np.ndarray) -> float:
-        """How unlike this face a detection is."""
+    def distance(self, box: np.ndarray, appearance: np.ndarray) -> float:
+        """How far a detection is from this face, and how different it looks; infinite where it is another."""
         side = float(np.sqrt(np.prod(self.expected[2:] - self.expected[:2])))
         away = float(np.linalg.norm(_middle(box) - _middle(self.expected))) / side
-        if away > NEAR + FARTHER * self.absent or (self.absent and self.unlike(looks) > STRANGE):
+        if away > NEAR + FARTHER * self.absent or (self.absent and self.difference(appearance) > MAX_DIFFERENCE):
             return np.inf
-        return away / (1 + self.absent) + self.unlike(looks)
+        return away / (1 + self.absent) + self.difference(appearance)
 
-    def unlike(self, looks: np.ndarray) -> float:
-        return 0.0 if self.looks is None else LOOKS * float(np.abs(self.looks - looks).mean())
+    def difference(self, appearance: np.ndarray) -> float:
+        if self.appearance is None:
+            return 0.0
+        return APPEARANCE_WEIGHT * float(np.abs(self.appearance - appearance).mean())
 
-    def seen(self, box: np.ndarray, looks: np.ndarray) -> None:
-        """In this frame, here."""
+    def seen(self, box: np.ndarray, appearance: np.ndarray) -> None:
+        """Moves the track to where the face is in this frame."""
         steady = self.last is not None and not self.absent
         moved = _middle(box) - _middle(self.last) if self.last is not None and steady else np.zeros(2)
         self.motion = 0.5 * self.motion + 0.5 * moved if steady else np.zeros(2)
-        if self.looks is None:
-            self.looks = looks
-        elif self.unlike(looks) < STRANGE / 2:  # else something covers the face
-            self.looks = 0.8 * self.looks + 0.2 * looks
+        if self.appearance is None:
+            self.appearance = appearance
+        elif self.difference(appearance) < MAX_DIFFERENCE / 2:  # else something covers the face
+            self.appearance = 0.8 * self.appearance + 0.2 * appearance
         self.last, self.expected, self.absent = box, box + np.tile(self.motion, 2), 0
 
     def unseen(self) -> None:
-        """It is thought to go on, slower and slower."""
+        """Moves the track on where the face is not found, with less and less speed."""
         self.absent += 1
         self.motion = 0.9 * self.motion
         self.expected = self.expected + np.tile(self.motion, 2)
@@ -113,8 +115,8 @@ class Tracker:
 
     def __init__(self, model: Model, every: int = 10, absent: int = 25, search: Search | None = None) -> None:
         if not all(isinstance(n, int) for n in (every, absent)) or every < 1 or absent < 0:
-            told = f"{every!r} and {absent!r}"
-            raise InputError(f"every must be at least 1 and absent at least 0, whole numbers, not {told}")
+            given = f"{every!r} and {absent!r}"
+            raise InputError(f"every must be at least 1 and absent at least 0, whole numbers, not {given}")
         self.model, self.every, self.absent, self.frame = model, every, absent, 0
         search = search or Search()
         # All faces are asked for: one that is followed is not lost to a larger one that comes.
@@ -138,21 +140,22 @@ class Tracker:
             found = self._look(rgb, {t.name for t, c in zip(there, chance, strict=True) if c < SURE})
             there, faces, chance = self._aligned(picture, found)
         boxes = [self._following(faces, i, track) for i, track in enumerate(there)]
-        looks = [_looks(rgb, box) for box in boxes]
+        appearance = [_appearance(rgb, box) for box in boxes]
         kept: list[int] = []
         # Of two tracks on one face the one stays that looks more like it; a new one stands back.
-        for i in sorted(range(len(there)), key=lambda i: (there[i].looks is None, there[i].unlike(looks[i]))):
+        order = [(track.appearance is None, track.difference(a)) for track, a in zip(there, appearance, strict=True)]
+        for i in sorted(range(len(there)), key=order.__getitem__):
             certain = chance[i] >= (UNLIKELY if there[i].name in found else LIKELY)
             if certain and np.ptp(boxes[i][::2]) >= 4 and all(overlap(boxes[i], boxes[j]) < ONE for j in kept):
                 kept.append(i)
         kept.sort()
         for i in kept:
-            there[i].seen(boxes[i], looks[i])
+            there[i].seen(boxes[i], appearance[i])
         given = [there[i].name for i in kept]
         for track in self._tracks:
             if track.name not in given:
                 track.unseen()
-        self._tracks = [t for t in self._tracks if t.absent <= (0 if t.looks is None else self.absent)]
+        self._tracks = [t for t in self._tracks if t.absent <= (0 if t.appearance is None else self.absent)]
         return replace(faces[kept], ids=np.array(given, np.int64))
 
     def _is_time(self) -> bool:
@@ -165,11 +168,11 @@ class Tracker:
             or any(t.absent < SEARCH or t.absent % SEARCH == 0 for t in absent)
         )
 
-    def _look(self, rgb: np.ndarray, doubted: set[int]) -> set[int]:
+    def _look(self, rgb: np.ndarray, uncertain: set[int]) -> set[int]:
         """Runs the detector; gives the names it found. Faces doubted, absent or moved get its boxes, new ones begin."""
         boxes = detect(rgb, self.search)[0].astype(np.float64)
-        looks = [_looks(rgb, box) for box in boxes]
-        cost = [[t.distance(b, s) for b, s in zip(boxes, looks, strict=True)] for t in self._tracks]
+        appearance = [_appearance(rgb, box) for box in boxes]
+        cost = [[t.distance(b, s) for b, s in zip(boxes, appearance, strict=True)] for t in self._tracks]
         pairs = dict(assign(np.array(cost).reshape(len(self._tracks), len(boxes)), most=2.0))
         found = set()
         for i, track in enumerate(self._tracks):
@@ -177,7 +180,7 @@ class Tracker:
                 track.missed += 1
                 continue
             box = boxes[pairs[i]]
-            if track.absent or track.name in doubted or overlap(track.expected, box) < AGREED:
+            if track.absent or track.name in uncertain or overlap(track.expected, box) < MIN_OVERLAP:
                 track.expected, track.last = box, None  # a jump is no motion
             track.missed = 0
             found.add(track.name)
@@ -209,7 +212,7 @@ def _middle(box: np.ndarray) -> np.ndarray:
     return np.asarray((box[:2] + box[2:]) / 2)
 
 
-def _looks(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
+def _appearance(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(4, 4, 3) colours in [0, 1] sampled over the box; the picture's edge goes on beyond it."""
     height, width = rgb.shape[:2]
     at = (np.arange(12) + 0.5) / 12

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from acdc_fast.kernels.tiles import FRUGAL, MOST, cdiv, tile
+from acdc_fast.kernels.tiles import MAX_PIXELS, MIN_PIXELS, cdiv, tile
 
 
 def count(height: int, width: int, rows: int, columns: int) -> int:
@@ -18,14 +18,14 @@ def count(height: int, width: int, rows: int, columns: int) -> int:
 @pytest.mark.parametrize("processors", [108, 132])
 def test_large_batches_keep_tiles_frugal_and_processors_busy(batch: int, processors: int) -> None:
     rows, columns = tile(128, 128, batch, processors, 32)
-    assert FRUGAL <= rows * columns <= MOST
+    assert MIN_PIXELS <= rows * columns <= MAX_PIXELS
     assert batch * count(128, 128, rows, columns) >= 3 * processors / 4
 
 
 def test_small_batches_give_every_processor_a_tile() -> None:
     for batch in (1, 2, 4, 8):
         rows, columns = tile(128, 128, batch, 132, 32)
-        assert rows * columns < FRUGAL and 3 * 132 / 4 <= batch * count(128, 128, rows, columns) <= 2 * 132
+        assert rows * columns < MIN_PIXELS and 3 * 132 / 4 <= batch * count(128, 128, rows, columns) <= 2 * 132
 
 
 def test_any_shape_is_covered() -> None:

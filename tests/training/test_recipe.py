@@ -67,7 +67,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) -> None:
     out = tmp_path / "out"
-    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert recipe.run_recipe(written, tmp_path / "faces", out) == 0
     assert (out / "data" / "mtfl-train.tar").is_symlink()
     draw, teach, one, two, refinement, people, pose, confidence, presence, visibility, enough = shell.commands
     assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
@@ -90,7 +90,7 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     assert pose[-2:] == ["--limit", "7"] and "--limit" not in presence and all("--half" in c for c in fits)
     assert (out / "small.safetensors").exists()
     shell.commands.clear()
-    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert recipe.run_recipe(written, tmp_path / "faces", out) == 0
     assert shell.commands == []
 
 
@@ -109,7 +109,7 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
         " fits: {people: false, refinement: null}}\n"
     )
     out = tmp_path / "out"
-    assert recipe.cook(second, tmp_path / "faces", out) == 0
+    assert recipe.run_recipe(second, tmp_path / "faces", out) == 0
     teach, three, between, pose, presence, enough = shell.commands[-6:]
     assert teach[3] == str(out / "small.safetensors")  # not the teacher that the first recipe had for the same faces
     two_and_three = [str(out / run / "weights.safetensors") for run in ("two", "three")]
@@ -131,11 +131,11 @@ def test_weights_that_are_their_own_teacher(written: Path, tmp_path: Path, shell
 def test_an_interrupted_recipe_goes_on_from_its_checkpoint(written: Path, tmp_path: Path, shell: Shell) -> None:
     out = tmp_path / "out"
     shell.fails = str(tmp_path / "two.yaml")
-    assert recipe.cook(written, tmp_path / "faces", out) == 3
+    assert recipe.run_recipe(written, tmp_path / "faces", out) == 3
     (out / "two").mkdir()
     (out / "two" / NAME).write_bytes(b"")
     shell.fails, shell.commands = "", []
-    assert recipe.cook(written, tmp_path / "faces", out) == 0
+    assert recipe.run_recipe(written, tmp_path / "faces", out) == 0
     assert "--resume" in shell.commands[0]
     assert "--init" not in shell.commands[0]
 
@@ -143,13 +143,13 @@ def test_an_interrupted_recipe_goes_on_from_its_checkpoint(written: Path, tmp_pa
 def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
     written.write_text(TEXT.replace("runs", "run"))
     with pytest.raises(InputError, match=r"recipe.yaml: unknown field 'run'"):
-        recipe.cook(written, tmp_path / "faces", tmp_path / "out")
+        recipe.run_recipe(written, tmp_path / "faces", tmp_path / "out")
     written.write_text(TEXT.replace("processes: 2", "share: 1.5"))
     with pytest.raises(InputError, match=r"recipe.yaml: share must lie between 0 and 1, not 1.5"):
-        recipe.cook(written, tmp_path / "faces", tmp_path / "out")
+        recipe.run_recipe(written, tmp_path / "faces", tmp_path / "out")
     written.write_text(TEXT)
     with pytest.raises(InputError, match="--data-root .*: no such folder"):
-        recipe.cook(written, tmp_path / "nowhere", tmp_path / "out")
+        recipe.run_recipe(written, tmp_path / "nowhere", tmp_path / "out")
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/**/recipe*.yaml")), ids=str)

@@ -24,8 +24,8 @@ def person(name: str) -> str:
     return PurePosixPath(name).stem.rpartition("_")[0]
 
 
-def is_held_out(who: str) -> bool:
-    return zlib.crc32(who.encode("utf-8")) < HELD_OUT * 2**32
+def is_held_out(person: str) -> bool:
+    return zlib.crc32(person.encode("utf-8")) < HELD_OUT * 2**32
 
 
 def open_frames68(root: Path, split: str = "train", skip_broken: bool = False) -> Database:

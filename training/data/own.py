@@ -66,10 +66,10 @@ def open_coco(root: Path, split: str = "train", skip_broken: bool = False) -> Da
     """``coco-<split>.json``. Raises `InputError` naming the file and the annotation."""
     path, broken, pictures = root / f"coco-{split}.json", Broken(skip_broken), FolderPictures(root)
     try:
-        told = json.loads(_read(path))
-        files = {image["id"]: str(image["file_name"]) for image in told["images"]}
-        markups = {c["id"]: _markup(c, path) for c in told["categories"] if c.get("keypoints")}
-        annotations = list(told["annotations"])
+        content = json.loads(_read(path))
+        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        markups = {c["id"]: _markup(c, path) for c in content["categories"] if c.get("keypoints")}
+        annotations = list(content["annotations"])
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -139,8 +139,8 @@ def _fits(
     elif np.isnan(box).all():
         if any(each.all() and MARKUPS[markup].five is not None for markup, each in known.items()):
             return True
-        told = "whose eyes, nose and mouth are told (five) and of which every point is known"
-        broken.report(f"{where}: a face without a box needs a markup {told}")
+        needed = "whose eyes, nose and mouth are named (five) and of which every point is known"
+        broken.report(f"{where}: a face without a box needs a markup {needed}")
     elif not (np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
         broken.report(f"{where}: the box must have x0 < x1 and y0 < y1")
     else:
@@ -158,8 +158,8 @@ def _markup(category: Mapping[str, Any], path: Path) -> str:
             raise InputError(f"{path}: category {name} has {count} keypoints, the markup {MARKUPS[name].points}")
         for k, (ours, theirs) in enumerate(zip(MARKUPS[name].names, category["keypoints"], strict=False)):
             if ours != theirs:
-                told = f"keypoint {k} is {shown(theirs)}, the markup's {shown(ours)}"
-                raise InputError(f"{path}: category {name}: {told}")
+                wrong = f"keypoint {k} is {shown(theirs)}, the markup's {shown(ours)}"
+                raise InputError(f"{path}: category {name}: {wrong}")
         return name
     try:
         return of_count(count).name

@@ -20,10 +20,10 @@ import torch
 from acdc_fast.config import Variant
 from acdc_fast.files import written_beside
 
+from ..command_errors import errors_in_one_line
 from ..loop.checkpoint import NAME
 from ..loop.train import train
 from ..observations import observe_crops
-from ..one_line import in_one_line
 from ..settings import Settings, read_settings
 from .evaluate import load_network, open_all
 from .report import report
@@ -85,8 +85,8 @@ def summary(found: Mapping[str, Sequence[Scores]], chain: Sequence[Settings]) ->
     heads = list(dict.fromkeys(h for runs in found.values() for h in runs[0]))
     rows: dict[str, list[float | None]] = {}
     for variant, runs in found.items():
-        for told, measure in (("mean", mean), ("deviation", _deviation)):
-            rows[f"{NAMES[variant]}, {told} of {len(runs)}"] = [
+        for label, measure in (("mean", mean), ("deviation", _deviation)):
+            rows[f"{NAMES[variant]}, {label} of {len(runs)}"] = [
                 measure([r[h] for r in runs]) if all(h in r for r in runs) else None for h in heads
             ]
     budget = "; ".join(
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@in_one_line("ablation")
+@errors_in_one_line("ablation")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.evaluation.ablation", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, nargs="+", metavar="YAML", help="configs/ablation/*.yaml")

@@ -17,13 +17,13 @@ from acdc_fast.files import written_beside
 from acdc_fast.network import ACDC
 from acdc_fast.weights import bundled, load_weights
 
+from ..command_errors import errors_in_one_line
 from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
 from ..fits.pose_readout import write_readout
 from ..fits.presence_fit import write_presence
 from ..observations import observe_align, observe_crops
-from ..one_line import in_one_line
 from ..sampling.batches import open_source
 from ..settings import Source
 from .figures import draw_excitations, draw_masks
@@ -119,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
             seen[name] = observe_crops(network, database, resolution, device, args.limit, loaded.refinement, readout)
         reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
-        told = {"weights": str(path), "resolution": resolution, "detector": args.detector, "dtype": args.dtype}
-        print(json.dumps(told | {"databases": reports}))
+        header = {"weights": str(path), "resolution": resolution, "detector": args.detector, "dtype": args.dtype}
+        print(json.dumps(header | {"databases": reports}))
     else:
         for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:
             print(text, end="\n\n")
@@ -162,7 +162,7 @@ def draw_figures(network: ACDC, database: Database, resolution: int, folder: Pat
             draw_excitations(network, database, resolution, beside)
 
 
-@in_one_line("acdc-fast evaluate")
+@errors_in_one_line("acdc-fast evaluate")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="acdc-fast evaluate", description=__doc__)
     add_arguments(parser)

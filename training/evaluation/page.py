@@ -60,8 +60,8 @@ def write_page(
             parts.append(_picture(figure, "Calibration: how often points of a confidence are right. Grey: exact."))
         for markup in seen.points[-1]:
             if shown := _worst(seen, markup, databases[name], chosen(databases[name], limit)):
-                told = "labels green, points orange; error in % of the normaliser"
-                parts.append(f"<h3>{html.escape(markup)}: the worst faces</h3><p>{told}</p>")
+                legend = "labels green, points orange; error in % of the normaliser"
+                parts.append(f"<h3>{html.escape(markup)}: the worst faces</h3><p>{legend}</p>")
                 parts.append(f'<div class="faces">{"".join(shown)}</div>')
     parts += ["<h2>Risk and coverage</h2>", _image(risk.getvalue(), "The error of the faces that are kept.")]
     body = "\n".join(parts)
@@ -76,8 +76,8 @@ def _text(table: str) -> str:
 
 def _image(png: bytes, caption: str) -> str:
     data = base64.b64encode(png).decode()
-    told = f"<figcaption>{html.escape(caption)}</figcaption>"
-    return f'<figure><img alt="" src="data:image/png;base64,{data}">{told}</figure>'
+    text = f"<figcaption>{html.escape(caption)}</figcaption>"
+    return f'<figure><img alt="" src="data:image/png;base64,{data}">{text}</figure>'
 
 
 def _picture(figure: Figure, caption: str, dpi: int = 110) -> str:
@@ -154,6 +154,6 @@ def _worst(seen: Observations, markup: str, database: Database, indices: Sequenc
         edge = ROUND * float((high - low).max())
         axis.set(xlim=(low[0] - edge, high[0] + edge), ylim=(high[1] + edge, low[1] - edge))
         axis.axis("off")
-        told = "not found" if seen.missed[n] else f"{errors[place]:.1f} %"
-        shown.append(_picture(figure, f"{seen.annotations[n].name}: {told}", 90))
+        result = "not found" if seen.missed[n] else f"{errors[place]:.1f} %"
+        shown.append(_picture(figure, f"{seen.annotations[n].name}: {result}", 90))
     return shown

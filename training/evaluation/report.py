@@ -11,7 +11,7 @@ from .. import metrics
 from ..fits.early_exit import last_stages
 from ..loop.validation import normaliser
 from ..observations import Observations
-from .uncertainty import doubt
+from .uncertainty import uncertainty
 
 Calibration = Mapping[str, tuple[float, ...]]
 
@@ -79,7 +79,7 @@ def _of_markup(
         if all(p is not None for p in poses):
             ranges, mean = metrics.by_yaw(last, [p[0] for p in poses if p is not None])
             values["by_yaw"] = {name: 100 * v for name, v in ranges.items()} | {"mean": 100 * mean}
-    values["doubt"] = doubt(seen, markup, calibration)
+    values["doubt"] = uncertainty(seen, markup, calibration)
     return values
 
 

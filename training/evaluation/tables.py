@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .uncertainty import DOUBT_HEADS, doubt_rows
+from .uncertainty import UNCERTAINTY_HEADS, uncertainty_rows
 
 SUBSETS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
 _HEADS = ("all", "pose", "expr.", "illum.", "make-up", "occl.", "blur")
@@ -72,7 +72,7 @@ def paper_tables(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
     """All tables of one database."""
     found = []
-    told = f"{name}: {values['faces']} faces" + (f", {values['missed']} missed" if values["missed"] else "")
+    title = f"{name}: {values['faces']} faces" + (f", {values['missed']} missed" if values["missed"] else "")
     rows: dict[str, Sequence[float | None]] = {}
     for markup, m in values["markups"].items():
         rows[f"{markup} NME %"] = [*m["nme"], m["median"], m["auc"], m["fr"]]
@@ -80,15 +80,15 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
             rows[f"{markup} NME %, offset removed"] = [*m["nme_offset_removed"], m["median_offset_removed"], None, None]
     if rows:
         stages = [f"stage {i + 1}" for i in range(len(next(iter(values["markups"].values()))["nme"]))]
-        found.append(table(told, [*stages, "median", "AUC@0.1", "FR@0.1"], rows))
+        found.append(table(title, [*stages, "median", "AUC@0.1", "FR@0.1"], rows))
     if "auto" in values:
         auto = values["auto"]
         errors = {m: [v, auto["nme_offset_removed"].get(m)] for m, v in auto["nme"].items()}
         title = f"{name}: stages='auto' runs {auto['stages']:.2f} stages a face"
         found.append(table(title, ["NME %", "offset removed"], errors))
-    doubts = doubt_rows({markup: m["doubt"] for markup, m in values["markups"].items()})
-    if doubts:
-        found.append(table(f"{name}: what the spread says of the error", DOUBT_HEADS, doubts))
+    uncertain = uncertainty_rows({markup: m["doubt"] for markup, m in values["markups"].items()})
+    if uncertain:
+        found.append(table(f"{name}: what the spread says of the error", UNCERTAINTY_HEADS, uncertain))
     if "pose" in values:
         pose = {f"stage {i + 1}": row for i, row in enumerate(values["pose"]["mae"])}
         found.append(table(f"{name}: pose MAE ° of {values['pose']['faces']} faces", POSE_HEADS, pose))

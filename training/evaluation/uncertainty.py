@@ -29,7 +29,7 @@ from ..sampling.augment import crop_face
 COVERAGES = (1.0, 0.9, 0.8, 0.6, 0.4)
 
 
-def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
+def uncertainty(seen: Observations, markup: str, calibration: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
     """Figures for a markup's labelled points on found faces, errors in % of the normaliser. Empty below 3 faces."""
     target, known = seen.labelled(markup)
     found = ~seen.missed[known]
@@ -56,10 +56,10 @@ def doubt(seen: Observations, markup: str, calibration: Mapping[str, tuple[float
     return values
 
 
-def risk(errors: np.ndarray, doubts: np.ndarray, coverage: float) -> float:
+def risk(errors: np.ndarray, spreads: np.ndarray, coverage: float) -> float:
     """Mean error of the share ``coverage`` of faces with the least doubt (at least one face)."""
     kept = max(1, round(coverage * len(errors)))
-    return float(errors[np.argsort(doubts, kind="stable")[:kept]].mean())
+    return float(errors[np.argsort(spreads, kind="stable")[:kept]].mean())
 
 
 def draw_risk(observed: Mapping[str, Observations], path: Path | IO[bytes]) -> None:
@@ -113,14 +113,14 @@ def half_hidden(network: ACDC, database: Database, resolution: int, limit: int |
     return {m: (s[:, 1:] / np.maximum(s[:, :1], 1)).ravel().tolist() for m, s in sums.items()}
 
 
-def doubt_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[float | None]]:
+def uncertainty_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[float | None]]:
     """Rows of the table: Spearman of the spreads, of their means per face, of the confidence (also with the offset
     removed), calibration error, risk at each coverage."""
     names = ("spearman", "spearman_faces", "spearman_confidence", "spearman_confidence_offset_removed", "ece")
     return {markup: [*(d.get(n) for n in names), *d["risk"]] for markup, d in values.items() if d}
 
 
-DOUBT_HEADS = ("Spearman", "of faces", "of confidence", "offset removed", "ECE") + tuple(
+UNCERTAINTY_HEADS = ("Spearman", "of faces", "of confidence", "offset removed", "ECE") + tuple(
     f"NME % of {c:.0%}" for c in COVERAGES
 )
 HIDDEN_HEADS = ("hidden, before", "after", "in sight, before", "after")

@@ -22,7 +22,7 @@ from acdc_fast.photo.images import load_picture
 from acdc_fast.readout.confidence import confidence, narrowest_spread, spread_of
 from acdc_fast.weights import load_weights, save_weights
 
-from ..one_line import in_one_line
+from ..command_errors import errors_in_one_line
 from ..sampling.augment import LOOSE_SHIFT, LOOSE_SIDES
 from ..sampling.batches import open_source
 from ..settings import Source
@@ -118,7 +118,7 @@ def write_confidence(path: Path, root: Path, out: Path, limit: int | None, half:
     save_weights(out, replace(weights, calibration=calibration, card=card), half)
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = fit_parser("confidence_fit", __doc__)
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database (default: all)")

@@ -14,7 +14,7 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..one_line import in_one_line
+from ..command_errors import errors_in_one_line
 
 
 def check_share(share: float) -> None:
@@ -36,7 +36,7 @@ def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     return replace(end, arrays=arrays, refinement=None, pose=None, visibility=None, calibration={})
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.fits.interpolate", description=__doc__.partition("\n")[0],

@@ -21,8 +21,8 @@ from acdc_fast.readout.refinement import Refinement, refined, terms, terms_of
 from acdc_fast.readout.shape_model import shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from ..observations import see_crops
-from ..one_line import in_one_line
+from ..command_errors import errors_in_one_line
+from ..observations import predict_crops
 from ..settings import Source
 from .command import fit_parser
 from .huber import fit_huber
@@ -56,7 +56,7 @@ class Labelled:
 
 def labelled_faces(weights: Path, root: Path) -> Labelled:
     """The faces of `SOURCES`, in crops by the detector's boxes."""
-    parts = [see_crops(weights, source, root) for source in SOURCES]
+    parts = [predict_crops(weights, source, root) for source in SOURCES]
     crops = [crop for _, those in parts for crop in those]
     points = {m: np.concatenate([p[m] for p, _ in parts]) for m in parts[0][0]}
     fitted = [m for m in FITTED if m in points]
@@ -109,7 +109,7 @@ def write_people(path: Path, people: Labelled, out: Path, ridge: float = RIDGE, 
     save_weights(out, replace(weights, refinement=refinement), half)
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = fit_parser("people_fit", __doc__)
     parser.add_argument("--ridge", type=float, default=RIDGE, metavar="X", help="ridge penalty (%(default)g)")

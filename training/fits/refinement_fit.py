@@ -24,10 +24,10 @@ from acdc_fast.readout.refinement import COMPONENTS, Refinement, refined, terms,
 from acdc_fast.readout.shape_model import place_and_size, principal_components, shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
+from ..command_errors import errors_in_one_line
 from ..loop.validation import normaliser
 from ..metrics import nme
 from ..observations import observe_source
-from ..one_line import in_one_line
 from ..settings import read_settings
 from .command import check_limit, fit_parser
 from .huber import fit_huber
@@ -135,7 +135,7 @@ def write_refinement(path: Path, data: Mapping[str, Labelled], out: Path, half: 
     save_weights(out, replace(weights, refinement=refinement, pose=None), half)
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = fit_parser("refinement_fit", __doc__, "--config configs/w32/96-device.yaml ")
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings of the weights' last run")

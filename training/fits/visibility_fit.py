@@ -26,8 +26,8 @@ from acdc_fast.model import Model
 from acdc_fast.readout.visibility import Visibility, visible
 from acdc_fast.weights import load_weights, save_weights
 
+from ..command_errors import errors_in_one_line
 from ..data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
-from ..one_line import in_one_line
 from ..sampling.batches import open_source
 from ..settings import Source
 from .calibration import expected_calibration_error
@@ -156,7 +156,7 @@ def write_visibility(path: Path, root: Path, out: Path, rendered: Sequence[str],
     save_weights(out, replace(weights, visibility=fitted), half)
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = fit_parser("visibility_fit", __doc__)
     parser.add_argument("--rendered", nargs="*", default=[], metavar="NAME", help="databases of rendered faces")

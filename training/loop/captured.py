@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..sampling.targets import Targets
 
-Told = dict[str, Tensor]
+Losses = dict[str, Tensor]
 #: Calls on a separate stream before a source's graph is recorded. In these, libraries choose their kernels and
 #: optimisers make their state.
 WARM = 3
@@ -21,7 +21,7 @@ class _Recorded:
     graph: torch.cuda.CUDAGraph
     image: Tensor
     targets: Targets
-    told: Told
+    losses: Losses
 
 
 class Captured:
@@ -31,33 +31,33 @@ class Captured:
     the last one returned.
     """
 
-    def __init__(self, function: Callable[[Tensor, Targets], Told]) -> None:
+    def __init__(self, function: Callable[[Tensor, Targets], Losses]) -> None:
         self.function, self.stream = function, torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.calls: dict[str, int] = {}
         self.recorded: dict[str, _Recorded] = {}
 
-    def __call__(self, image: Tensor, targets: Targets, source: str) -> Told:
+    def __call__(self, image: Tensor, targets: Targets, source: str) -> Losses:
         calls = self.calls[source] = self.calls.get(source, 0) + 1
         if calls <= WARM:
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
-                told = self.function(image, targets)
+                losses = self.function(image, targets)
             torch.cuda.current_stream().wait_stream(self.stream)
-            return told
+            return losses
         if source not in self.recorded:
             self.recorded[source] = self._record(image, targets)
         here = self.recorded[source]
         for kept, given in zip(_tensors(here.image, here.targets), _tensors(image, targets), strict=True):
             kept.copy_(given)
         here.graph.replay()
-        return here.told
+        return here.losses
 
     def _record(self, image: Tensor, targets: Targets) -> _Recorded:
         image, targets = image.clone(), targets.map(Tensor.clone)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            told = self.function(image, targets)
-        return _Recorded(graph, image, targets, told)
+            losses = self.function(image, targets)
+        return _Recorded(graph, image, targets, losses)
 
 
 def _tensors(image: Tensor, targets: Targets) -> list[Tensor]:

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.stopping import StopRequests
 
+from ..command_errors import errors_in_one_line
 from ..distributed import World, join, lost
-from ..one_line import in_one_line
 from ..sampling.batches import Batches, open_source
 from ..sampling.device_batches import DeviceBatches
 from ..schedule import phase_at
@@ -49,8 +49,8 @@ def train(
         with join(device) as world:  # leaves the group after the network is freed: freeing DDP needs the group
             return _train(settings, data_root, out, resume, init, until, skip_broken, world)
     except OSError as error:  # a full disk, a folder that cannot be written
-        told = f"{error.filename or out}: {error.strerror or error}"
-        raise AcdcError(f"{told}; --resume goes on from the last checkpoint") from error
+        wrong = f"{error.filename or out}: {error.strerror or error}"
+        raise AcdcError(f"{wrong}; --resume goes on from the last checkpoint") from error
     except RuntimeError as error:
         if (gone := lost(error)) is None:
             raise
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
-@in_one_line("acdc-fast train")
+@errors_in_one_line("acdc-fast train")
 def main() -> int:
     """Entry for torchrun."""
     parser = argparse.ArgumentParser(prog="acdc-fast train", description=__doc__)

@@ -11,7 +11,7 @@ from acdc_fast.network import ACDC
 
 from ..sampling.targets import Targets
 from ..schedule import learning_rate
-from .captured import Captured, Told
+from .captured import Captured, Losses
 from .losses import cascade_loss
 from .run import Run
 
@@ -36,15 +36,15 @@ class Update:
         if settings.fixed_norm:
             hold_norm(run.network)
         run.optimiser.schedule(learning_rate(run.step, settings.updates, 1.0, optimiser.power, optimiser.warmup))
-        told = self.learn(image, targets) if self.captured is None else self.captured(image, targets, source)
+        losses = self.learn(image, targets) if self.captured is None else self.captured(image, targets, source)
         run.step += 1
         if run.average:
             run.average.update(run.network, run.step)
         if settings.local and (run.step % settings.local == 0 or run.step == settings.updates):
             run.world.unite([run.network, *([run.average.network] if run.average else [])])
-        run.meters.add({f"{source}/{name}": value for name, value in told.items()})
+        run.meters.add({f"{source}/{name}": value for name, value in losses.items()})
 
-    def learn(self, image: Tensor, targets: Targets) -> Told:
+    def learn(self, image: Tensor, targets: Targets) -> Losses:
         """Forward, loss, backward and optimiser step. Returns the loss, its parts and the norm of the gradient."""
         run, loss = self.run, self.run.settings.loss
         # A recorded update must cast the weights again each time: a cached cast would be an old one.

@@ -22,7 +22,7 @@ class DeviceBatches(Batches):
     def __init__(self, settings: Settings, sources: Sequence[Database], world: World) -> None:
         super().__init__(settings, sources, world)
         self.device = world.device
-        self.shelves = [
+        self.resident_sets = [
             make_resident(database, source, settings.workers).to(world.device)
             for database, source in zip(sources, settings.databases, strict=True)
         ]
@@ -32,7 +32,7 @@ class DeviceBatches(Batches):
         share = self.shares[phase.batch]
         faces = self.faces(step)[share]
         which = faces[0][0]
-        resident = self.shelves[which]
+        resident = self.resident_sets[which]
         index = torch.tensor([face for _, face in faces])
         if self.device.type == "cuda":  # pinned, so that the host need not wait (`device_augment`)
             index = index.pin_memory()

@@ -11,14 +11,14 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, so each uses one thread
 
 
-from ..one_line import in_one_line
+from ..command_errors import errors_in_one_line
 from .dataset import PEOPLE, SIZE, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
 
 SOURCES = {"synthetic": synthetic, "skinned": skinned, "reposed": reposed}
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acdc_fast.training.synthesis",

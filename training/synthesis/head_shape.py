@@ -17,7 +17,7 @@ import numpy as np
 
 from acdc_fast.files import written_beside
 
-from ..one_line import in_one_line
+from ..command_errors import errors_in_one_line
 from .markup import Points, brow_edges
 from .mesh import FILE, FaceModel, load_model
 from .person import apply_expression, sample_expression, sample_identity
@@ -56,7 +56,7 @@ def shape_of(found: np.ndarray, components: int = COMPONENTS) -> tuple[np.ndarra
     return (mean - origin) / unit, parts.reshape(-1, 68, 3) / unit
 
 
-@in_one_line()
+@errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
     from safetensors.numpy import save_file
 

@@ -11,7 +11,14 @@ from helpers.faces import write_faces
 
 from acdc_fast import ACDC, ACDCConfig
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.evaluation.uncertainty import COVERAGES, doubt, doubt_rows, draw_risk, half_hidden, risk
+from acdc_fast.training.evaluation.uncertainty import (
+    COVERAGES,
+    draw_risk,
+    half_hidden,
+    risk,
+    uncertainty,
+    uncertainty_rows,
+)
 from acdc_fast.training.observations import Observations
 from acdc_fast.training.sampling.batches import open_source
 from acdc_fast.training.settings import Source
@@ -32,7 +39,7 @@ def observations(spread: np.ndarray, error: np.ndarray) -> Observations:
 
 def test_doubt_in_the_order_of_the_errors() -> None:
     error = np.linspace(0.01, 0.40, FACES)
-    values = doubt(observations(error**2, error), "2d5", {})
+    values = uncertainty(observations(error**2, error), "2d5", {})
     found = np.delete(error, 3)
     # the five points of a face have the same error: rounding decides their order
     assert values["spearman"] == pytest.approx(1, abs=1e-3)
@@ -40,33 +47,34 @@ def test_doubt_in_the_order_of_the_errors() -> None:
     assert values["risk"] == pytest.approx([100 * found[: round(c * 39)].mean() for c in COVERAGES])
     assert "ece" not in values
     row = [values["spearman"], values["spearman_faces"], None, None, None, *values["risk"]]
-    assert doubt_rows({"2d5": values, "2d68": {}}) == {"2d5": row}
+    assert uncertainty_rows({"2d5": values, "2d68": {}}) == {"2d5": row}
 
 
 def test_doubt_without_meaning() -> None:
     rng = np.random.default_rng(0)
     error = rng.uniform(0, 0.4, FACES)
-    values = doubt(observations(-error + 1, error), "2d5", {})
+    values = uncertainty(observations(-error + 1, error), "2d5", {})
     assert values["spearman"] == pytest.approx(-1, abs=1e-3)
     assert values["risk"][-1] > values["risk"][0]
-    assert doubt(observations(np.ones(FACES), error), "2d5", {})["spearman"] is None  # a constant says nothing
+    assert uncertainty(observations(np.ones(FACES), error), "2d5", {})["spearman"] is None  # a constant says nothing
 
 
 def test_an_offset_of_all_labels_is_no_error_of_the_points() -> None:
     """Points off by 0.2 ± up to 0.2 eye distances to the right, the offset being the labels' own."""
     error = np.linspace(0.0, 0.4, FACES)
     calibration = {"2d5": (5.0, 0.0, 0.0)}  # less sure the wider the map
-    values = doubt(observations(np.abs(error - 0.2) + 0.01, error), "2d5", calibration)
+    values = uncertainty(observations(np.abs(error - 0.2) + 0.01, error), "2d5", calibration)
     assert values["spearman_confidence_offset_removed"] > 0.99
     assert abs(values["spearman_confidence"]) < 0.2
-    values = doubt(observations(error + 0.01, error), "2d5", calibration)
+    values = uncertainty(observations(error + 0.01, error), "2d5", calibration)
     assert values["spearman_confidence"] > 0.99
     assert abs(values["spearman_confidence_offset_removed"]) < 0.2
 
 
 def test_calibration_error_counts_what_the_confidence_promises() -> None:
     error = np.full(FACES, 0.4)  # 4 px of a crop's 20: wrong everywhere
-    values = doubt(observations(np.full(FACES, 0.1), error), "2d5", {"2d5": (0.0, 0.0, 0.0)})  # confidence ½ everywhere
+    seen = observations(np.full(FACES, 0.1), error)
+    values = uncertainty(seen, "2d5", {"2d5": (0.0, 0.0, 0.0)})  # confidence ½ everywhere
     assert values["ece"] == pytest.approx(0.5)
 
 
@@ -74,9 +82,9 @@ def test_too_few_faces_say_nothing() -> None:
     seen = observations(np.ones(FACES), np.ones(FACES))
     points = [{"2d5": seen.points[0]["2d5"][:3]}]
     few = Observations(seen.annotations[:3], points, [], {"2d5": np.ones((3, 5))}, seen.side[:3], np.ones((1, 3)))
-    assert doubt(few, "2d5", {})  # three found
+    assert uncertainty(few, "2d5", {})  # three found
     few.side[0] = np.nan
-    assert doubt(few, "2d5", {}) == {}
+    assert uncertainty(few, "2d5", {}) == {}
 
 
 def test_risk_keeps_at_least_one_face() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acdc_fast.photo.ahead import ahead
+from acdc_fast.photo.prefetch import prefetch
 
 
 def test_in_order_whatever_ends_first() -> None:
@@ -16,8 +16,8 @@ def test_in_order_whatever_ends_first() -> None:
         time.sleep(0.002 * (7 - i % 8))
         return i * i
 
-    assert list(ahead(work, range(40), 3)) == [i * i for i in range(40)]
-    assert list(ahead(work, [], 3)) == []
+    assert list(prefetch(work, range(40), 3)) == [i * i for i in range(40)]
+    assert list(prefetch(work, [], 3)) == []
 
 
 def test_several_at_a_time_and_no_more() -> None:
@@ -33,7 +33,7 @@ def test_several_at_a_time_and_no_more() -> None:
         meet.wait()  # ends only where two work side by side
         return i
 
-    results = ahead(work, source(), 2)
+    results = prefetch(work, source(), 2)
     assert taken == []
     assert next(results) == 0 and taken == [0, 1, 2]
     assert list(results) == [1, 2, 3, 4, 5]
@@ -45,7 +45,7 @@ def test_an_error_comes_in_its_turn() -> None:
             raise ValueError("three")
         return i
 
-    results = ahead(work, range(9), 4)
+    results = prefetch(work, range(9), 4)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
@@ -56,7 +56,7 @@ def test_an_error_of_the_source_comes_after_what_was_before() -> None:
         yield from (0, 1)
         raise OSError("torn")
 
-    results = ahead(lambda i: i, source(), 4)
+    results = prefetch(lambda i: i, source(), 4)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(OSError, match="torn"):
         next(results)
@@ -64,7 +64,7 @@ def test_an_error_of_the_source_comes_after_what_was_before() -> None:
 
 def test_what_is_left_alone_ends_its_threads() -> None:
     before = threading.active_count()
-    results = ahead(lambda i: i, range(100), 3)
+    results = prefetch(lambda i: i, range(100), 3)
     next(results)
     assert threading.active_count() > before
     results.close()  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from acdc_fast.errors import AcdcError, InputError
 P = ParamSpec("P")
 
 
-def in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
+def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Decorates a command's ``main``: errors become ``name: what is wrong`` on stderr.
 
     Exit code 2 for input that cannot be used, else 1.
