@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,13 +11,34 @@ from helpers.paths import ROOT
 
 from acdc_fast.commands.cli import main
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")), ROOT / "configs" / "README.md", *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "acdc_fast" / "pretrained").rglob("*.md")),
+]  # fmt: skip
 #: Logs tell of files as they were.
 LOGS = ("training-log.md", "kernel-history.md", "CHANGELOG.md")
 NAMED = [p for p in PAGES if p.name not in LOGS]
 #: What a build makes.
 BUILT = ("acdc_fast/_cuda.so", "acdc_fast._cuda.so", "acdc_fast._native")
 TOPS = ("acdc_fast", "kernels", "csrc", "training", "tests", "bench", "configs", "docs", "examples")
+#: Suffixes of code, and of other text.
+CODE = (".py", ".cpp", ".h", ".cu", ".cuh")
+TEXT = (".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".cff")
+#: Files that a user writes or a run makes.
+OF_A_RUN = {"small.yaml", "owl.yaml"}
+
+
+def tracked() -> list[Path]:
+    """Every file of the project, without what is built, downloaded or ignored."""
+    left_out = {".git", ".venv", "build", "shared", "out", "runs", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+    files = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = sorted(f for f in folders if f not in left_out and not f.endswith((".egg-info", "__pycache__")))
+        files += [Path(folder) / name for name in sorted(names)]
+    return [f for f in files if f.suffix in (*CODE, *TEXT) or f.name in ("Makefile", ".gitignore", "run")]
+
+
+TRACKED = tracked()
 
 
 def texts(page: Path) -> str:
@@ -43,6 +65,38 @@ def paths_named(page: Path) -> set[str]:
 def test_paths_exist(page: Path) -> None:
     missing = [n for n in sorted(paths_named(page)) if not (ROOT / n).exists() and n not in BUILT]
     assert not missing, f"{page.relative_to(ROOT)} names {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("page", NAMED, ids=lambda page: page.name)
+def test_files_named_without_their_folder_exist(page: Path) -> None:
+    known = {path.name for path in TRACKED} | OF_A_RUN
+    name = re.compile(r"(?<![\w./*<>-])[^\W_][\w-]*\.(?:py|cpp|h|cu|cuh|yaml)\b")
+    files = {word for text in code(page) for word in name.findall(text)}
+    missing = sorted(files - known)
+    assert not missing, f"{page.relative_to(ROOT)} names {', '.join(missing)}"
+
+
+def test_comments_and_docstrings_name_files_that_exist() -> None:
+    wrong = []
+    name = re.compile(rf"(?<![\w./])(?:{'|'.join(TOPS)})/[\w./-]+\.(?:py|cpp|h|cuh?|md)\b")
+    for path in TRACKED:
+        if path.suffix not in CODE or path.is_relative_to(ROOT / "tests"):
+            continue  # tests make files of their own
+        for word in name.findall(texts(path)):
+            if not (ROOT / word).exists() and word not in BUILT:
+                wrong.append(f"{path.relative_to(ROOT)}: {word}")
+    assert not wrong, wrong
+
+
+def test_docstrings_name_modules_that_exist() -> None:
+    """`acdc_fast.a.b` in the text of a module; `from acdc_fast.a import b` cannot be wrong."""
+    wrong = []
+    for path in TRACKED:
+        if path.suffix == ".py" and path != Path(__file__):
+            for symbol in re.findall(r"`(acdc_fast(?:\.\w+)+)`", texts(path)):
+                if not found(symbol) and symbol not in BUILT:
+                    wrong.append(f"{path.relative_to(ROOT)}: {symbol}")
+    assert not wrong, wrong
 
 
 def symbols_named(page: Path) -> set[str]:
@@ -136,6 +190,10 @@ def test_command_line_page_fits_the_help(command: str, capsys: pytest.CaptureFix
 
 
 def test_no_word_of_elsewhere() -> None:
-    """The text is only about the project."""
-    for page in PAGES:
-        assert not re.search(r"/(?:work|tmp/wt)\b|issue \d+|issue #\d+", texts(page)), page
+    """No file names a folder of the machine that it was written on, or speaks of how its authors work."""
+    assert len(TRACKED) > 500
+    elsewhere = re.compile(r"(?<![\w.])/(?:wor[k]|tmp/w[t]|hom[e]/\w|roo[t]/)|\bissu[e] #?\d+")
+    for path in TRACKED:
+        if path.suffix in CODE + TEXT or not path.suffix:
+            named = elsewhere.search(texts(path))
+            assert not named, f"{path.relative_to(ROOT)}: {named[0]}"
