@@ -20,28 +20,12 @@ import torch
 from acdc_fast.detector.network import Detector, decoded
 from acdc_fast.detector.weights import folded, save_detector
 
-from .collage import Crop, collage
-from .faces import load_backgrounds, load_faces
+from .batches import Batches, HardPictures
+from .faces import load_backgrounds, load_faces, surroundings
 from .loss import detection_loss
-from .targets import targets
 
-SIDE, BATCH = 160, 16
 #: The averaged weights keep this share of themselves at each step.
 KEPT = 0.998
-
-
-def batch(faces: list[Crop], backgrounds: list[np.ndarray], rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-    """Pictures (B, 1, S, S), labels (B, cells), boxes (B, cells, 4)."""
-    images, labels, boxes = [], [], []
-    for _ in range(BATCH):
-        canvas = collage(faces, backgrounds, SIDE, rng)
-        label, wanted = targets(np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.counts, bool), SIDE)
-        images.append(canvas.image)
-        labels.append(label)
-        boxes.append(wanted)
-    pictures = (torch.from_numpy(np.stack(images)[:, None]).float() - 128) / 128
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
-    return pictures, torch.from_numpy(np.stack(labels)), torch.from_numpy(np.stack(boxes))
 
 
 def rate(step: int, steps: int, highest: float) -> float:
@@ -63,6 +47,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     faces, backgrounds = load_faces(args.root, args.out), load_backgrounds(args.backgrounds)
     print(f"{len(faces)} faces, {len(backgrounds)} backgrounds", flush=True)
+    backgrounds += surroundings(faces, 2 * len(backgrounds), np.random.default_rng(0))
     network, averaged = Detector(), Detector()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged.load_state_dict(network.state_dict())
@@ -74,14 +59,18 @@ def main() -> None:
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    rng = np.random.default_rng(step)
+    rng, hard = np.random.default_rng(step), HardPictures()
+    batches = iter(torch.utils.data.DataLoader(Batches(faces, backgrounds, step), batch_size=None, num_workers=1))
     told, saved, sums = time.time(), time.time(), np.zeros(3)
     while step < args.steps:
         step += 1
         for group in optimiser.param_groups:
             group["lr"] = rate(step, args.steps, args.rate)
-        pictures, labels, wanted = batch(faces, backgrounds, rng)
-        scores, places = detection_loss(*decoded(network(pictures)), labels, wanted)
+        pictures, labels, wanted = next(batches)
+        hard.put_in(pictures, labels, rng)
+        logits, boxes = decoded(network(pictures))
+        hard.learn(pictures, labels, logits)
+        scores, places = detection_loss(logits, boxes, labels, wanted)
         optimiser.zero_grad()
         (scores + places).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
@@ -94,7 +83,10 @@ def main() -> None:
         sums += (scores.item(), places.item(), 1)
         if time.time() - told > 30:
             means, speed = sums[:2] / sums[2], sums[2] / (time.time() - told)
-            print(f"{step}: scores {means[0]:.3f}, boxes {means[1]:.3f}, {speed:.2f} steps/s", flush=True)
+            print(
+                f"{step}: scores {means[0]:.3f}, boxes {means[1]:.3f}, {len(hard)} hard, {speed:.2f} steps/s",
+                flush=True,
+            )
             told, sums = time.time(), np.zeros(3)
         if time.time() - saved > 120 or step == args.steps:
             saved = time.time()

@@ -31,13 +31,15 @@ class Canvas:
 
 
 def collage(faces: Sequence[Crop], backgrounds: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> Canvas:
-    """A square picture of ``side`` pixels with up to 11 pasted pictures of faces; about one in eight has none."""
+    """A square picture of ``side`` pixels with up to 11 pasted pictures of faces (more if larger than 160 pixels);
+    about one in four has none."""
     canvas = Canvas(background(backgrounds, side, rng), [], [])
     free = np.ones((side, side), bool)
     for _ in range(rng.integers(0, 4)):  # edges of pasted parts alone must not look like a face
         _paste_texture(canvas, backgrounds, rng)
     small = rng.random() < 0.5
-    count = 0 if rng.random() < 0.12 else int(rng.integers(2, 12)) if small else int(rng.integers(1, 4))
+    count = 0 if rng.random() < 0.25 else int(rng.integers(2, 12)) if small else int(rng.integers(1, 4))
+    count = round(count * side / 160)
     top = 45.0 if small else LARGEST
     for _ in range(count):
         size = float(np.exp(rng.uniform(np.log(SMALLEST), np.log(top))))
@@ -50,7 +52,7 @@ def background(pictures: Sequence[np.ndarray], side: int, rng: np.random.Generat
     """(side, side) float32: part of a picture without people, a gradient, or a gradient with noise."""
     kind = rng.random()
     if kind < 0.7 and len(pictures):
-        picture = pictures[int(rng.integers(len(pictures)))]
+        picture = _any(pictures, rng)
         cut = int(min(*picture.shape, np.exp(rng.uniform(np.log(0.5 * side), np.log(6 * side)))))
         y, x = (int(rng.integers(0, n - cut + 1)) for n in picture.shape)
         part = cv2.resize(picture[y : y + cut, x : x + cut], (side, side), interpolation=cv2.INTER_AREA)
@@ -62,6 +64,12 @@ def background(pictures: Sequence[np.ndarray], side: int, rng: np.random.Generat
         coarse = rng.normal(0, rng.uniform(5, 60), [int(rng.integers(2, side))] * 2).astype(np.float32)
         image = image + cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR)
     return np.clip(image, 0, 255).astype(np.float32)
+
+
+def _any(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """One of the pictures, large ones more often: the larger of two."""
+    two = [pictures[int(i)] for i in rng.integers(len(pictures), size=2)]
+    return max(two, key=lambda picture: picture.size)
 
 
 def _paste_texture(canvas: Canvas, pictures: Sequence[np.ndarray], rng: np.random.Generator) -> None:

@@ -95,3 +95,21 @@ def load_backgrounds(folder: Path, longest: int = 1600) -> list[np.ndarray]:
         if min(picture.size) >= 48:
             pictures.append(np.asarray(picture))
     return pictures
+
+
+def surroundings(crops: list[Crop], count: int, rng: np.random.Generator, least: int = 48) -> list[np.ndarray]:
+    """Parts (H, W) uint8 of pictures of faces that lie beside all boxes: hair, clothes, hands, what is behind people.
+
+    From each picture the larger of four strips, if both sides have at least ``least`` pixels."""
+    found: list[np.ndarray] = []
+    for index in rng.permutation(len(crops)):
+        image, boxes = crops[index].image, crops[index].boxes
+        (left, top), (right, bottom) = (
+            np.clip(np.round(v), 0, None).astype(int) for v in (boxes[:, :2].min(0), boxes[:, 2:].max(0))
+        )
+        strip = max((image[:top], image[bottom:], image[:, :left], image[:, right:]), key=lambda part: min(part.shape))
+        if min(strip.shape) >= least:
+            found.append(strip)
+        if len(found) == count:
+            break
+    return found

@@ -5,22 +5,26 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+#: From an overlap of 1 / 1.4 = 0.71 on a box counts as right.
+SCORED = 1.4
+
 
 def detection_loss(
     logits: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, wanted: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (B, N), boxes (B, N, 4), labels (B, N) 1 / 0 / −1, wanted boxes (B, N, 4) → loss of scores, of boxes.
 
-    Scores: varifocal loss (Zhang et al., CVPR 2021). A face's cell learns to score the overlap of its box with the
-    wanted box. Boxes: complete IoU (Zheng et al., AAAI 2020), plus distances of centre (in face sizes) and log size.
+    Scores: after the varifocal loss (Zhang et al., CVPR 2021). A face's cell learns to score `SCORED` times the overlap
+    of its box with the wanted box, at most 1: a face with a good box must not score as half a face does. Boxes:
+    complete IoU (Zheng et al., AAAI 2020), plus distances of centre (in face sizes) and log size.
     """
     face = labels == 1
     count = face.sum().clamp(min=1)
     given, aim = boxes[face], wanted[face]
     overlap, complete = _complete_iou(given, aim)
     goal = torch.zeros_like(logits)
-    goal[face] = overlap.detach().clamp(min=0.3)
-    weight = torch.where(face, goal, 0.75 * torch.sigmoid(logits.detach()).square()) * (labels >= 0)
+    goal[face] = (SCORED * overlap.detach()).clamp(0.3, 1)
+    weight = torch.where(face, goal, torch.sigmoid(logits.detach()).square()) * (labels >= 0)
     scores = (F.binary_cross_entropy_with_logits(logits, goal, reduction="none") * weight).sum() / count
     size = (aim[:, 2:] - aim[:, :2]).clamp(min=1)
     shift = (given[:, :2] + given[:, 2:] - aim[:, :2] - aim[:, 2:]) / (2 * size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from acdc_fast.detector.network import Detector, decoded
@@ -78,6 +79,16 @@ def test_loss_is_nothing_for_the_wanted_answer_and_ignores_what_is_left_out() ->
     assert shifted > 0.2
     finite, places = detection_loss(torch.zeros(1, 3), boxes, torch.zeros(1, 3, dtype=torch.long), wanted)
     assert torch.isfinite(finite) and places == 0
+
+
+def test_a_box_that_fits_well_enough_scores_as_a_whole_face() -> None:
+    """The loss of the scores is least at 1.4 times the overlap, at most 1; of a poor box at 0.3."""
+    wanted = torch.tensor([[[0.0, 0, 10, 10]]])
+    for width, goal in ((10.0, 1.0), (8.0, 1.0), (6.0, 0.84), (1.0, 0.3)):
+        logits = torch.tensor([[0.0]], requires_grad=True)
+        scores, _ = detection_loss(logits, torch.tensor([[[0.0, 0, width, 10]]]), torch.tensor([[1]]), wanted)
+        (slope,) = torch.autograd.grad(scores, logits)  # goal · (σ(0) − goal)
+        assert float(slope) == pytest.approx(goal * (0.5 - goal), abs=1e-5)
 
 
 def test_decoded_cells_are_those_of_the_targets() -> None:
