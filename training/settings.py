@@ -124,7 +124,7 @@ class Settings:
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
     workers: int = 1  # processes that prepare batches
-    #: The device keeps all faces and augments them itself (`sampling/resident.py`). For when workers are too slow.
+    #: The device keeps all faces and augments them itself (`sampling/device_dataset.py`): where workers are too slow.
     on_device: bool = False
     threads: int | None = None  # of PyTorch on the CPU; None: PyTorch decides
     checkpoint_minutes: float = 10.0

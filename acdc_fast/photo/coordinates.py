@@ -1,4 +1,4 @@
-"""Box → crop → image and back; Euler angles ↔ rotation matrix. Imports the markups alone.
+"""Crop → image and back; Euler angles ↔ rotation matrix. Which crop belongs to a box: `photo.crop_convention`.
 
 Image pixels: pixel centres at integer coordinates, x right, y down. Crop units: (0, 1) across the crop, so pixel
 column j of a crop of S pixels has its centre at (j + ½)/S. A *square* is (cx, cy, side, angle): the crop's centre and
@@ -16,57 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..markups import five_points
+from .crop_convention import BOX_SCALE as BOX_SCALE
+from .crop_convention import BOX_SHIFT as BOX_SHIFT
+from .crop_convention import FACE_ASPECT as FACE_ASPECT
+from .crop_convention import FACE_LIFT as FACE_LIFT
+from .crop_convention import FACE_SCALE as FACE_SCALE
+from .crop_convention import box_from_points as box_from_points
+from .crop_convention import box_from_square as box_from_square
+from .crop_convention import square_from_box as square_from_box
+from .crop_convention import square_from_points as square_from_points
 
 Floats = NDArray[np.floating[Any]]
-
-#: The crop convention: the crop's centre lies (dx·w, dy·h) from the centre of the detector's box of w×h pixels, its
-#: side is scale·√(w·h). Chosen on 3 129 frames with 68 points: of the upright crops 99.8 % hold all 68 points and half
-#: would do with 1.03; below 1.3 more than 1 % lose a point, and any other shift downwards loses more.
-BOX_SHIFT = (0.0, 0.12)
-BOX_SCALE = 1.4
-
-#: Where the detector's box lies about the eyes, nose and mouth: measured on 9 999 MTFL faces and the 3 129 frames,
-#: all of which it finds. With u² = |eye to eye|² + |eyes to mouth|², the box has √(w·h) = 1.73·u (scatter σ 6 %), is
-#: 1.31 times as high as wide (σ 6 %), its centre lies 0.097·√(w·h) above the mean of the five points (σ 0.034) and,
-#: where the nose points to one side, by as much to the other side of the middle of eyes and mouth (σ 0.034; 0.09
-#: without this).
-FACE_SCALE = 1.73
-FACE_ASPECT = 1.31
-FACE_LIFT = 0.097
-
-
-def square_from_box(boxes: ArrayLike) -> Floats:
-    """(N, 4) xyxy image pixels → (N, 4) upright squares."""
-    x0, y0, x1, y1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
-    w, h = x1 - x0, y1 - y0
-    cx, cy = (x0 + x1) / 2 + BOX_SHIFT[0] * w, (y0 + y1) / 2 + BOX_SHIFT[1] * h
-    return np.stack([cx, cy, BOX_SCALE * np.sqrt(w * h), np.zeros_like(w)], 1)
-
-
-def box_from_square(squares: ArrayLike) -> Floats:
-    """(N, 4) squares → (N, 4) xyxy: the box of the detector's proportions that gives this square."""
-    cx, cy, side = np.asarray(squares, np.float64).reshape(-1, 4).T[:3]
-    w, h = side / BOX_SCALE / np.sqrt(FACE_ASPECT), side / BOX_SCALE * np.sqrt(FACE_ASPECT)
-    cx, cy = cx - BOX_SHIFT[0] * w, cy - BOX_SHIFT[1] * h
-    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
-
-
-def box_from_points(points: ArrayLike) -> Floats:
-    """(N, L, 2) landmarks in image pixels → (N, 4) xyxy: where the detector's box would lie. L = 5 for the points of
-    `five_points`, which takes a markup's name; else the first markup with L points is meant."""
-    five = five_points(np.asarray(points, np.float64).reshape(-1, *np.shape(points)[-2:]))
-    eyes, nose, mouth = five[:, :2].mean(1), five[:, 2], five[:, 3:].mean(1)
-    size = FACE_SCALE * np.hypot(*(np.linalg.norm(d, axis=1) for d in (five[:, 1] - five[:, 0], mouth - eyes)))
-    w, h = size / np.sqrt(FACE_ASPECT), size * np.sqrt(FACE_ASPECT)
-    cx, cy = (eyes + mouth)[:, 0] - nose[:, 0], five[:, :, 1].mean(1) - FACE_LIFT * size
-    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
-
-
-def square_from_points(points: ArrayLike) -> Floats:
-    """(N, L, 2) landmarks in image pixels → (N, 4) upright squares: the crop of the box that they suggest."""
-    return square_from_box(box_from_points(points))
-
 
 def crop_to_image_matrix(squares: ArrayLike) -> Floats:
     """(N, 4) squares → (N, 2, 3) affine maps from crop units to image pixels."""

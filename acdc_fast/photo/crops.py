@@ -1,4 +1,7 @@
-"""Grey crops of squares of an image, averaged over each crop pixel's area where they shrink."""
+"""Cuts grey crops of squares of an image, averaged over the area of each crop pixel where they shrink.
+
+Which square belongs to a box: `photo.crop_convention`.
+"""
 
 from __future__ import annotations
 

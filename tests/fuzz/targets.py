@@ -173,7 +173,7 @@ def tars() -> list[bytes]:
 
 
 def run_tar(data: bytes, path: Path) -> None:
-    from acdc_fast.training.data.packed import open_packed
+    from acdc_fast.training.data.packed_tar import open_packed
 
     path.write_bytes(data)
     faces = open_packed(path, "fuzzed", "train", "2d5", ["gender"])

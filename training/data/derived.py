@@ -31,7 +31,8 @@ VERSION = "1"
 FACE_MODEL = "ict_facekit.npz"
 
 #: A detected box belongs to the labelled face if its centre is at most NEAR sides from where the points put it, and its
-#: sides differ from the expected ones by at most a factor ALIKE (over six σ of the scatter in `photo/coordinates.py`).
+#: sides differ from the expected ones by at most a factor ALIKE: more than six standard deviations of those in
+#: `photo/crop_convention.py`.
 NEAR, ALIKE = 0.35, 1.6
 
 #: A fit is rejected if the median distance of the inner points from it is above this (cm on the head). 0.12 is usual.

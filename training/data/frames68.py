@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from acdc_fast.errors import InputError
 
 from .database import Chosen, Database
-from .packed import open_packed
+from .packed_tar import open_packed
 
 TAR = "ytf68-train.tar"
 HELD_OUT = 0.1

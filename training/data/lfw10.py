@@ -16,7 +16,7 @@ from acdc_fast.markups import MARKUPS
 
 from .broken import Broken
 from .database import Database, Extended, Table
-from .packed import TABLE
+from .packed_tar import TABLE
 from .pictures import TarPictures
 from .text import numbers, table_rows
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from .broken import Broken
 from .database import Database, Table
-from .packed import open_packed
+from .packed_tar import open_packed
 from .pictures import FolderPictures
 from .text import numbers, read_lines
 

@@ -18,7 +18,7 @@ from acdc_fast.markups import MARKUPS
 
 from ..settings import Augmentation
 from .augment import LOOSE_SHIFT, LOOSE_SIDES
-from .resident import NOMINAL, SIDE, ResidentFaces
+from .device_dataset import NOMINAL, SIDE, ResidentFaces
 from .targets import Targets
 
 

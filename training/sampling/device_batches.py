@@ -13,7 +13,7 @@ from ..schedule import phase_at
 from ..settings import Settings
 from .batches import Batch, Batches
 from .device_augment import crop_batch
-from .resident import make_resident
+from .device_dataset import make_resident
 
 
 class DeviceBatches(Batches):

@@ -30,7 +30,7 @@ from acdc_fast.training.sampling.device_augment import (
     photometry,
     turned,
 )
-from acdc_fast.training.sampling.resident import SIDE, ResidentFaces, make_resident
+from acdc_fast.training.sampling.device_dataset import SIDE, ResidentFaces, make_resident
 from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.settings import Augmentation, Settings, Source, read_settings
 from acdc_fast.weights import load_weights
