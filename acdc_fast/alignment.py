@@ -28,7 +28,7 @@ from .weights import Weights
 
 log = logging.getLogger(__name__)
 
-#: Pictures, and pixels of pictures, that go together, and crops run at a time unless told otherwise: enough to fill a
+#: Pictures, and pixels of pictures, that go together, and the default for crops run at a time: enough to fill a
 #: GPU, little memory.
 PICTURES, PIXELS, FACES = 16, 50_000_000, 32
 
@@ -90,7 +90,7 @@ class Alignment:
             cut = [self._cut(p, s) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
         parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
-        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` tells of what is not finite
+        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` refuses what is not finite
             whole = self._refined(joined(parts))
         parted, start = [], 0
         for picture, each in zip(pictures, squares, strict=True):
@@ -101,7 +101,7 @@ class Alignment:
         return parted
 
     def _cut(self, picture: Picture, squares: np.ndarray) -> np.ndarray:
-        """(N, 1, S, S) crops: of the squares or, where a camera is told, as one turned towards each sees it."""
+        """(N, 1, S, S) crops: of the squares, or with a camera, as a camera turned towards each face sees it."""
         if self.camera is None:
             return crop_faces(picture.rgb, squares, self.resolution)
         views = Views(self.camera, picture.width, picture.height, squares)

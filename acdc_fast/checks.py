@@ -47,5 +47,5 @@ def check_values(low: np.ndarray, high: np.ndarray) -> None:
 def check_finite(finite: np.ndarray, what: str = "crop") -> None:
     """(B,) whether all results of a crop are finite; raises `InputError` naming the first of which they are not."""
     if not finite.all():
-        wrong = "the network's results are not finite: its weights hold numbers out of all measure"
+        wrong = "the network's results are not finite: its weights hold numbers that are far too large"
         raise InputError(f"{what} {int(finite.argmin())}: {wrong}")

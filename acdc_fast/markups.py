@@ -60,8 +60,8 @@ class Markup:
         for pair in self.mirror_pairs:
             for k in pair:
                 if k in pair_of:
-                    told = f"point {k} is in {pair_of[k]} and {pair}"
-                    raise ValueError(f"markup {self.name!r}: each point may be in one mirror pair only: {told}")
+                    wrong = f"point {k} is in {pair_of[k]} and {pair}"
+                    raise ValueError(f"markup {self.name!r}: each point may be in one mirror pair only: {wrong}")
                 pair_of[k] = pair
         if self.five is not None and (len(self.five) != 5 or not all(self.five)):
             raise ValueError(f"markup {self.name!r}: five must have five groups of points, none empty")
@@ -72,15 +72,15 @@ class Markup:
         self._check_mirror()
 
     def _check_mirror(self) -> None:
-        """The eyes and the corners of the mouth change places; what else is told of them cannot be right."""
+        """The eyes and the corners of the mouth change places; any other entry is wrong."""
         sides = [] if self.eye_corners is None else [("eye_corners", {self.eye_corners[0]}, {self.eye_corners[1]})]
         if self.five is not None:
             eye, other, nose, mouth, corner = map(set, self.five)
             sides += [("five: eyes", eye, other), ("five: nose tip", nose, nose), ("five: mouth", mouth, corner)]
         for what, one, other in sides:
             if {int(self.mirror[k]) for k in one} != other:
-                told = f"the mirror pairs do not take {sorted(one)} to {sorted(other)}"
-                raise ValueError(f"markup {self.name!r}: {what}: {told}")
+                wrong = f"the mirror pairs do not take {sorted(one)} to {sorted(other)}"
+                raise ValueError(f"markup {self.name!r}: {what}: {wrong}")
 
     @cached_property
     def mirror(self) -> NDArray[np.int_]:

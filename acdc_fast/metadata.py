@@ -76,7 +76,7 @@ def read_calibration(metadata: Mapping[str, str], config: ACDCConfig, where: str
         if len(numbers) == 2:  # of older files
             numbers = [numbers[0], 0.0, numbers[1]]
         if len(numbers) not in (3, 2 + config.points[markup]):
-            raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it anew")
+            raise InputError(f"{where}: {len(numbers)} numbers calibrate {markup}; calibrate it again")
         calibration[markup] = tuple(map(float, numbers))
     return calibration
 

@@ -106,7 +106,7 @@ class Model:
         return f"<acdc_fast.Model {self.name or '(own weights)'}: {size}, {self.dtype}, backend {self.backend}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled are the weights, those of the package by their name, and the options. The engine is made anew."""
+        """Pickles the weights (those of the package by their name) and the options. Unpickling makes a new engine."""
         return _unpickled, (self.name, None if self._bundled else self.weights, self._options)
 
     @property
@@ -161,7 +161,7 @@ class Model:
             return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
-        with np.errstate(all="ignore"):  # what is not finite is told of afterwards
+        with np.errstate(all="ignore"):  # `check_finite` names results that are not finite
             options = {"stages": self.stages, "all_stages": all_stages, "mask": mask, "enough": self.enough}
             return run_in_slices(self.engine, crops, self.max_batch, **options)
 

@@ -61,7 +61,7 @@ class Weights:
     card: dict[str, str] = field(default_factory=dict)
     refinement: Refinement | None = None  # None: landmarks are the maps' first moments
     pose: Readout | None = None  # None: the pose is the network's Ω
-    visibility: Visibility | None = None  # None: nothing is said of whether points are in sight
+    visibility: Visibility | None = None  # None: `Faces.visible` is empty
 
     @property
     def handed_out(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def _halved(arrays: Arrays, where: str) -> Arrays:
 
 def load_weights(path: str | os.PathLike[str]) -> Weights:
     """Raises `InputError`, naming the file, where it is missing, truncated, of another kind or another architecture, or
-    holds what cannot be: nothing in it is believed before it is checked."""
+    holds impossible values. Everything is checked before it is used."""
     from safetensors import SafetensorError, safe_open
 
     where = os.fspath(path)
@@ -177,7 +177,7 @@ def _checked(metadata: Mapping[str, str], arrays: Arrays, where: str) -> Weights
     calibration = read_calibration(metadata, config, where)
     if metadata.get("pose", "[]") != "[]":
         wrong = "its head pose was fitted by an older version"
-        raise InputError(f"{where}: {wrong}; 'acdc-fast evaluate --pose' fits it anew")
+        raise InputError(f"{where}: {wrong}; 'acdc-fast evaluate --pose' fits it again")
     if "digest" in metadata and metadata["digest"] != digest_of(arrays):
         raise InputError(f"{where}: its tensors are not those that were saved in it: is it damaged, or edited by hand?")
     refinement, readout = take_refinement(arrays, config, where), take_pose(arrays, config, where)

@@ -47,8 +47,8 @@ def run_batch(
     note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
 ) -> Tally:  # fmt: skip
     """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or
-    image bytes. An image that cannot be read gives a row with its error, and a ``note`` (to stderr unless told
-    otherwise). An output of the same job that is there is left as it is; ``overwrite`` makes it anew. ``search``: what
+    image bytes. An image that cannot be read gives a row with its error, and a ``note`` (by default to
+    stderr). A finished output of the same job is left as it is; ``overwrite`` writes it again. ``search``: what
     is looked for, as in `Model.detect`.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.

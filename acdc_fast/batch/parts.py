@@ -30,7 +30,7 @@ KEY = b"acdc_fast"
 
 
 class Part(NamedTuple):
-    """Rows of the images start … stop − 1, and what is to be told of them."""
+    """Rows of the images start … stop − 1, with their counts of faces and of broken images."""
 
     start: int
     stop: int
@@ -76,7 +76,7 @@ class Parts:
         return sum(part.broken for part in self.done)
 
     def _job_before(self) -> Job | None:
-        """The job that the folder holds, {} where that cannot be told, None where it holds nothing."""
+        """The job that the folder holds, {} where it cannot be read, None where the folder holds nothing."""
         try:
             found = json.loads((self.folder / "job.json").read_bytes())
         except FileNotFoundError:
@@ -101,9 +101,9 @@ class Parts:
         start, stop = (int(number) for number in path.stem.split("-"))
         try:
             table = self.parquet.read_table(path, columns=["image"])
-            told = json.loads(table.schema.metadata[KEY])
-            same = told["job"] == self.digest and table.column(0).to_pylist() == self.names[start:stop]
-            return Part(start, stop, path, told["faces"], told["broken"]) if same and stop > start else None
+            summary = json.loads(table.schema.metadata[KEY])
+            same = summary["job"] == self.digest and table.column(0).to_pylist() == self.names[start:stop]
+            return Part(start, stop, path, summary["faces"], summary["broken"]) if same and stop > start else None
         except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are of the first two kinds
             return None
 
@@ -162,8 +162,8 @@ def _locked(path: Path) -> IO[bytes]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            told = f"{path.parent}: another run is at work there; wait for it or choose another output"
-            raise AcdcError(told) from None
+            message = f"{path.parent}: another run is at work there; wait for it or choose another output"
+            raise AcdcError(message) from None
         except OSError:  # a file system without locks
             pass
     return file

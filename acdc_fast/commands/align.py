@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 def _expanded(names: Sequence[str]) -> list[str]:
     """A folder stands for its images, and a pattern that the shell left alone for what it matches, in order of names.
 
-    What stands for nothing stays as it is, and is told of when its turn comes.
+    A pattern without a match stays as it is, and gives an error when its turn comes.
     """
     from PIL import Image
 

@@ -24,7 +24,7 @@ def given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         array = np.asarray(boxes)
         if array.dtype.kind not in "fiub" and array.size:
             raise TypeError(f"they are {array.dtype}")
-        with np.errstate(all="ignore"):  # what is too large is told of below
+        with np.errstate(all="ignore"):  # sizes that overflow are refused below
             array = array.astype(np.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # tensors with gradients or without values
         raise InputError(f"{where}: boxes must be numbers of shape (N, 4), xyxy pixels ({error})") from error

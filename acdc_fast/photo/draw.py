@@ -35,7 +35,7 @@ FACES = ((255, 255, 255), (255, 214, 64), (120, 255, 170), (255, 130, 220), (130
 def draw_faces(image: ImageLike, faces: Faces, markup: str | None = None) -> Image.Image:
     """The picture (as `Model.align` takes it, upright) with its faces: RGB, of the same size.
 
-    ``markup``: "2d68" where there is one, unless told otherwise. Points run from blue, certain, to orange, doubtful.
+    ``markup``: "2d68" by default, where there is one. Points run from blue, certain, to orange, doubtful.
     Of several faces each has a colour and its number, in a film its id. Raises `InputError` for a markup that the faces
     do not have.
     """

@@ -35,7 +35,7 @@ def show_faces(image: ImageLike, faces: Faces, what: str = "points", markup: str
     ``what``: "points" as `draw_faces`; "pose", the head's axes with a legend and the angles; "doubt", a circle round
     each point whose radius is its spread; "mesh", triangles between the 68 points; "index", the number of each point,
     on a picture enlarged until they can be read.
-    ``markup``: whose points, 2d68 unless told otherwise. Raises `InputError` for what the faces do not have.
+    ``markup``: whose points; default: 2d68. Raises `InputError` for what the faces do not have.
     """
     if what not in SHOWN:
         raise InputError(f"what is shown must be one of {', '.join(SHOWN)}, not {what!r}")

@@ -1,10 +1,11 @@
-"""Crops that do not fit their face, from boxes of another kind than the detector's: seen, and cut again.
+"""Finds crops that do not fit their face, because the box was of another kind than the detector's, and cuts them again.
 
-A crop fits where its own points would ask for nearly the same crop. Where they ask for another one it is cut as they
-say. Where the maps are so wide that the points say nothing, smaller and larger crops are tried. The best of them is
-told by the narrowest markup's spread, in sides of the crop that the points ask for: a face that is small in its crop
-has narrow maps, and sure ones, however wrong they are. `docs/notes/accuracy.md` has the errors over boxes of other
-scales, places and kinds, and the detector's own, which cost no second crop.
+A crop fits if the crop that its own points ask for is nearly the same. If it is another one, that one is cut. If the
+maps are so wide that the points cannot be trusted, smaller and larger crops are tried. The best crop is the one with
+the smallest spread of the narrowest markup, as a share of the side that the points ask for. As a share of the crop's
+own side it would mislead: the maps of a small face in a large crop are narrow, even where they are wrong.
+`docs/notes/accuracy.md` has the errors for boxes of other sizes, places and kinds. The detector's own boxes cost no
+second crop.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ BOUNDS = {"smaller": (0.1, 1), "larger": (1, 10), "away": (0.01, 1), "lost": (1,
 
 
 def limits_of(card: Mapping[str, str], where: str) -> Limits:
-    """The card's limits; the usual ones where it says none. Raises `InputError` for what cannot be."""
+    """The card's limits; the usual ones where it names none. Raises `InputError` for impossible values."""
     text = card.get("second_look", "{}")
     try:
         values = json.loads(text) if len(text) < 1000 else None

@@ -79,7 +79,7 @@ class _Frames:
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.sound = self.container.streams.audio[0] if self.container.streams.audio else None
-        self.listens = False  # whether packets of sound are kept: nobody takes them where numbers alone are written
+        self.listens = False  # whether packets of sound are kept: only where a film is written
         self.heard: list[Any] = []  # those that came before the last frame
 
     def __iter__(self) -> Iterator[Frame]:

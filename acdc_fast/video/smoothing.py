@@ -47,7 +47,7 @@ class _Filter:
 
 
 class Smoother:
-    """Of the faces of one film, by their ids. A face that was absent starts anew."""
+    """Of the faces of one film, by their ids. A face that was absent starts again without a past."""
 
     def __init__(self) -> None:
         self._filters: dict[tuple[int, str], _Filter] = {}

@@ -142,7 +142,7 @@ class Tracker:
         boxes = [self._following(faces, i, track) for i, track in enumerate(there)]
         appearance = [_appearance(rgb, box) for box in boxes]
         kept: list[int] = []
-        # Of two tracks on one face the one stays that looks more like it; a new one stands back.
+        # Of two tracks on one face, the one that looks more like it stays. A new track goes before no old one.
         order = [(track.appearance is None, track.difference(a)) for track, a in zip(there, appearance, strict=True)]
         for i in sorted(range(len(there)), key=order.__getitem__):
             certain = chance[i] >= (UNLIKELY if there[i].name in found else LIKELY)

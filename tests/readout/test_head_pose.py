@@ -106,5 +106,5 @@ def test_parts_of_it_and_an_older_version_s_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'pose\.basis' is missing"):
         load_weights(tmp_path / "part.safetensors")
     save_file(arrays | {"pose.basis": basis}, tmp_path / "old.safetensors", metadata | {"pose": "[[0, 0, 0]]"})
-    with pytest.raises(InputError, match="--pose' fits it anew"):
+    with pytest.raises(InputError, match="--pose' fits it again"):
         load_weights(tmp_path / "old.safetensors")

@@ -141,7 +141,7 @@ def _cached(
             with np.load(path) as data:
                 return dict(data)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            _note(f"{path}: broken ({error}); made anew")
+            _note(f"{path}: broken ({error}); it is made again")
     values = make()
     save: Any = np.savez  # its type stubs differ between numpy versions
     with written_beside(path) as beside:

@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no checkpoint there to resume from; leave --resume out to start anew") from error
+        raise InputError(f"{path}: no checkpoint there to resume from; without --resume a run begins") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a readable checkpoint: {error}") from error
     return state

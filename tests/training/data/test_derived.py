@@ -65,7 +65,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for path in tmp_path.glob("t-boxes-*.npz"):
         path.write_bytes(path.read_bytes()[:100])
     assert derived._cached(table(), "boxes", make)["boxes"][0, 0] == 4  # half a file is never read
-    assert "made anew" in capsys.readouterr().err
+    assert "it is made again" in capsys.readouterr().err
 
 
 def test_boxes_of_another_detector_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
