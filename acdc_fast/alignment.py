@@ -1,4 +1,4 @@
-"""From pictures and boxes to aligned faces: crops are cut, run, cut again or turned where need be, and read out."""
+"""From pictures and boxes to `Faces`: cuts crops, runs the network, and cuts or turns again the crops that need it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dataclasses of arrays need to be handled as values: equality, hash, and some rows of all arrays at once."""
+"""Equality, hash and indexing for dataclasses of arrays."""
 
 from __future__ import annotations
 

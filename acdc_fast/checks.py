@@ -1,4 +1,4 @@
-"""Checks at the door that every engine shares, so that all say the same of bad crops. Needs no torch."""
+"""Checks of crops and stages that all engines share, so that all give the same errors. Needs no torch."""
 
 from __future__ import annotations
 

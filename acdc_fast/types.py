@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction(ByValue):
-    """What the network says of a batch of B crops, after its last stage."""
+    """Output of the network for a batch of B crops, after its last stage."""
 
     landmarks: dict[str, Array]  # markup -> (B, L, 2) crop units
     covariance: dict[str, Array]  # markup -> (B, L, 3) xx, xy, yy, crop units squared

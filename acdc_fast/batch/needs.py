@@ -1,4 +1,4 @@
-"""What batch work needs beside the plain install."""
+"""Packages of the extra [parquet], imported only when a batch runs."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def beside(out: Path) -> Path:
 
 
 def summary_of(out: Path) -> Summary:
-    """What an output says of itself: job, images, faces, broken; empty where it says nothing."""
+    """The summary that an output holds: job, images, faces, broken. Empty if it holds none."""
     _, pq = pyarrow()
     try:
         if format_of(out) == "parquet":

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _expanded(names: Sequence[str]) -> list[str]:
-    """A folder stands for its images, and a pattern that the shell left alone for what it matches, in order of names.
+    """Replaces a folder by its images, and a pattern that the shell did not expand by its matches, sorted by name.
 
     A pattern without a match stays as it is, and gives an error when its turn comes.
     """

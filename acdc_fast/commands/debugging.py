@@ -1,4 +1,4 @@
-"""How a result came about, written down: `acdc-fast align --debug DIR`, and the attention of `--show attention`."""
+"""Writes down how a result was made: `acdc-fast align --debug DIR`; and draws masks: `--show attention`."""
 
 from __future__ import annotations
 

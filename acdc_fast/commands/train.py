@@ -1,4 +1,4 @@
-"""`acdc-fast train` and `acdc-fast evaluate`: the training room, opened when it is asked for."""
+"""`acdc-fast train` and `acdc-fast evaluate`: they import `acdc_fast.training` only when they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: whose weights, which points, how to cut a crop. Texts; needs no torch."""
+"""Metadata of an exported file, as text: which weights, which points, how to cut a crop. Needs no torch."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def export_program(
 def _aligned(
     weights: Weights, stages: int | None, resolution: int | None, name: str
 ) -> tuple[Any, int, dict[str, str]]:
-    """The module, the side of its crops and what its file says of itself."""
+    """The module, the side of its crops and the metadata of its file."""
     count = check_stages(stages, weights.config.stages)
     size = resolution_of(weights.card, "weights") if resolution is None else resolution
     if isinstance(size, bool) or not isinstance(size, int) or size < 32 or size % 8:

@@ -1,4 +1,4 @@
-"""Pictures read and searched for faces ahead of their use: one after another what `detect` does for one."""
+"""Reads the next pictures and finds their faces while earlier ones are in use."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def load_picture(image: ImageLike, name: str | None = None) -> Picture:
-    """Of an animation the first frame. ``name`` stands for the path of images that have none.
+    """The picture, of an animation the first frame. ``name``: for messages, if the image has no path.
 
     Raises `InputError`, one line that names the file or says what the array is."""
     if isinstance(image, Picture):

@@ -12,9 +12,10 @@ R = TypeVar("R")
 
 
 def prefetch(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """``work`` of each item, in order. Up to ``threads`` items are worked on beside the one that is handed out.
+    """The results of ``work`` for each item, in order. Up to ``threads`` further items are computed at the same time.
 
-    An error of ``work``, and one of ``items``, is raised when its turn comes. What is not asked for is not begun.
+    An error of ``work`` or of ``items`` is raised in the place of its result. If the caller stops early, no further item
+    is started.
     """
     source = iter(items)
     pending: deque[Future[R]] = deque()

@@ -1,4 +1,4 @@
-"""What the spread of attention maps says of landmarks: the second moments (paper §IV-F), and confidence made of them.
+"""Spread of attention maps (the root of their second moments, paper §IV-F), and the confidence computed from it.
 
 confidence = 1 / (1 + exp(own·log(spread) + face·log(mean spread of the face) + offset of the point)) is the chance that
 a point lies within 5 % of the face box's side of its label. `training/fits/calibration.py` fits the numbers.

@@ -40,7 +40,7 @@ def best_turn(
 ) -> tuple[np.ndarray, Prediction]:
     """Squares and prediction with those of the ``faces`` replaced whose maps narrow in a turned crop.
 
-    ``turned`` and ``again`` are the `turned_squares` of the faces and what the network says of them.
+    ``turned``: the `turned_squares` of the faces; ``again``: the predictions for them.
     """
     count = len(faces)
     spread = narrowest_spread(again).reshape(count, len(TURNS))

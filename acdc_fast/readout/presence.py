@@ -22,7 +22,7 @@ POWER = 9.0
 def presence(spread: ArrayLike, usual: float, limit: float = USUAL_LIMIT) -> np.ndarray:
     """(N,) `confidence.narrowest` spreads and what is usual, the same unit → (N,) float32 chance that a face is there.
 
-    Where nothing is known of the weights (``usual`` infinite) the chance is 1.
+    If the usual spread of the weights is not known (``usual`` is infinite), the chance is 1.
     """
     multiple = np.maximum(np.asarray(spread, np.float64) / usual, 1e-12) / limit
     chance: np.ndarray = 1 / (1 + np.minimum(multiple, 1e6) ** POWER)

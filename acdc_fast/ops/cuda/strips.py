@@ -1,4 +1,4 @@
-"""The strips that a block of csrc/cuda/geometry_transfer walks down, its shared memory, and its packed layers."""
+"""Sizes for csrc/cuda/geometry_transfer: the strips of rows of a block, its shared memory, its packed layers."""
 
 from __future__ import annotations
 
