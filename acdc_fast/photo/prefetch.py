@@ -14,8 +14,8 @@ R = TypeVar("R")
 def prefetch(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """The results of ``work`` for each item, in order. Up to ``threads`` further items are computed at the same time.
 
-    An error of ``work`` or of ``items`` is raised in the place of its result. If the caller stops early, no further item
-    is started.
+    An error of ``work`` or of ``items`` is raised in the place of its result. If the caller stops early, no further
+    item is started.
     """
     source = iter(items)
     pending: deque[Future[R]] = deque()
