@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
+# Versions and digests of all that the tests install, where this Python and platform have such a file; `make lock`
+# writes it. `make test LOCK=` goes without.
+LOCK ?= $(wildcard tests/lock/$(shell $(PYTHON) -c \
+	'import sys, sysconfig as s; print(s.get_platform() + "-cp%d%d" % sys.version_info[:2])').txt)
 # Tests run side by side, a file in one process; two need 4 GB of memory.
 WORKERS ?= 2
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.py pyproject.toml
@@ -13,7 +17,7 @@ FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
-.PHONY: demo test sanitize lint types docs clean
+.PHONY: demo test sanitize lint types docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -52,10 +56,20 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 	@touch $@
 
 # A torch that is there already stays: a build for a GPU, say.
-$(VENV)/installed-for-tests: $(VENV)/made $(SOURCES)
+$(VENV)/installed-for-tests: $(VENV)/made $(SOURCES) $(LOCK)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
+ifneq ($(LOCK),)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(LOCK)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+else
+	@echo "tests/lock has no file for this Python and platform, or LOCK is empty: pip chooses the versions"
 	$(BIN)/python -m pip install --quiet -e '.[torch,train,onnx,video,parquet,test,gpu-test,dev,docs]'
+endif
 	@touch $(VENV)/installed $@
+
+# The newest versions that fit pyproject.toml, for this Python and platform.
+lock: $(VENV)/made
+	$(BIN)/python tests/lock/renew.py '$(TORCH)'
 
 clean:
 	rm -rf $(VENV) build out *.egg-info

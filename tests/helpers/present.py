@@ -69,6 +69,24 @@ def _instruction_sets() -> str | None:
     return _variants()
 
 
+def _lock() -> str | None:
+    """What is installed in other versions than the lock of this Python and platform has."""
+    import re
+    from importlib.metadata import PackageNotFoundError, version
+
+    from helpers.paths import LOCKS, lock_tag
+
+    path, wrong = LOCKS / f"{lock_tag()}.txt", []
+    for name, wanted in re.findall(r"^([^#=]+)==(\S+)", path.read_text() if path.exists() else "", re.MULTILINE):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "nothing"
+        if found != wanted:
+            wrong.append(f"{name} {wanted} is locked, {found} is installed")
+    return "; ".join(wrong) or None
+
+
 def _folder() -> str | None:
     folder = os.environ.get("ACDC_DATA_ROOT", "")
     return None if Path(folder or "/nowhere").is_dir() else f"ACDC_DATA_ROOT={folder} is no folder"
@@ -88,6 +106,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "opencv": _module("cv2"),
     "pandas": _module("pandas"),
     "data": _folder,
+    "lock": _lock,
 }
 
 

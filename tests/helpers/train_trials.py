@@ -24,6 +24,7 @@ from helpers.faults import Faults
 
 from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint
+from acdc_fast.training.loop.progress import HISTORY
 from acdc_fast.training.loop.train import train
 from acdc_fast.training.settings import read_settings
 
@@ -86,12 +87,24 @@ class Trials:
         wrong = [n for n in self.wanted if self.state()[n] != self.wanted[n]]
         return f"{', '.join(wrong)} differ from those of the undisturbed run" if wrong else None
 
+    def reports(self) -> int:
+        """Lines that the journal has; the run begins with none."""
+        path = self.out / HISTORY
+        return path.read_bytes().count(b"\n") + 1 if path.exists() else 0
+
+    @staticmethod
+    def ended(pid: int) -> bool:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
     def kill(self) -> tuple[str, str | None]:
         shutil.rmtree(self.out, ignore_errors=True)
-        moments = [self.random.uniform(0, 1.1 * self.seconds) for _ in range(self.random.choice((1, 2)))]
-        for moment in moments:
+        lines = self.settings.updates
+        for _ in range(self.random.choice((1, 2))):
+            after, more = self.random.randrange(lines), self.random.uniform(0, self.seconds / lines)
             pid = self.start()
-            time.sleep(moment)
+            while self.reports() <= after and not self.ended(pid):
+                time.sleep(0.002)
+            time.sleep(more)
             os.kill(pid, signal.SIGKILL)
             self.wait(pid)
         step = load_checkpoint(self.out / NAME)["step"] if (self.out / NAME).exists() else 0

@@ -96,8 +96,8 @@ def test_engine_and_ops(isa: str, request: pytest.FixtureRequest, record_propert
     record_property("told", f"instruction set {isa}: {how}, {counts or 'by the suite itself'}")
 
 
-#: What float32 may differ in over two stages: test_native.py's TIGHT. The engine's answers are the same bits with AVX2
-#: and scalar code; with AVX-512 one unit in the last place apart, though each instruction alone is the same bits.
+#: What NEON's answers may differ in over two stages: test_native.py's TIGHT; the others are the same bits. (The bits of
+#: NEON were never compared: that needs an Arm CPU.)
 CLOSE = {"pose": 1e-4, "mask": 2e-5, "points": 2e-6}
 
 
@@ -111,7 +111,7 @@ def test_the_emulation_computes_as_the_instructions_do(emulated: Path, tmp_path:
         assert set(a) == set(b)
         for name in a:
             isa, *_, what = name.split()
-            if isa in ("avx512", "neon") and what != "exponentials":
+            if isa == "neon" and what != "exponentials":
                 assert np.abs(a[name] - b[name]).max() <= CLOSE.get(what, CLOSE["points"]), name
             else:
                 np.testing.assert_array_equal(a[name], b[name], name)

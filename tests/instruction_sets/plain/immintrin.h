@@ -68,6 +68,12 @@ PLAIN float scaled(float a, float b) {
   return static_cast<float>(
       std::ldexp(static_cast<double>(a), static_cast<int>(std::floor(std::fmax(-400.f, std::fmin(400.f, b))))));
 }
+// a − ⌊a⌋, and 0 of an infinity. The difference is rounded down too, as vreduce's floor tells it to (seen).
+PLAIN float fraction(float a) {
+  if (std::isinf(a)) return 0.f;
+  const float down = std::floor(a), out = a - down;
+  return static_cast<double>(out) + down > a ? std::nextafter(out, 0.f) : out;
+}
 PLAIN float brain(uint32_t half) {
   const uint32_t bits = half << 16;
   float out;
@@ -184,8 +190,8 @@ PLAIN __m512 _mm512_max_ps(__m512 a, __m512 b) { return EACH(__m512, plain::grea
 PLAIN __m512 _mm512_abs_ps(__m512 a) { return EACH(__m512, std::fabs(a[i])); }
 PLAIN __m512 _mm512_roundscale_ps(__m512 a, int) { return EACH(__m512, plain::nearest(a[i])); }
 PLAIN __m512 _mm512_scalef_ps(__m512 a, __m512 b) { return EACH(__m512, plain::scaled(a[i], b[i])); }
-// Of immediates _MM_FROUND_TO_NEG_INF alone: a − ⌊a⌋, and 0 of an infinity.
-PLAIN __m512 _mm512_reduce_ps(__m512 a, int) { return EACH(__m512, std::isinf(a[i]) ? 0.f : a[i] - std::floor(a[i])); }
+// Of immediates _MM_FROUND_TO_NEG_INF alone.
+PLAIN __m512 _mm512_reduce_ps(__m512 a, int) { return EACH(__m512, plain::fraction(a[i])); }
 PLAIN __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how) {
   int out = 0;
   for (int i = 0; i < 16; ++i) out |= plain::compare(a[i], b[i], how) << i;
