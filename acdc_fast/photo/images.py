@@ -6,6 +6,7 @@ import contextlib
 import ctypes.util
 import functools
 import io
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+
+# Pillow logs some faults of files as errors, beside those that it raises. Where nobody set up a log, Python would print
+# them to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 #: Larger pictures are refused before they are decoded: 100 Mpixel take 300 MB as RGB.
 MAX_PIXELS = 100_000_000

@@ -200,6 +200,22 @@ def test_libtiff_keeps_quiet(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_pillow_keeps_quiet(tmp_path: Path) -> None:
+    """More samples for each pixel than Pillow decodes: it logs that, and Python's last resort is stderr (found by
+    fuzzing)."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "TIFF")
+    data = bytearray(file.getvalue())
+    samples = (277).to_bytes(2, "little") + (3).to_bytes(2, "little") + (1).to_bytes(4, "little")
+    where = data.index(samples) + len(samples)
+    data[where : where + 2] = (74).to_bytes(2, "little")
+    (tmp_path / "a.tif").write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", TIFF, str(tmp_path / "a.tif")], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "" and "a.tif" in done.stdout, (done.stdout, done.stderr)
+
+
 def test_special_files_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
