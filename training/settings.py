@@ -130,6 +130,9 @@ class Settings:
     checkpoint_minutes: float = 10.0
     log_every: int = 50  # updates
     validate_every: int = 2000  # updates; writes validation errors and pictures
+    #: Early stopping: the run ends after so many validations without a new least error. Its weights are then those of
+    #: the least one. None: the run goes to its last update, and its weights are the last.
+    patience: int | None = None
     card: dict[str, str] = field(default_factory=dict)  # facts that the weights file carries: licence, data, …
 
     def __post_init__(self) -> None:
@@ -143,6 +146,9 @@ class Settings:
             positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}
             if phase.resolution < 32 or phase.resolution % 8:
                 raise ValueError(f"phases[{i}].resolution must be a multiple of 8 from 32, not {phase.resolution}")
+        positive |= {"patience": 1 if self.patience is None else self.patience}
+        if self.patience is not None and not self.validation:
+            raise ValueError("patience needs validation: faces that no update sees")
         for name, value in positive.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")

@@ -27,6 +27,7 @@ from .command_errors import errors_in_one_line
 from .data import Database, open_database
 from .data.taught import APART, labels_path
 from .sampling.augment import face_square
+from .settings import read_settings
 
 #: Pictures in each call of the teacher.
 PICTURES = 32
@@ -81,8 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--database", required=True, metavar="NAME", help="database to label")
     parser.add_argument("--split", default="train", help="split of the database (default: train)")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="settings with the database's own markups")
     parser.add_argument("--threads", type=int, help="threads of the teacher (default: all cores)")
     options = parser.parse_args(arguments)
+    if options.config:
+        read_settings(options.config)  # makes its markups known
     model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
     database = open_database(options.database, options.data_root, options.split)
     made = teach(model, database)

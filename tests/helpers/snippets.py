@@ -90,12 +90,14 @@ for language, text in json.load(sys.stdin):
 """
 
 
-def run(blocks: list[Snippet], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    blocks: list[Snippet], folder: Path, environment: dict[str, str], limit: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Runs the blocks, in order, in a folder with these files."""
     import json
 
     told = json.dumps([(b.language, b.text) for b in blocks])
     return subprocess.run(
-        [sys.executable, "-c", RUNNER], input=told, text=True, capture_output=True, cwd=folder, timeout=300,
+        [sys.executable, "-c", RUNNER], input=told, text=True, capture_output=True, cwd=folder, timeout=limit,
         env={**environment, "PATH": f"{folder / 'bin'}:{environment.get('PATH', '')}", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -81,7 +81,8 @@ def draw_risk(observed: Mapping[str, Observations], path: Path | IO[bytes]) -> N
             (line,) = axis.plot(shares, [risk(errors, spread, s) for s in shares], label=f"{name}, {markup}")
             axis.plot(shares, [risk(errors, errors, s) for s in shares], "--", color=line.get_color(), linewidth=0.7)
     axis.set(xlabel="share of faces kept, least doubtful first", ylabel="their NME, %", xlim=(0.1, 1), ylim=(0, None))
-    axis.legend(frameon=False)
+    if axis.lines:
+        axis.legend(frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from acdc_fast.errors import BackendUnavailable
-from acdc_fast.files import put
+from acdc_fast.files import put, written_beside
 
 HISTORY = "history.jsonl"
 
@@ -70,11 +72,45 @@ class Journal:
             self.board.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """(H, W, 3) uint8."""
+        """(H, W, 3) uint8, to TensorBoard and to ``pictures/NAME-STEP.png``."""
         self.board.add_image(name, image, step, dataformats="HWC")
+        folder = self.path.parent / "pictures"
+        folder.mkdir(exist_ok=True)
+        with written_beside(folder / f"{name}-{step:06}.png") as beside:
+            Image.fromarray(image).save(beside, "PNG")
 
     def close(self) -> None:
         self.board.close()
+
+
+class Pace:
+    """Says how a run goes on where no bar is shown: one line now and then, with the time that is left.
+
+    The rate is that of the updates since the line before, so that a pause is soon forgotten.
+    """
+
+    def __init__(self, step: int, last: int, every: float = 20.0) -> None:
+        self.last, self.every, self.before = last, every, (step, time.monotonic())
+
+    def line(self, step: int, losses: Mapping[str, float]) -> str | None:
+        """The line that is due after this update; None where it is too soon for one."""
+        begin, since = self.before
+        now = time.monotonic()
+        if step == begin or (now - since < self.every and step < self.last):
+            return None
+        self.before = (step, now)
+        each = (now - since) / (step - begin)
+        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        left = f"{duration((self.last - step) * each)} left" if step < self.last else "done"
+        return f"update {step} of {self.last}, {1 / max(each, 1e-9):.2g} a second, {left}; loss {told}"
+
+
+def duration(seconds: float) -> str:
+    """For people: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from ..schedule import phase_at
 from ..settings import Settings
 from .averaging import Average
 from .checkpoint import random_states, restore_random_states
+from .early import Best
 from .growing import grow
 from .optimisers import Optimisers
 from .progress import Meters
@@ -37,7 +38,8 @@ class Run:
         self.average = Average(self.network, ema) if ema else None
         hold_stages(self.network, settings.held)
         self.parallel = self.network if settings.local else data_parallel(self.network, world)
-        self.meters, self.step = Meters(), 0
+        self.meters, self.step, self.best = Meters(), 0, Best()
+        self.start: dict[str, str] = {}  # what the card says of the weights that the run starts from
 
     @property
     def best_network(self) -> ACDC:
@@ -61,6 +63,8 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "meters": self.meters.state(),
             "random": random_states(),
+            "best": self.best.state(),
+            "start": self.start,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -76,6 +80,7 @@ class Run:
         device = self.world.device
         self.meters = Meters({n: v.to(device) for n, v in state["meters"]["sums"].items()}, state["meters"]["counts"])
         self.step = state["step"]
+        self.best, self.start = Best(**state.get("best", {})), state.get("start", {})  # older ones have none
         restore_random_states(state["random"])
 
     def start_from(self, path: Path) -> None:
@@ -84,6 +89,7 @@ class Run:
         Stages that the file lacks start as copies of its last one (`growing`).
         """
         start = load_weights(path)
+        self.start = {"start": path.stem} | {k: v for k, v in start.card.items() if k == "licence"}
         arrays = grow(start.arrays, start.config, self.settings.network)
         found = {name: torch.from_numpy(value) for name, value in arrays.items()}
         known = self.network.state_dict()
@@ -108,6 +114,6 @@ def write_weights(run: Run, path: Path) -> None:
     """Writes the (averaged) weights with the architecture, the settings and the number of updates."""
     arrays = {n: v.cpu().numpy() for n, v in run.best_network.state_dict().items() if v.is_floating_point()}
     settings = run.settings
-    card = {"resolution": str(phase_at(run.step - 1, settings.phases).resolution), "updates": str(run.step)}
-    card |= {"settings": json.dumps(settings.to_dict()), **settings.card}
+    card = {"resolution": str(phase_at(max(run.step - 1, 0), settings.phases).resolution), "updates": str(run.step)}
+    card |= {**run.start, "settings": json.dumps(settings.to_dict()), **settings.card}
     save_weights(path, Weights(settings.network, arrays, card=card))

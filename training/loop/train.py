@@ -7,6 +7,7 @@ checkpoint repeats the same updates bit for bit (on one device, with the same nu
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from acdc_fast.bundled import bundled
 from acdc_fast.errors import AcdcError, InputError
+from acdc_fast.files import written_beside
 from acdc_fast.stopping import StopRequests
 
 from ..command_errors import errors_in_one_line
@@ -25,11 +28,14 @@ from ..sampling.batches import Batches, open_source
 from ..sampling.device_batches import DeviceBatches
 from ..schedule import phase_at
 from ..settings import Settings, read_settings
+from .card import write_card
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
-from .progress import Journal, contact_sheet
+from .progress import Journal, Pace, contact_sheet
 from .run import Run, write_weights
 from .update import Update
 from .validation import validate
+
+WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 
 
 def train(
@@ -81,8 +87,15 @@ def _train(
             print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
         return 128 + (stops.received[0] if stops.received else signal.SIGTERM)
     if world.leads:
-        write_weights(run, out / "weights.safetensors")
-        print(f"{out / 'weights.safetensors'}: trained weights after {run.step} updates", file=sys.stderr)
+        best = settings.patience is not None and (out / BEST).exists()
+        if best:
+            with written_beside(out / WEIGHTS) as beside:
+                shutil.copyfile(out / BEST, beside)
+        else:
+            write_weights(run, out / WEIGHTS)
+        of = run.best.step if best else run.step
+        print(f"{out / WEIGHTS}: trained weights after {of} updates", file=sys.stderr)
+        print(f"{write_card(out, settings, sources, held_out, str(world.device))}: their card", file=sys.stderr)
     return 0
 
 
@@ -99,8 +112,11 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
     journal = Journal(out, run.step) if world.leads else None
     hidden = None if world.leads else True  # None: shown only on a terminal
     bar = tqdm(total=last, initial=run.step, unit="update", disable=hidden, dynamic_ncols=True)
-    update, saved, stopping = Update(run), time.monotonic(), False
-    for batch in batches.loader(run.step, last):
+    update, saved, stopping, pace = Update(run), time.monotonic(), False, Pace(run.step, last)
+    enough = run.best.enough(settings.patience)
+    if settings.patience is not None and run.step == 0:
+        _validated(run, held_out, out, journal)  # what the run starts from, to compare with
+    for batch in batches.loader(run.step, run.step if enough else last):
         image, targets = batch.to(world.device, settings.channels_last)
         update(image, targets, batch.source)
         bar.update()
@@ -109,21 +125,20 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
             means = run.report()
             if journal:
                 journal.write(run.step, means)
-                bar.set_postfix({k.split("/")[0]: f"{v:.4f}" for k, v in means.items() if k.endswith("/loss")})
-        if journal and (run.step % settings.validate_every == 0 or run.step == last):
-            resolution = phase_at(run.step - 1, settings.phases).resolution
-            for database in held_out:
-                values, sheet = validate(run.best_network, database, resolution, world.device)
-                journal.write(run.step, {f"validation/{k}": v for k, v in values.items()})
-                journal.picture(run.step, database.name, contact_sheet(*sheet))
+                told = {k.split("/")[0]: v for k, v in means.items() if k.endswith("/loss")}
+                bar.set_postfix({k: f"{v:.4f}" for k, v in told.items()})
+                if bar.disable and (line := pace.line(run.step, told)):
+                    print(line, file=sys.stderr, flush=True)
+        if run.step % settings.validate_every == 0 or run.step == last:
+            enough = _validated(run, held_out, out, journal)
         stopping = world.any(bool(stops.received))
         due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-        if world.leads and (due or stopping or run.step == last):
+        if world.leads and (due or stopping or enough or run.step == last):
             update.check()
             save_checkpoint(out / NAME, run.state())
             saved = time.monotonic()
-        stopping = stopping and run.step < last
-        if stopping:
+        stopping = stopping and run.step < last and not enough
+        if stopping or enough:
             break
     bar.close()
     if journal:
@@ -131,12 +146,36 @@ def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int,
     return stopping
 
 
+def _validated(run: Run, held_out: list[Any], out: Path, journal: Journal | None) -> bool:
+    """Validates, and keeps the weights if they are the best so far. Returns whether the run should end: all processes
+    say the same."""
+    settings, world, found = run.settings, run.world, dict[str, float]()
+    resolution = phase_at(max(run.step - 1, 0), settings.phases).resolution
+    for database in held_out if journal else ():
+        assert journal is not None
+        values, sheet = validate(run.best_network, database, resolution, world.device)
+        found |= {f"{database.split}/{k}": v for k, v in values.items()}
+        journal.write(run.step, {f"validation/{k}": v for k, v in values.items()})
+        journal.picture(run.step, f"{database.name}-{database.split}", contact_sheet(*sheet))
+    if settings.patience is None:
+        return False
+    if journal and run.best.judge(run.step, found, settings):
+        write_weights(run, out / BEST)
+    ends = world.any(run.best.enough(settings.patience))
+    if ends and journal:
+        best = f"the least, {run.best.error:.2f} %, after {run.best.step} updates"
+        print(f"update {run.step}: the validation error no longer falls ({best})", file=sys.stderr)
+    return ends
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="settings (configs/*.yaml)")
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
+    parser.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help=f"start from a file, or from {', '.join(bundled())}"
+    )
     parser.add_argument("--until", type=int, metavar="N", help="end after update N as if it were the last")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
@@ -147,8 +186,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    init = bundled().get(str(args.init), args.init)
     return train(
-        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=args.init, until=args.until,
+        read_settings(args.config), args.data_root, args.out, resume=args.resume, init=init, until=args.until,
         device=args.device, skip_broken=args.skip_broken,
     )  # fmt: skip
 
