@@ -271,6 +271,7 @@ class Model:
         smooth: bool = True,
         every: int = 10,
         absent: int = 25,
+        camera: Camera | None = None,
         **search: Unpack[SearchOptions],
     ) -> Iterator[Faces]:
         """Faces of each frame of one film, in order, with ``ids``: numbers that stay with a face.
@@ -279,12 +280,14 @@ class Model:
         and pose from frame to frame; False gives each frame's own, for exact results. ``every``: the detector runs on
         each such frame, and in doubt. ``absent``: frames for which a face that is not seen keeps its number. A score is
         the chance, by the maps of the frame, that the face is there. A face that is gone ends within three frames, a
-        cut ends all. ``search``: as in `detect`; no new face begins while ``max_faces`` are followed.
+        cut ends all. ``camera``: as in `align`. ``search``: as in `detect`; no new face begins while ``max_faces`` are
+        followed.
         Raises `InputError` for a frame that cannot be used, and for settings that cannot be.
         """
         from .video.tracking import follow
 
-        return follow(self, frames, smooth, every, absent, as_search(search))
+        self._check_camera(camera)
+        return follow(self, frames, smooth, every, absent, as_search(search), camera)
 
     def warmup(self, batch: int = 1) -> None:
         """Runs once on blank crops, so that the first real call does not pay for compiling and allocating."""

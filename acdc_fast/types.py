@@ -169,9 +169,9 @@ class Faces(ByValue):
 
     def to_pandas(self) -> pandas.DataFrame:
         """A table with one row a face, in pixels and degrees. Columns: ``image``, ``id`` where there are ids, ``x0``,
-        ``y0``, ``x1``, ``y1``, ``score``, ``yaw``, ``pitch``, ``roll``, and for each point k of a markup such as 2d68
-        ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``, ``2d68_confidence{k}``, and ``2d68_visible{k}`` where the
-        weights tell it. Needs pandas, else `ImportError`.
+        ``y0``, ``x1``, ``y1``, ``score``, ``yaw``, ``pitch``, ``roll``, with a camera ``translation_x``, ``_y`` and
+        ``_z``, and for each point k of a markup such as 2d68 ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``,
+        ``2d68_confidence{k}``, and ``2d68_visible{k}`` where the weights tell it. Needs pandas, else `ImportError`.
         """
         try:
             import pandas
@@ -183,6 +183,8 @@ class Faces(ByValue):
         columns |= dict(zip(("x0", "y0", "x1", "y1"), self.boxes.T, strict=True)) | {"score": self.scores}
         if self.pose is not None:
             columns |= {"yaw": self.pose.yaw, "pitch": self.pose.pitch, "roll": self.pose.roll}
+            if self.pose.translation is not None:
+                columns |= {f"translation_{axis}": self.pose.translation[:, k] for k, axis in enumerate("xyz")}
         for name, points in self.landmarks.items():
             parts = {"x": points[..., 0], "y": points[..., 1]}
             parts |= {"spread": self.spread[name], "confidence": self.confidence[name]}

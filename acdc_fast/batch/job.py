@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .. import __version__
 from ..bundled import FOLDER
 from ..errors import InputError
 from ..model import Model
+from ..photo.camera import Camera
 from ..stopping import StopRequests
 from ..weights import fingerprint
 from .needs import pyarrow, tqdm
@@ -44,12 +46,12 @@ class Tally:
 
 def run_batch(
     model: Model, source: str, out: str, column: str | None = None, part: int = PART, overwrite: bool = False,
-    note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None, camera: Camera | None = None,
 ) -> Tally:  # fmt: skip
     """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or
     image bytes. An image that cannot be read gives a row with its error, and a ``note`` (by default to
     stderr). A finished output of the same job is left as it is; ``overwrite`` writes it again. ``search``: what
-    is looked for, as in `Model.detect`.
+    is looked for, as in `Model.detect`; ``camera``: as in `Model.align`.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
@@ -60,7 +62,7 @@ def run_batch(
         raise InputError(f"{out}: would overwrite the file that is being read")
     images = open_source(source, column)
     search = dict(search or {})
-    job = _job(model, source, column, images, search)
+    job = _job(model, source, column, images, search, camera)
     folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
         summary = summary_of(target)
@@ -70,7 +72,8 @@ def run_batch(
     parts = Parts(folder, job, images.names, overwrite, pq)
     resumed = parts.images
     with StopRequests() as stops:
-        _align(model, images, search, parts, part, schema_of(pa, model.markups), note, stops)
+        schema = schema_of(pa, model.markups, camera is not None)
+        _align(model, images, search, camera, parts, part, schema, note, stops)
         if stops.received:
             parts.lock.close()
             return Tally(parts.images, parts.faces, parts.broken, resumed, len(images.names), stops.received[0])
@@ -80,8 +83,8 @@ def run_batch(
 
 
 def _align(
-    model: Model, images: Source, search: Mapping[str, Any], parts: Parts, size: int, schema: Any,
-    note: Callable[[str], None] | None, stops: StopRequests,
+    model: Model, images: Source, search: Mapping[str, Any], camera: Camera | None, parts: Parts, size: int,
+    schema: Any, note: Callable[[str], None] | None, stops: StopRequests,
 ) -> None:  # fmt: skip
     """Makes the parts that are missing, until it is asked to stop."""
     start = parts.images
@@ -97,10 +100,10 @@ def _align(
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
         tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
         try:
-            for name, picture, faces in aligned(model, images.names[start:], images.after(start), search):
+            for name, picture, faces in aligned(model, images.names[start:], images.after(start), search, camera):
                 if stops.received:
                     break
-                rows.append(row_of(model, name, picture, faces, tell))
+                rows.append(row_of(model, name, picture, faces, tell, camera is not None))
                 bar.update()
                 if len(rows) >= size:
                     flush()
@@ -108,12 +111,15 @@ def _align(
             flush()  # whatever ends the loop, what is done is kept
 
 
-def _job(model: Model, source: str, column: str | None, images: Source, search: Mapping[str, Any]) -> Job:
+def _job(
+    model: Model, source: str, column: str | None, images: Source, search: Mapping[str, Any], camera: Camera | None
+) -> Job:
     """Everything that the rows depend on: what must be the same for a run to be taken up again."""
     return {
         "version": __version__, "weights": fingerprint(model.weights), **model.options,
         "search": dict(search), "detector": _detector(search),
         "source": str(Path(source).resolve()), "column": column, "images": images.digest,
+        **({} if camera is None else {"camera": json.loads(json.dumps(asdict(camera)))}),
     }  # fmt: skip
 
 

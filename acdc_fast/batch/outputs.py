@@ -66,14 +66,15 @@ def join(parts: Parts, out: Path, markups: tuple[str, ...]) -> Summary:
     done = parts.done
     summary: Summary = {"job": parts.job, "images": parts.images, "faces": parts.faces, "broken": parts.broken}
     kind, name = format_of(out), f"joined{out.suffix}"
+    placed = "camera" in parts.job
     if kind == "parquet":
-        parts.write(name, lambda file: _parquet(file, done, markups, summary), out)
+        parts.write(name, lambda file: _parquet(file, done, markups, summary, placed), out)
         return summary
     text = _json_lines if kind == "jsonl" else _csv
     digest = hashlib.sha256()
 
     def fill(file: IO[bytes]) -> None:
-        for piece in text(done, markups):
+        for piece in text(done, markups, placed):
             digest.update(piece)
             file.write(piece)
         # Facts that come before their file do no harm, for they name its digest.
@@ -84,9 +85,9 @@ def join(parts: Parts, out: Path, markups: tuple[str, ...]) -> Summary:
     return summary
 
 
-def _parquet(file: IO[bytes], parts: Sequence[Part], markups: tuple[str, ...], summary: Summary) -> None:
+def _parquet(file: IO[bytes], parts: Sequence[Part], markups: tuple[str, ...], summary: Summary, placed: bool) -> None:
     pa, pq = pyarrow()
-    with pq.ParquetWriter(file, schema_of(pa, markups).with_metadata({KEY: json.dumps(summary)})) as writer:
+    with pq.ParquetWriter(file, schema_of(pa, markups, placed).with_metadata({KEY: json.dumps(summary)})) as writer:
         rest = None
         for part in parts:
             table = pq.read_table(part.path).replace_schema_metadata(writer.schema.metadata)
@@ -110,14 +111,15 @@ def _entries(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[Summar
                 yield {"image": row["image"], "width": row["width"], "height": row["height"], "faces": faces}
 
 
-def _json_lines(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[bytes]:
+def _json_lines(parts: Sequence[Part], markups: tuple[str, ...], placed: bool) -> Iterator[bytes]:
     for entry in _entries(parts, markups):
         yield json.dumps(entry, ensure_ascii=False).encode() + b"\n"
 
 
-def _csv(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[bytes]:
+def _csv(parts: Sequence[Part], markups: tuple[str, ...], placed: bool) -> Iterator[bytes]:
     """A header, then one line a face; an image without a face has one with nothing about faces."""
     head = ["image", "width", "height", "error", "face", "x0", "y0", "x1", "y1", "score", *ANGLES]
+    head += [f"translation_{axis}" for axis in "xyz"] if placed else []
     for markup in markups:
         numbers = range(MARKUPS[markup].points)
         head += [f"{markup}_{i}_{axis}" for i in numbers for axis in "xy"]
@@ -129,6 +131,7 @@ def _csv(parts: Sequence[Part], markups: tuple[str, ...]) -> Iterator[bytes]:
         for i, face in enumerate(entry.get("faces", ())):
             pose = face["pose"] or {}
             line = [*start, i, *face["box"], face["score"], *(pose.get(angle) for angle in ANGLES)]
+            line += pose.get("translation", [None] * 3) if placed else []
             for markup in markups:
                 line += [value for point in face["landmarks"][markup] for value in point]
                 line += [*face["spread"][markup], *face["confidence"][markup]]

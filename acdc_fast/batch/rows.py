@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..markups import MARKUPS
 from ..model import Model
 from ..photo import coordinates
+from ..photo.camera import Camera
 from ..photo.images import ImageLike, Picture, load_picture
 from ..photo.prefetch import prefetch
 from ..readout.visibility import MARKUPS as SIGHTED
@@ -25,11 +26,15 @@ Aligned = tuple[str, "Picture | InputError", "Faces | InputError"]
 
 
 def aligned(
-    model: Model, names: Iterable[str], images: Iterable[ImageLike], search: Mapping[str, Any]
+    model: Model,
+    names: Iterable[str],
+    images: Iterable[ImageLike],
+    search: Mapping[str, Any],
+    camera: Camera | None = None,
 ) -> Iterator[Aligned]:
     """Each image with its name, read, and its faces, or why there are none; in order. The next ones are read ahead.
 
-    ``search``: as in `Model.detect`.
+    ``search``: as in `Model.detect`; ``camera``: as in `Model.align`.
     """
 
     def read(item: tuple[str, ImageLike]) -> tuple[str, Picture | InputError]:
@@ -41,20 +46,26 @@ def aligned(
 
     pictures, pictures_again = itertools.tee(prefetch(read, zip(names, images, strict=True), model.threads))
     readable = (picture for _, picture in pictures if isinstance(picture, Picture))
-    faces = model.align_each(readable, **search)
+    faces = model.align_each(readable, camera=camera, **search)
     for name, picture in pictures_again:
         yield name, picture, picture if isinstance(picture, InputError) else next(faces)
 
 
 def row_of(
-    model: Model, name: str, picture: Picture | InputError, faces: Faces | InputError, note: Callable[[str], None]
+    model: Model,
+    name: str,
+    picture: Picture | InputError,
+    faces: Faces | InputError,
+    note: Callable[[str], None],
+    placed: bool = False,
 ) -> dict[str, Any]:
     """A row of `schema_of`; an image that cannot be used gives one with its error, and a note."""
     if isinstance(picture, Picture) and isinstance(faces, Faces):
-        return {"image": name, "width": picture.width, "height": picture.height, "error": None, **_columns(faces)}
+        read = {"image": name, "width": picture.width, "height": picture.height, "error": None}
+        return {**read, **_columns(faces, placed)}
     message = printable(str(faces))
     note(message)
-    empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model))}
+    empty: dict[str, Any] = {key: [] for key in _columns(_nothing(model), placed)}
     return {"image": name, "width": None, "height": None, "error": message, **empty}
 
 
@@ -66,7 +77,8 @@ def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:
 
     yaw, pitch, roll = (array(angle) for angle in ANGLES)
     matrix = coordinates.euler_to_matrix(yaw, pitch, roll).astype(np.float32)
-    pose = HeadPose(yaw, pitch, roll, matrix) if len(yaw) or not row["boxes"] else None
+    place = array("translation", 3) if "translation" in row else None
+    pose = HeadPose(yaw, pitch, roll, matrix, place) if len(yaw) or not row["boxes"] else None
     return Faces(
         array("boxes", 4), array("scores"),
         {m: array(f"landmarks_{m}", MARKUPS[m].points, 2) for m in markups},
@@ -78,14 +90,15 @@ def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:
     )  # fmt: skip
 
 
-def schema_of(pa: Any, markups: tuple[str, ...]) -> Any:
-    """Columns of the parquet files."""
+def schema_of(pa: Any, markups: tuple[str, ...], placed: bool = False) -> Any:
+    """Columns of the parquet files; ``placed``: a camera was told, and each face has a translation."""
 
     def each(count: int) -> Any:
         return pa.list_(pa.list_(pa.float32(), count))
 
     fields = [("image", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("error", pa.string())]
     fields += [("boxes", each(4)), *((name, pa.list_(pa.float32())) for name in ("scores", *ANGLES))]
+    fields += [("translation", each(3))] if placed else []
     for markup in markups:
         count = MARKUPS[markup].points
         fields += [(f"landmarks_{markup}", each(2 * count)), (f"spread_{markup}", each(count))]
@@ -99,10 +112,13 @@ def sighted(markups: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(m for m in markups if m in SIGHTED)
 
 
-def _columns(faces: Faces) -> dict[str, Any]:
+def _columns(faces: Faces, placed: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"boxes": faces.boxes.tolist(), "scores": faces.scores.tolist()}
     for angle in ANGLES:
         row[angle] = [] if faces.pose is None else getattr(faces.pose, angle).tolist()
+    if placed:
+        place = None if faces.pose is None else faces.pose.translation
+        row["translation"] = [] if place is None else place.tolist()
     for markup, points in faces.landmarks.items():
         row[f"landmarks_{markup}"] = points.reshape(len(faces), points.shape[1] * 2).tolist()
         row[f"spread_{markup}"] = faces.spread[markup].tolist()

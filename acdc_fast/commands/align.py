@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .arguments import complain, model_arguments, model_of, note, search_arguments, search_of
+from .arguments import (
+    camera_arguments,
+    camera_of,
+    complain,
+    model_arguments,
+    model_of,
+    note,
+    search_arguments,
+    search_of,
+)
 
 #: One line of help, and an example.
 HELP = "find the faces in images"
@@ -29,6 +38,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--show", choices=SHOWN, default="points", help="what to draw (%(default)s)")
     sub.add_argument("--debug", metavar="DIR", help="write how each result came about: crops, stages, what was tried")
     search_arguments(sub)
+    camera_arguments(sub)
     model_arguments(sub)
 
 
@@ -44,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     places = _places(images, out)
     if options.show != "points" and not any(places):
         raise InputError(f"--show {options.show} draws a picture: name it with -o")
-    search = search_of(options)
+    search, camera = search_of(options), camera_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
@@ -54,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
             with recorded_log() as log:
-                faces = model.align(picture, **search)
+                faces = model.align(picture, camera=camera, **search)
             results.append({"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)})
             if not len(faces):
                 note(f"{name}: no face found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from typing import Any
@@ -42,7 +43,9 @@ def search_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(
-        "--min-size", type=float, metavar="PIXELS",
+        "--min-size",
+        type=float,
+        metavar="PIXELS",
         help="smallest face to find; smaller takes longer (default: about 1/30 of the longest side)",
     )
 
@@ -54,6 +57,35 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
     settings = {k: getattr(options, k) for k in ("detector", "min_score", "max_faces", "min_size")}
     Search(**settings)  # before any picture is read
     return settings
+
+
+def camera_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("camera (the pose is then that to the camera, with a translation)")
+    lens = group.add_mutually_exclusive_group()
+    lens.add_argument("--field-of-view", type=float, metavar="DEG", help="degrees across the longest side")
+    lens.add_argument(
+        "--focal-length", type=float, metavar="MM", help="of the lens, for 36 mm of film across the longest side"
+    )
+    group.add_argument(
+        "--eye-corners", type=float, metavar="MM", help="between the outer eye corners (90); translations are in mm"
+    )
+
+
+def camera_of(options: argparse.Namespace) -> Any:
+    """The `Camera`, or None where none is told of; raises `InputError` for one that cannot be."""
+    from ..errors import InputError
+    from ..photo.camera import FILM, Camera
+
+    degrees, focal, eyes = options.field_of_view, options.focal_length, options.eye_corners
+    if focal is not None:
+        if not focal > 0:
+            raise InputError(f"--focal-length must be above 0, not {focal:g}")
+        degrees = math.degrees(2 * math.atan(FILM / 2 / focal))
+    if degrees is None:
+        if eyes is not None:
+            raise InputError("--eye-corners needs a camera: --field-of-view DEG or --focal-length MM")
+        return None
+    return Camera(field_of_view=degrees, eye_corners=eyes)
 
 
 def positive(text: str) -> int:

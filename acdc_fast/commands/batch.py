@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import model_arguments, model_of, note, search_arguments, search_of
+from .arguments import camera_arguments, camera_of, model_arguments, model_of, note, search_arguments, search_of
 
 #: One line of help, and an example.
 HELP = "align a folder or a parquet file of images; goes on where a run was cut off"
@@ -18,15 +18,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--overwrite", action="store_true", help=text)
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
     search_arguments(sub)
+    camera_arguments(sub)
     model_arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
-    out, search = options.out, search_of(options)
+    out, search, camera = options.out, search_of(options), camera_of(options)
     tally = run_batch(
-        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search
+        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search, camera=camera
     )
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
     if tally.stopped is not None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 
 from ..errors import InputError
-from .arguments import complain, model_arguments, model_of, positive, search_arguments, search_of
+from .arguments import (
+    camera_arguments,
+    camera_of,
+    complain,
+    model_arguments,
+    model_of,
+    positive,
+    search_arguments,
+    search_of,
+)
 
 #: One line of help, and an example.
 HELP = "follow the faces in a video"
@@ -18,15 +27,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
     sub.add_argument("--markup", help="markup to draw (default: 2d68)")
     search_arguments(sub)
+    camera_arguments(sub)
     model_arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
     from ..video.films import run_video
 
-    search = search_of(options)
+    search, camera = search_of(options), camera_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
-    broken = run_video(model, options.input, options.out, options.every, options.markup, search)
+    broken = run_video(model, options.input, options.out, options.every, options.markup, search, camera)
     return complain(broken, 2) if broken else 0

@@ -20,6 +20,8 @@ from .coordinates import Floats, crop_to_image, image_to_crop
 
 #: Across the longest side, degrees: of a phone's main camera, and of a lens of 31 mm on 36 mm of film.
 USUAL_FIELD_OF_VIEW = 60.0
+#: Millimetres across the film that focal lengths are told for.
+FILM = 36.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..model import Model
+from ..photo.camera import Camera
 from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
@@ -25,12 +26,19 @@ Frame = tuple[np.ndarray, "float | None", "int | None"]
 
 
 def run_video(
-    model: Model, source: str, out: str | None, every: int, markup: str | None, search: Mapping[str, Any] | None = None
+    model: Model,
+    source: str,
+    out: str | None,
+    every: int,
+    markup: str | None,
+    search: Mapping[str, Any] | None = None,
+    camera: Camera | None = None,
 ) -> str | None:
     """Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
-    ``search``: what is looked for, as in `Model.detect`. Gives a note where the video breaks off: what came before is
-    written. Raises `InputError` where nothing can be read, and for a name that no format of film goes by.
+    ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`. Gives a note where the video
+    breaks off: what came before is written. Raises `InputError` where nothing can be read, and for a name that no
+    format of film goes by.
     """
     av = _av()
     if not Path(source).is_file():
@@ -40,7 +48,7 @@ def run_video(
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
     frames = _Frames(av, source)
-    tracker = Tracker(model, every, search=Search(**search or {}))
+    tracker = Tracker(model, every, search=Search(**search or {}), camera=camera)
     if out is None:
         for line in _lines(frames, tracker):
             print(line, flush=True)
@@ -133,6 +141,7 @@ def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, m
             writer = FilmWriter(container, codec, rate, frames.stream.time_base, sound)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(f"{out}: its sound cannot be taken over ({_line(error)}); use .mkv") from error
+
         def pass_on_sound() -> None:
             for packet in frames.heard:
                 writer.add_sound(packet)
@@ -149,5 +158,3 @@ def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, m
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-

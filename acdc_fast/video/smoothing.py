@@ -53,7 +53,7 @@ class Smoother:
         self._filters: dict[tuple[int, str], _Filter] = {}
 
     def step(self, faces: Faces) -> Faces:
-        """The same faces with steadier landmarks and pose; all else is as it was."""
+        """The same faces with steadier landmarks and pose, its place and points in space too; all else is as it was."""
         assert faces.ids is not None
         ids: list[int] = faces.ids.tolist()
         self._filters = {key: f for key, f in self._filters.items() if key[0] in ids}
@@ -67,6 +67,13 @@ class Smoother:
         if pose is not None and ids:
             flat = [self._step(n, "", m.reshape(1, 9), np.ones(1), 1.0) for n, m in zip(ids, pose.matrix, strict=True)]
             pose = _rotations(np.stack(flat).reshape(-1, 3, 3))
+            if faces.pose.translation is not None and faces.pose.points is not None:
+                # The head's points go with its place: one filter, in sides of a head.
+                both = np.concatenate([faces.pose.translation[:, None], faces.pose.points], 1)
+                size = np.ptp(faces.pose.points[..., 0], 1) + 1e-9
+                flat = [self._step(n, " ", p, np.ones(len(p)), s) for n, p, s in zip(ids, both, size, strict=True)]
+                steady = np.stack(flat).astype(np.float32)
+                pose = replace(pose, translation=steady[:, 0], points=steady[:, 1:])
         return replace(faces, landmarks=landmarks, pose=pose)
 
     def _step(self, name: int, what: str, values: np.ndarray, weight: np.ndarray, unit: float) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..markups import first_of, five_points
+from ..photo.camera import Camera
 from ..photo.coordinates import box_from_points
 from ..photo.detection import Search, detect, overlap
 from ..photo.images import ImageLike, Picture, load_picture
@@ -47,7 +48,7 @@ MAX_DIFFERENCE = 0.5
 class Model(Protocol):
     """What a tracker asks of `acdc_fast.Model`, which opens this room itself."""
 
-    def align(self, image: Any, boxes: Any = None) -> Any: ...
+    def align(self, image: Any, boxes: Any = None, camera: Camera | None = None) -> Any: ...
 
 
 @dataclass
@@ -92,10 +93,16 @@ class _Track:
 
 
 def follow(
-    model: Model, frames: Iterable[Any], smooth: bool, every: int, absent: int, search: Search | None = None
+    model: Model,
+    frames: Iterable[Any],
+    smooth: bool,
+    every: int,
+    absent: int,
+    search: Search | None = None,
+    camera: Camera | None = None,
 ) -> Iterator[Faces]:
     """`Model.track`. The options are checked at once, the frames when they are asked for."""
-    tracker, smoother = Tracker(model, every, absent, search), Smoother() if smooth else None
+    tracker, smoother = Tracker(model, every, absent, search, camera), Smoother() if smooth else None
 
     def faces_of_frames() -> Iterator[Faces]:
         for frame in frames:
@@ -110,14 +117,22 @@ class Tracker:
 
     ``every``: the detector runs on each such frame, on every frame while no face is followed, and in doubt.
     ``absent``: frames for which the number of a face that is not seen is kept. ``search``: what the detector looks for;
-    of its ``max_faces``, no new face begins while so many are followed.
+    of its ``max_faces``, no new face begins while so many are followed. ``camera``: as in `acdc_fast.Model.align`.
     """
 
-    def __init__(self, model: Model, every: int = 10, absent: int = 25, search: Search | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        every: int = 10,
+        absent: int = 25,
+        search: Search | None = None,
+        camera: Camera | None = None,
+    ) -> None:
         if not all(isinstance(n, int) for n in (every, absent)) or every < 1 or absent < 0:
             given = f"{every!r} and {absent!r}"
             raise InputError(f"every must be at least 1 and absent at least 0, whole numbers, not {given}")
         self.model, self.every, self.absent, self.frame = model, every, absent, 0
+        self.camera = camera
         search = search or Search()
         # All faces are asked for: one that is followed is not lost to a larger one that comes.
         self.search, self.most = replace(search, max_faces=None), search.max_faces
@@ -197,7 +212,8 @@ class Tracker:
             t for t in self._tracks
             if (t.name in found or not (t.absent or t.missed >= MISSED)) and _inside(t.expected, picture.rgb)
         ]  # fmt: skip
-        faces = self.model.align(picture, boxes=np.array([t.expected for t in tracks]).reshape(-1, 4))
+        told = {} if self.camera is None else {"camera": self.camera}
+        faces = self.model.align(picture, boxes=np.array([t.expected for t in tracks]).reshape(-1, 4), **told)
         return tracks, faces, faces.scores
 
     def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:

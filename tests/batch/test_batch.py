@@ -23,7 +23,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from helpers.paths import PHOTO  # noqa: E402
 from helpers.small import fitted, sighted, small_weights  # noqa: E402
 
-from acdc_fast import Model  # noqa: E402
+from acdc_fast import Camera, Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
 from acdc_fast.readout.results import as_dict  # noqa: E402
@@ -404,3 +404,35 @@ def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and f"80 images, {kept} of them from the run before" in done.stdout, done.stderr
     assert pq.read_table(out).column("image").to_pylist() == [f"{i:03d}.bmp" for i in range(80)]
+
+
+def test_a_camera_gives_places_in_every_format(tmp_path: Path, folder: Path) -> None:
+    """As `align` with this camera; another camera, or none, makes another job and other columns."""
+    weights = small_weights(stages=1)
+    refinement, pose = fitted(weights)
+    model = Model(replace(weights, refinement=refinement, pose=pose), resolution=32)
+    camera = Camera(((500, 0, 250), (0, 510, 260), (0, 0, 1)), eye_corners=90)
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        batch.run_batch(model, str(folder), str(tmp_path / f"o{suffix}"), note=quiet, camera=camera)
+    rows = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    entries = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    with open(tmp_path / "o.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    faces = model.align(folder / "a.jpg", camera=camera)
+    assert faces.pose is not None and faces.pose.translation is not None
+    place = faces.pose.translation[0]
+    assert rows[0]["translation"][0] == place.tolist() and rows[1]["translation"] == rows[2]["translation"] == []
+    assert entries[0]["faces"] == as_dict(faces) and entries[0]["faces"][0]["pose"]["translation"]
+    assert [float(lines[0][f"translation_{axis}"]) for axis in "xyz"] == pytest.approx(place, abs=1e-3)
+    assert lines[1]["translation_x"] == lines[2]["translation_z"] == ""
+    assert (float(lines[0]["yaw"]), float(lines[0]["2d68_0_x"])) == pytest.approx(
+        (faces.pose.yaw[0], faces.landmarks["2d68"][0, 0, 0]), abs=1e-3
+    )
+    out = tmp_path / "o.csv"
+    assert batch.run_batch(model, str(folder), str(out), note=quiet, camera=camera).resumed == 4
+    with pytest.raises(InputError, match="camera differ"):
+        batch.run_batch(model, str(folder), str(out), note=quiet, camera=replace(camera, eye_corners=80))
+    with pytest.raises(InputError, match="from another job"):
+        batch.run_batch(model, str(folder), str(out), note=quiet)
+    batch.run_batch(model, str(folder), str(out), note=quiet, overwrite=True)
+    assert "translation" not in out.read_text().partition("\n")[0]

@@ -166,9 +166,7 @@ def test_a_number_that_is_none_is_told_in_one_short_line(value: str, capsys: pyt
     assert value[:40] in last and len(last) < 200
 
 
-@pytest.mark.parametrize(
-    "command", ["", "align", "video", "batch", "train", "evaluate", "export", "bench", "env"]
-)
+@pytest.mark.parametrize("command", ["", "align", "video", "batch", "train", "evaluate", "export", "bench", "env"])
 def test_every_command_has_help_and_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     if command in ("train", "evaluate"):
         pytest.importorskip("acdc_fast.training.loop.train", reason="the training room needs its extra")
@@ -212,3 +210,35 @@ def test_export_writes_onnx(capsys: pytest.CaptureFixture[str], weights: str, tm
     code, _, _ = run(capsys, "export", tmp_path / "m.onnx", "--batch", "1", "--resolution", "32", "--weights", weights)
     assert code == 0
     onnx.checker.check_model(str(tmp_path / "m.onnx"))
+
+
+def test_a_camera(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    """By field of view or by the lens, in `align`, `video` and `batch`: `Camera` in Python says the same."""
+    from acdc_fast import Camera, Model
+
+    faces = Model(weights).align(PHOTO, camera=Camera(field_of_view=65, eye_corners=90))
+    expected = faces.to_dict()["faces"][0]["pose"]
+    focal = 18 / np.tan(np.deg2rad(65 / 2))
+    for lens in (["--field-of-view", "65"], ["--focal-length", repr(float(focal))]):
+        code, out, err = run(capsys, "align", PHOTO, "--json", "--weights", weights, *lens, "--eye-corners", "90")
+        assert (code, err) == (0, "")
+        told = json.loads(out)["images"][0]["faces"][0]["pose"]
+        assert told["translation"] == pytest.approx(expected["translation"], rel=1e-5)
+        angles = ("yaw", "pitch", "roll")
+        assert [told[k] for k in angles] == pytest.approx([expected[k] for k in angles])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(PHOTO.read_bytes())
+    lens = ["--field-of-view", "65", "--eye-corners", "90", "--weights", weights]
+    code, out, err = run(capsys, "batch", tmp_path / "in", "-o", tmp_path / "o.jsonl", *lens)
+    assert code == 0, err
+    assert json.loads((tmp_path / "o.jsonl").read_text())["faces"][0]["pose"] == expected
+    for wrong, said in [
+        (["--field-of-view", "0"], "field_of_view must be a number from 1 to 170"),
+        (["--focal-length", "0"], "--focal-length must be above 0, not 0"),
+        (["--focal-length", "nan"], "--focal-length must be above 0"),
+        (["--focal-length", "0.1"], "field_of_view must be a number from 1 to 170"),
+        (["--eye-corners", "90"], "--eye-corners needs a camera"),
+        (["--field-of-view", "60", "--eye-corners", "-1"], "eye_corners must be a number from 1"),
+    ]:
+        code, out, err = run(capsys, "align", PHOTO, "--weights", weights, *wrong)
+        assert code == 2 and said in err and len(err.splitlines()) == 1, err

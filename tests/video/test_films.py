@@ -169,3 +169,16 @@ def test_broken_films(tmp_path: Path, model: PerfectModel, capsys: pytest.Captur
 def test_bad_every() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         tracking.Tracker(PerfectModel(), every=0)
+
+
+def test_a_film_with_a_camera(tmp_path: Path) -> None:
+    """Each line has the place of `Model.track` with this camera."""
+    from acdc_fast import Camera, Model
+
+    picture = np.asarray(Image.open(PHOTO).convert("RGB").resize((256, 256)))
+    film(tmp_path / "in.mkv", [picture] * 3)
+    model, camera = Model.from_pretrained("acdc-w16-fast"), Camera(field_of_view=70)
+    assert run_video(model, str(tmp_path / "in.mkv"), str(tmp_path / "o.jsonl"), 4, None, None, camera) is None
+    told = [json.loads(line)["faces"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert len(told) == 3 and all(len(faces[0]["pose"]["translation"]) == 3 for faces in told)
+    assert -30 < told[0][0]["pose"]["translation"][2] < -2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,25 @@ def test_faces_are_not_mixed_and_the_absent_start_anew() -> None:
     np.testing.assert_allclose(back.landmarks["2d68"][1], b + 40, atol=1e-3)
     none = smoother.step(faces_at(np.zeros((0, 68, 2)), np.zeros((0, 3)), []))
     assert len(none) == 0 and none.landmarks["2d68"].shape == (0, 68, 2)
+
+
+def test_place_and_points_in_space_are_steadied_together() -> None:
+    """A head that comes nearer, seen with noise of its place: less jitter, no lag, and its points go with it."""
+    rng, seen, steady = np.random.default_rng(0), [], []
+    head, smoother = rng.uniform(-1, 1, (68, 3)), Smoother()
+    way = np.array([[0.01 * f, 0.0, -8 + 0.02 * f] for f in range(60)])
+    for place in way:
+        at = place + rng.normal(0, 0.02, 3)
+        faces = faces_at(BASE[None], np.zeros((1, 3)), [4])
+        assert faces.pose is not None
+        space = {"translation": at[None].astype(np.float32), "points": (head + at)[None].astype(np.float32)}
+        given = replace(faces, pose=replace(faces.pose, **space))
+        seen.append(at)
+        pose = smoother.step(given).pose
+        assert pose is not None and pose.translation is not None and pose.points is not None
+        steady.append(pose.translation[0])
+        assert pose.points[0] - pose.translation[0] == pytest.approx(head, abs=1e-5)
+        assert pose.points.dtype == pose.translation.dtype == np.float32
+    jitter = [np.abs(np.diff(np.array(each)[20:] - way[20:], axis=0)).mean() for each in (seen, steady)]
+    assert jitter[1] < 0.4 * jitter[0]
+    assert np.abs((np.array(steady) - way)[30:].mean(0)).max() < 0.01, "no lag: half a frame's way"

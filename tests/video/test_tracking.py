@@ -11,7 +11,7 @@ import pytest
 from helpers.paths import PHOTO
 from PIL import Image
 
-from acdc_fast import InputError, Model
+from acdc_fast import Camera, InputError, Model
 from acdc_fast.photo.detection import Search
 from acdc_fast.photo.images import Picture
 from acdc_fast.types import Faces, HeadPose
@@ -352,3 +352,18 @@ def test_model_track(monkeypatch: pytest.MonkeyPatch) -> None:
     assert jitter[1] < 0.5 * jitter[0]
     with pytest.raises(InputError, match="at least 1"):
         model.track(film, every=0)
+
+
+def test_model_track_with_a_camera() -> None:
+    """Pose and place are those of `align` with this camera, and what is no camera is refused at once."""
+    model, camera = Model.from_pretrained("acdc-w16-fast"), Camera(field_of_view=70, eye_corners=90)
+    film = [portrait()] * 3
+    (faces, *_) = model.track(film, smooth=False, camera=camera)
+    there = model.align(film[0], boxes=faces.boxes, camera=camera)
+    plain = next(iter(model.track(film, smooth=False)))
+    assert faces.pose is not None and faces.pose == there.pose and faces.pose.translation is not None
+    assert faces.pose.translation.shape == (1, 3) and -3000 < faces.pose.translation[0, 2] < -100
+    assert plain.pose is not None and plain.pose.translation is None
+    assert all(f.pose is not None and f.pose.translation is not None for f in model.track(film, camera=camera))
+    with pytest.raises(InputError, match="must be an acdc_fast.Camera"):
+        model.track(film, camera=70)  # type: ignore[arg-type]
