@@ -1,4 +1,5 @@
-"""The network and its readout as one torch module: refinement, pose, confidence and presence as `Model.align` has them.
+"""The network and its readout as one torch module, which gives what `Model.align` gives: refined points, pose,
+confidence, presence and visibility.
 
 The sums are those of `acdc_fast.readout`, in float32 tensors, because every runtime has float32. `readout` computes
 shapes in float64; the difference stays below 1e-5 crop units and 0.001 degrees, and a test holds it.
@@ -16,7 +17,7 @@ from ..markups import MARKUPS, first_of
 from ..metadata import number_of
 from ..network import ACDC
 from ..photo import coordinates as geometry
-from ..readout import head_pose, presence, refinement, second_look
+from ..readout import head_pose, presence, refinement, second_look, visibility
 from ..readout.confidence import UNCALIBRATED, of_points
 from ..weights import Weights
 
@@ -44,6 +45,7 @@ class Aligned(nn.Module):
     turn_mean: Tensor
     turn_basis: Tensor
     turn_pose: Tensor
+    sight_scale: Tensor
     sure: Tensor  # (3, L), rows as `readout.confidence` takes them
 
     def __init__(self, network: ACDC, weights: Weights) -> None:
@@ -60,9 +62,18 @@ class Aligned(nn.Module):
         points = network.config.points
         sure = [of_points(weights.calibration.get(m, UNCALIBRATED), n) for m, n in points.items()]
         self.register_buffer("sure", torch.from_numpy(np.concatenate(sure, 1)).float())
+        #: Markups of which it is told whether points are in sight.
+        self.seen: list[str] = []
+        if weights.visibility and self.fit is not None and network.config.has_pose:
+            self.register_buffer("sight_scale", torch.from_numpy(np.array(weights.visibility.scale, np.float32)))
+            self.seen = [m for m in self.markups if m in weights.visibility.numbers]
+            for m in self.seen:
+                numbers = np.array(weights.visibility.numbers[m], np.float32)
+                self.register_buffer(f"sight_{m}", torch.from_numpy(numbers))
         #: Markup that says which crop would fit; None where none of the usual ones is there.
         self.five = first_of(points, second_look.MARKUPS, with_five=True)
         moments = [f"{kind}_{m}" for kind in ("landmarks", "covariance", "confidence") for m in self.markups]
+        moments += [f"visible_{m}" for m in self.seen]
         self.outputs = [*moments, *(["pose"] if network.config.has_pose else []), *(["presence"] if self.usual else []),
                         *(["square"] if self.five else []), "mask"]  # fmt: skip
 
@@ -79,6 +90,8 @@ class Aligned(nn.Module):
         spreads = {m: (c[..., 0] + c[..., 2]).clamp(min=0).sqrt() for m, c in p.covariance.items()}
         sure = dict(zip(spreads, self._confidence(torch.cat([*spreads.values()], 1), [*spreads.values()]), strict=True))
         parts = [part[m] for part in (landmarks, p.covariance, sure) for m in self.markups]
+        if self.seen and pose is not None:
+            parts += self._visible(landmarks, spreads, pose)
         narrowest = torch.stack([spread.mean(1) for spread in spreads.values()], 1).amin(1)
         multiple = (narrowest / max(self.usual, 1e-9) / self.limit).clamp(1e-12, 1e3)
         return (
@@ -104,6 +117,26 @@ class Aligned(nn.Module):
         inputs = torch.cat([pose / 45, (shape - self.turn_mean) @ self.turn_basis.T], 1)
         terms = _polynomial(inputs.clamp(-head_pose.REACH, head_pose.REACH), head_pose.INPUTS)
         return pose + terms @ self.turn_pose
+
+    def _visible(self, landmarks: dict[str, Tensor], spreads: dict[str, Tensor], pose: Tensor) -> list[Tensor]:
+        """`readout.visibility.terms` and `visible`."""
+        order = self.network.config.order
+        shape, size = _shape_and_size(torch.cat([landmarks[m] for m in order], 1))
+        components = (shape - self.fit_mean) @ self.fit_basis[: visibility.COMPONENTS].T
+        wide = torch.cat([spreads[m] for m in order], 1) / size[:, 0]
+        turned = (pose[:, :2] / visibility.UNIT).clamp(-visibility.FARTHEST, visibility.FARTHEST)
+        yaw, pitch = turned[:, :1], turned[:, 1:]
+        known = [torch.ones_like(yaw), yaw, pitch, yaw * yaw, yaw * pitch, pitch * pitch]
+        known += [wide.clamp(min=visibility.LEAST).log(), components.clamp(-refinement.REACH, refinement.REACH)]
+        away, slope, offset = self.sight_scale.unbind()
+        chances = []
+        for markup in self.seen:
+            covered, gone = (torch.cat(known, 1) @ getattr(self, f"sight_{markup}")).chunk(2, 1)
+            gone = gone + away
+            most = torch.maximum(covered, gone)
+            either = most + (1 + (torch.minimum(covered, gone) - most).exp()).log()
+            chances.append(torch.sigmoid(-(slope * either + offset).clamp(-50, 50)))
+        return chances
 
     def _confidence(self, spread: Tensor, of: list[Tensor]) -> tuple[Tensor, ...]:
         """`readout.confidence.confidence`, a part for each markup."""

@@ -19,7 +19,7 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra [onnx])")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra [onnx])")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [bench])")
 
-from helpers.small import fitted, small_network, small_weights  # noqa: E402
+from helpers.small import fitted, sighted, small_network, small_weights  # noqa: E402
 
 from acdc_fast import Faces, InputError, Model  # noqa: E402
 from acdc_fast.commands.cli import main  # noqa: E402
@@ -69,6 +69,8 @@ def equal_to_align(got: dict[str, Any], faces: Faces) -> None:
         assert np.abs(got[f"landmarks_{markup}"] - image_to_crop(points, squares)).max() < UNITS
         assert np.abs(np.sqrt(moments[..., 0] + moments[..., 2]) - faces.spread[markup] / side).max() < UNITS
         assert np.abs(got[f"confidence_{markup}"] - faces.confidence[markup]).max() < SURE
+    assert set(faces.visible) == {"2d68"} and np.ptp(faces.visible["2d68"]) > 0.1
+    assert np.abs(got["visible_2d68"] - faces.visible["2d68"]).max() < SURE
     pose = np.stack([faces.pose.yaw, faces.pose.pitch, faces.pose.roll], 1)  # type: ignore[union-attr]
     assert np.abs(got["pose"] - pose).max() < DEGREES
     assert np.abs(got["presence"] - faces.scores).max() < SURE
@@ -168,6 +170,27 @@ def test_other_weights(tmp_path: Path, variant: str, batch: int | str) -> None:
     expected = refined(network.landmarks, refinement, weights.config.order)["2d68"]
     assert np.abs(got["landmarks_2d68"] - expected).max() < UNITS
     assert np.abs(network.landmarks["2d68"] - expected).max() > 10 * UNITS  # the refinement does something here
+
+
+def test_what_is_in_sight(tmp_path: Path) -> None:
+    """By numbers that tell points and faces apart, in both kinds of files; not of markups that are not handed out."""
+    weights = small_weights(stages=1)
+    small, readout = fitted(weights)
+    weights = replace(weights, refinement=small, pose=readout, visibility=sighted(weights))
+    model = Model(weights, resolution=40)
+    picture = np.random.default_rng(0).integers(0, 256, (120, 200, 3)).astype(np.uint8)
+    boxes = [[10, 20, 70, 90], [100, 30, 160, 100]]
+    expected = model.align(picture, boxes=boxes).visible["2d68"]
+    assert np.ptp(expected, 1).min() > 0.2 and np.abs(expected[0] - expected[1]).max() > 0.01
+    crops = crop_faces(picture, square_from_box(boxes), 40)
+    outputs = model.export_onnx(tmp_path / "x.onnx")
+    assert np.abs(answers(tmp_path / "x.onnx", crops)["visible_2d68"] - expected).max() < SURE
+    assert model.export_program(tmp_path / "x.pt2") == outputs
+    with torch.no_grad():
+        values = torch.export.load(tmp_path / "x.pt2").module()(torch.from_numpy(crops))
+    assert np.abs(values[outputs.index("visible_2d68")].numpy() - expected).max() < SURE
+    part = Model(replace(weights, markups=("2d98",)), resolution=40)
+    assert "visible_2d68" not in part.export_onnx(tmp_path / "part.onnx")
 
 
 def test_network_alone(tmp_path: Path) -> None:
