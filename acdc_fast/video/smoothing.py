@@ -65,15 +65,15 @@ class Smoother:
             landmarks[markup] = np.stack(steady).astype(np.float32)
         pose = faces.pose
         if pose is not None and ids:
+            place, head = pose.translation, pose.points
             flat = [self._step(n, "", m.reshape(1, 9), np.ones(1), 1.0) for n, m in zip(ids, pose.matrix, strict=True)]
             pose = _rotations(np.stack(flat).reshape(-1, 3, 3))
-            if faces.pose.translation is not None and faces.pose.points is not None:
+            if place is not None and head is not None:
                 # The head's points go with its place: one filter, in sides of a head.
-                both = np.concatenate([faces.pose.translation[:, None], faces.pose.points], 1)
-                size = np.ptp(faces.pose.points[..., 0], 1) + 1e-9
+                both, size = np.concatenate([place[:, None], head], 1), np.ptp(head[..., 0], 1) + 1e-9
                 flat = [self._step(n, " ", p, np.ones(len(p)), s) for n, p, s in zip(ids, both, size, strict=True)]
-                steady = np.stack(flat).astype(np.float32)
-                pose = replace(pose, translation=steady[:, 0], points=steady[:, 1:])
+                moved = np.stack(flat).astype(np.float32)
+                pose = replace(pose, translation=moved[:, 0], points=moved[:, 1:])
         return replace(faces, landmarks=landmarks, pose=pose)
 
     def _step(self, name: int, what: str, values: np.ndarray, weight: np.ndarray, unit: float) -> np.ndarray:
