@@ -25,7 +25,7 @@ TOPS = ("acdc_fast", "kernels", "csrc", "training", "tests", "bench", "configs",
 CODE = (".py", ".cpp", ".h", ".cu", ".cuh")
 TEXT = (".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".cff")
 #: Files that a user writes or a run makes.
-OF_A_RUN = {"small.yaml", "owl.yaml"}
+OF_A_RUN = {"own.yaml", "owl.yaml", "small.yaml"}
 
 
 def tracked() -> list[Path]:
