@@ -8,7 +8,7 @@ import numpy as np
 
 from .markup import eye_centres
 from .mesh import PART, FaceModel
-from .skin import SIZE, noise_bank
+from .texture import SIZE, noise_bank
 
 Rng = np.random.Generator
 Array = np.ndarray

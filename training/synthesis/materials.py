@@ -7,7 +7,8 @@ import numpy as np
 
 from . import scene
 from .assembly import MATERIALS, M
-from .skin import SIZE, Looks
+from .skin import Looks
+from .texture import SIZE
 
 
 def colour_of(

@@ -14,7 +14,7 @@ from acdc_fast import _native
 
 from .markup import BROW_LOWER, BROW_UPPER, surface_points
 from .repose import Fitted, Reposer
-from .skin import SIZE
+from .texture import SIZE
 
 _REACH = 0.03  # of one point's shift, in units of the layout
 _FLATTENED = 0.75  # share of the broad light to divide out

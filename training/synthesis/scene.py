@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .skin import SIZE, noise
+from .texture import SIZE, noise
 
 Rng = np.random.Generator
 

@@ -12,9 +12,7 @@ import cv2
 import numpy as np
 
 from .markup import _EYE98, _INNER_LIP, _OUTER_LIP, mirror
-
-SIZE = 384  # of the texture
-_SHIFT = 4  # cv2 draws at 1/16 of a pixel
+from .texture import SHIFT, SIZE, blob, both_sides, draw_lines, draw_on_both_sides, filled, noise, pixels_of
 
 
 @dataclass(frozen=True)
@@ -30,32 +28,6 @@ class Looks:
     makeup: float
     iris: float  # reflectance of the iris
     pupil: float  # radius of the pupil, in radii of the iris
-
-
-@lru_cache(maxsize=1)
-def noise_bank() -> np.ndarray:
-    """(N, SIZE, SIZE) periodic noise of several spectra, mean 0, deviation 1: for blotches to pores."""
-    rng = np.random.default_rng(20)
-    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]) * SIZE
-    bank = []
-    for slope, low in [(2.0, 1), (2.0, 1), (1.6, 2), (1.6, 3), (1.2, 6), (1.2, 8), (0.8, 20), (0.5, 40)]:
-        for _ in range(3):
-            spectrum = np.where(frequency >= low, np.maximum(frequency, 1) ** -slope, 0)
-            noise = np.fft.irfft2(np.fft.rfft2(rng.normal(0, 1, (SIZE, SIZE))) * spectrum, (SIZE, SIZE))
-            bank.append(noise / noise.std())
-    return np.stack(bank).astype(np.float32)
-
-
-def noise(rng: np.random.Generator, kinds: slice | None = None) -> np.ndarray:
-    """One (SIZE, SIZE) noise picture, moved and flipped at random."""
-    bank = noise_bank()[kinds or slice(None)]
-    picked = bank[rng.integers(len(bank))]
-    if rng.random() < 0.5:
-        picked = picked[::-1]
-    if rng.random() < 0.5:
-        picked = picked[:, ::-1]
-    rows, columns = rng.integers(0, SIZE, 2)
-    return np.roll(picked, (int(rows), int(columns)), (0, 1))
 
 
 def paint(looks: Looks, rng: np.random.Generator) -> np.ndarray:
@@ -74,41 +46,18 @@ def paint(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(np.clip(skin * (1 - lashes) + 0.02 * lashes, 0.005, 1), np.float32)
 
 
-def _pixels(uv: np.ndarray | list[float]) -> np.ndarray:
-    return np.asarray(np.rint((np.asarray(uv) * SIZE - 0.5) * 2**_SHIFT), np.int32)
-
-
-def _lines(canvas: np.ndarray, uv: np.ndarray, value: float, thickness: int = 1) -> None:
-    cv2.polylines(canvas, [_pixels(uv)], False, float(value), thickness, cv2.LINE_AA, _SHIFT)
-
-
-def _fill(uv: np.ndarray) -> np.ndarray:
-    canvas = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillPoly(canvas, [_pixels(uv)], 255, cv2.LINE_AA, _SHIFT)
-    return canvas.astype(np.float32) / 255
-
-
-def _blob(u: float, v: float, wide: float, high: float) -> np.ndarray:
-    axis = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
-    return np.asarray(np.exp(-(((axis[:, None] - v) / high) ** 2)) * np.exp(-(((axis[None] - u) / wide) ** 2)))
-
-
-def _both(canvas: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(canvas, canvas[:, ::-1]))
-
-
 @lru_cache(maxsize=1)
 def _regions() -> dict[str, np.ndarray]:
     """Soft masks of the regions of the face, the same for all people."""
     outer = np.concatenate([_OUTER_LIP[:4], mirror(_OUTER_LIP[2::-1]), mirror(_OUTER_LIP[:3:-1])[:2], _OUTER_LIP[4:]])
     inner = np.concatenate([_INNER_LIP[:3], mirror(_INNER_LIP[1::-1]), mirror(_INNER_LIP[4:]), _INNER_LIP[3:]])
     del inner  # the inner side of the lips goes on into the mouth
-    lips = cv2.GaussianBlur(_fill(outer), (0, 0), 1.2)
+    lips = cv2.GaussianBlur(filled(outer), (0, 0), 1.2)
     jaw = np.array([[0.12, 0.45], [0.2, 0.47], [0.3, 0.5], [0.38, 0.49], [0.5, 0.475]])
     jaw = np.concatenate([jaw, mirror(jaw[-2::-1]), [[0.8, 0.8], [0.2, 0.8]]])
-    beard = cv2.GaussianBlur(_fill(jaw), (0, 0), 10)
-    moustache = _fill(np.array([[0.38, 0.56], [0.42, 0.475], [0.5, 0.465], [0.58, 0.475], [0.62, 0.56], [0.5, 0.50]]))
-    goatee = _fill(
+    beard = cv2.GaussianBlur(filled(jaw), (0, 0), 10)
+    moustache = filled(np.array([[0.38, 0.56], [0.42, 0.475], [0.5, 0.465], [0.58, 0.475], [0.62, 0.56], [0.5, 0.50]]))
+    goatee = filled(
         np.array([[0.39, 0.55], [0.40, 0.73], [0.5, 0.77], [0.60, 0.73], [0.61, 0.55], [0.57, 0.65], [0.43, 0.65]])
     )
     return {
@@ -116,11 +65,11 @@ def _regions() -> dict[str, np.ndarray]:
         "beard": beard * (1 - lips),
         "moustache": cv2.GaussianBlur(moustache, (0, 0), 3) * (1 - lips),
         "goatee": cv2.GaussianBlur(goatee, (0, 0), 5) * (1 - lips),
-        "cheeks": _both(_blob(0.3, 0.42, 0.08, 0.08)),
-        "sockets": _both(_blob(0.36, 0.275, 0.07, 0.035)),
-        "bags": _both(_blob(0.37, 0.315, 0.05, 0.016)),
-        "nose": _blob(0.5, 0.40, 0.05, 0.05),
-        "forehead": _blob(0.5, 0.1, 0.25, 0.06),
+        "cheeks": both_sides(blob(0.3, 0.42, 0.08, 0.08)),
+        "sockets": both_sides(blob(0.36, 0.275, 0.07, 0.035)),
+        "bags": both_sides(blob(0.37, 0.315, 0.05, 0.016)),
+        "nose": blob(0.5, 0.40, 0.05, 0.05),
+        "forehead": blob(0.5, 0.1, 0.25, 0.06),
     }
 
 
@@ -156,12 +105,12 @@ def _spots(rng: np.random.Generator) -> np.ndarray:
         u, v = rng.uniform(0.12, 0.88), rng.uniform(0.03, 0.8)
         cv2.circle(
             canvas,
-            tuple(_pixels([u, v]).tolist()),
+            tuple(pixels_of([u, v]).tolist()),
             int(rng.uniform(8, 30)),
             rng.uniform(0.1, 0.9),
             -1,
             cv2.LINE_AA,
-            _SHIFT,
+            SHIFT,
         )
     if rng.random() < 0.2:  # freckles
         spread = np.clip(noise(rng, slice(12, 18)) - 1.0, 0, 2)
@@ -173,44 +122,39 @@ def _wrinkles(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     canvas = np.zeros((SIZE, SIZE), np.float32)
     deep = looks.age**1.5
     fold = np.array([[0.415, 0.435], [0.395, 0.47], [0.372, 0.51], [0.355, 0.56], [0.350, 0.60]])
-    _pair(canvas, fold + rng.normal(0, 0.004, fold.shape), rng.uniform(0.0, 0.25) + 0.5 * deep, 3)
-    _pair(
+    draw_on_both_sides(canvas, fold + rng.normal(0, 0.004, fold.shape), rng.uniform(0.0, 0.25) + 0.5 * deep, 3)
+    draw_on_both_sides(
         canvas,
         np.array([[0.395, 0.30], [0.37, 0.315], [0.34, 0.316], [0.32, 0.308]]),
         0.1 + 0.35 * deep * rng.random(),
         2,
     )
     crease = _EYE98[:5] + np.array([[-0.004, -0.004], [0, -0.012], [0, -0.014], [0, -0.012], [0, -0.006]])
-    _pair(canvas, crease, rng.uniform(0.1, 0.7), 1)
+    draw_on_both_sides(canvas, crease, rng.uniform(0.1, 0.7), 1)
     if deep > 0.15:
         for v in np.linspace(0.06, 0.16, rng.integers(2, 6)):
             x = np.linspace(0.25, 0.75, 12)
-            _lines(
+            draw_lines(
                 canvas,
                 np.stack([x, v + 0.006 * np.sin(9 * x + rng.uniform(0, 6)) + rng.normal(0, 0.002, 12)], 1),
                 deep * rng.uniform(0.1, 0.5),
                 2,
             )
         for k in range(3):
-            _pair(
+            draw_on_both_sides(
                 canvas,
                 np.array([[0.30, 0.285], [0.275, 0.27 + 0.016 * k], [0.255, 0.262 + 0.025 * k]]),
                 deep * rng.uniform(0.1, 0.5),
                 1,
             )
-        _pair(canvas, np.array([[0.488, 0.20], [0.485, 0.225]]), deep * rng.uniform(0, 0.5), 2)
+        draw_on_both_sides(canvas, np.array([[0.488, 0.20], [0.485, 0.225]]), deep * rng.uniform(0, 0.5), 2)
     return np.asarray(cv2.GaussianBlur(canvas, (0, 0), 1.3))
-
-
-def _pair(canvas: np.ndarray, uv: np.ndarray, value: float, thickness: int) -> None:
-    _lines(canvas, uv, value, thickness)
-    _lines(canvas, mirror(uv), value, thickness)
 
 
 def _brows(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     """Opacity of the brows: a soft ground, and single hairs that lean outwards."""
     upper, lower = looks.brow
-    ground = _fill(np.concatenate([upper, lower[::-1]]))
+    ground = filled(np.concatenate([upper, lower[::-1]]))
     canvas = cv2.GaussianBlur(ground, (0, 0), 1.6) * rng.uniform(0.3, 0.75)
     hairs = np.zeros((SIZE, SIZE), np.float32)
     count = int(rng.integers(40, 90))
@@ -222,10 +166,10 @@ def _brows(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     lean = np.stack([-0.012 - 0.004 * (1 - t), -0.012 * t * (1 - across) + 0.004 * across], 1) * rng.uniform(
         0.7, 1.3, (count, 1)
     )
-    ends = _pixels(np.stack([root, root + lean], 1))
-    cv2.polylines(hairs, list(ends), False, float(rng.uniform(0.5, 1)), 1, cv2.LINE_AA, _SHIFT)
+    ends = pixels_of(np.stack([root, root + lean], 1))
+    cv2.polylines(hairs, list(ends), False, float(rng.uniform(0.5, 1)), 1, cv2.LINE_AA, SHIFT)
     canvas = np.clip(canvas + cv2.GaussianBlur(hairs, (0, 0), 0.6), 0, 0.97)
-    return _both(canvas)
+    return both_sides(canvas)
 
 
 def _lashes(looks: Looks, rng: np.random.Generator) -> np.ndarray:
@@ -233,13 +177,13 @@ def _lashes(looks: Looks, rng: np.random.Generator) -> np.ndarray:
     canvas = np.zeros((SIZE, SIZE), np.float32)
     upper, lower = _EYE98[:5], np.concatenate([_EYE98[4:], _EYE98[:1]])
     strength = rng.uniform(0.5, 0.9) + 0.3 * looks.makeup
-    _lines(canvas, upper + np.array([0, 0.001]), min(strength, 1), 2 if looks.makeup < 0.5 else 3)
-    _lines(canvas, lower, 0.45 * strength, 1)
+    draw_lines(canvas, upper + np.array([0, 0.001]), min(strength, 1), 2 if looks.makeup < 0.5 else 3)
+    draw_lines(canvas, lower, 0.45 * strength, 1)
     for t in np.linspace(0, 1, 14):
         x = np.array([np.interp(t, np.arange(5) / 4, upper[:, k]) for k in (0, 1)])
         tip = x + np.array([0.012 * (t - 0.6), -0.006]) * rng.uniform(0.5, 1.4)
-        _lines(canvas, np.stack([x, tip]), 0.5 * strength, 1)
-    return _both(cv2.GaussianBlur(np.clip(canvas, 0, 1), (0, 0), 0.5))
+        draw_lines(canvas, np.stack([x, tip]), 0.5 * strength, 1)
+    return both_sides(cv2.GaussianBlur(np.clip(canvas, 0, 1), (0, 0), 0.5))
 
 
 def sample_looks(rng: np.random.Generator, brow_edges: tuple[np.ndarray, np.ndarray]) -> Looks:

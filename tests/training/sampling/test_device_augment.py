@@ -20,17 +20,9 @@ from acdc_fast.training.loop.captured import WARM, Captured
 from acdc_fast.training.loop.progress import read_history
 from acdc_fast.training.loop.train import train
 from acdc_fast.training.sampling.augment import crop_face, turned_pose
-from acdc_fast.training.sampling.device_augment import (
-    Draws,
-    _blur,
-    _jpeg,
-    _occlude,
-    _resampled,
-    crop_batch,
-    photometry,
-    turned,
-)
+from acdc_fast.training.sampling.device_augment import crop_batch, turned
 from acdc_fast.training.sampling.device_dataset import SIDE, ResidentFaces, make_resident
+from acdc_fast.training.sampling.device_photometry import Draws, _blur, _jpeg, _occlude, _resampled, photometry
 from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.training.settings import Augmentation, Settings, Source, read_settings
 from acdc_fast.weights import load_weights

@@ -23,7 +23,7 @@ from acdc_fast.training.synthesis.pose import head_to_camera
 from acdc_fast.training.synthesis.realskin import take_skin
 from acdc_fast.training.synthesis.render import make_person, render
 from acdc_fast.training.synthesis.repose import Fitted, Reposer, further_pose
-from acdc_fast.training.synthesis.skin import SIZE
+from acdc_fast.training.synthesis.texture import SIZE
 
 MARKUPS = {"2d98": 98, "2d68": 68, "2d5": 5, "3d68": 68}
 
