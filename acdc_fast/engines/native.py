@@ -62,22 +62,27 @@ class NativeEngine:
         all_stages: bool = False,
         mask: bool = True,
         enough: float = 0.0,
+        markups: tuple[str, ...] | None = None,
     ) -> Prediction:
         """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
-        ``enough`` > 0: a crop ends after the first stage whose maps have a mean spread of at most it.
+        ``enough`` > 0: a crop ends after the first stage whose maps have a mean spread of at most it. ``markups``: only
+        these are computed and returned, where the cascade itself does not need more.
 
         Raises `InputError` for crops of another shape, and for NaN or infinity, with the number of the crop.
         """
         crops = np.asarray(crops)
         check_crops(crops.shape, crops.dtype.kind == "f")
         count = check_stages(stages, self.config.stages)
-        result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask, enough)
-        kept = tuple(self._prediction(result, i) for i in range(len(result["mean"])))
+        points = self.config.points
+        shown = tuple(points) if markups is None else tuple(name for name in points if name in markups)
+        asked = [] if markups is None else [name in shown for name, n in points.items() for _ in range(n)]
+        result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask, enough, asked)
+        kept = tuple(self._prediction(result, i, shown) for i in range(len(result["mean"])))
         last, depth = kept[-1], result["depth"] if enough else None
         return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if all_stages else None, depth)
 
-    def _prediction(self, result: dict[str, Any], stage: int) -> Prediction:
-        slices = self.config.slices
+    def _prediction(self, result: dict[str, Any], stage: int, markups: tuple[str, ...]) -> Prediction:
+        slices = {name: part for name, part in self.config.slices.items() if name in markups}
         return Prediction(
             {name: result["mean"][stage][:, part] for name, part in slices.items()},
             {name: result["covariance"][stage][:, part] for name, part in slices.items()},

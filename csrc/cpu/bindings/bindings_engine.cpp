@@ -1,4 +1,5 @@
 // acdc_fast._native.Engine: the cascade. It takes weights as numpy arrays and returns results as numpy arrays.
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -81,7 +82,8 @@ int64_t first_bad_crop(const float* crops, int64_t batch, int64_t area) {
   return -1;
 }
 
-py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask, float enough) {
+py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask, float enough,
+                    const std::vector<bool>& asked) {
   require(crops.ndim() == 4 && crops.shape(1) == 1 && crops.shape(2) == crops.shape(3) && crops.shape(2) % 8 == 0 &&
               crops.shape(2) >= 32 && crops.shape(2) <= 4096,
           "crops must have shape (B, 1, S, S), S a multiple of 8 from 32");
@@ -92,9 +94,17 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
           "enough must not be negative, and not be asked for with all stages");
   const py::ssize_t batch = crops.shape(0), side = crops.shape(2), kept = all_stages ? stages : 1;
   const py::ssize_t maps = spec.chain_maps + spec.solid_maps;
+  const auto given = static_cast<py::ssize_t>(asked.size());
+  require(given == 0 || given == maps, "asked must have one flag a map, or none");
+  require(given == 0 || std::count(asked.begin(), asked.end(), true), "asked must ask for a map");
   Floats mean({kept, batch, maps, py::ssize_t{2}}), covariance({kept, batch, maps, py::ssize_t{3}});
   py::object pose = py::none(), masks = py::none();
   EngineOutput out{mean.mutable_data(), covariance.mutable_data(), nullptr, nullptr, all_stages, enough};
+  if (given) {  // what is not computed must not look like a result
+    out.asked.assign(asked.begin(), asked.end());
+    std::fill_n(out.mean, mean.size(), NAN);
+    std::fill_n(out.covariance, covariance.size(), NAN);
+  }
   py::array_t<int> depth(batch);
   out.depth = depth.mutable_data();
   if (spec.pose) {
@@ -151,7 +161,7 @@ void bind_engine(py::module_& m) {
            py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
            py::arg("threads"), py::arg("isa") = "", py::arg("dtype") = "float32")
       .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"),
-           py::arg("enough") = 0.0f)
+           py::arg("enough") = 0.0f, py::arg("asked") = std::vector<bool>())
       .def("profile", &profile_engine, py::arg("crop"), "Seconds of each step: [(name, seconds)]; see engine.h.")
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)

@@ -91,7 +91,8 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
   memory = Buffer(total);
   for (const int64_t at : fences) forbid(memory.data() + at);
   for (int i = 0; i < kNames; ++i) tensors[i].data = memory.data() + start[i];
-  sums.resize(tasks * kSums * maps);
+  sums.resize(tasks * kSumRows * maps);
+  peaks.assign(spec.chain_maps + spec.solid_maps, 0.f);
   excitation.assign(2 + 2 * w, 1.0);
 }
 
@@ -109,7 +110,7 @@ ArenaHandle Engine::take_arena(int side, int threads) {
     }
   }
   const int lanes = kernels_.lanes, sizes[12] = {1, 2, 2, 4, 4, 8, 4, 4, 2, 2, 1, 1};
-  int64_t scratch = landmark_strip_floats(landmarks_.inputs, lanes) + kSums * lanes_of_maps_;
+  int64_t scratch = landmark_strip_floats(spec_.stream_inputs, lanes) + (kSums + 2) * lanes_of_maps_;
   for (int i = stages_.size() > 1 ? 0 : 1; i < 12; ++i) {  // encode1 of the first stage needs no scratch
     const Conv& conv = stages_.back().layers[i].conv;
     const int across = tiles_along(side / sizes[i]);
@@ -139,6 +140,15 @@ void Engine::give_back(ArenaHandle arena) {
     freed.push_back(std::move(*it));
     it = arenas_.erase(it);
   }
+}
+
+// Packing takes microseconds. A set is kept for the next call; callers ask for few different ones.
+std::shared_ptr<const MapSet> Engine::map_set(const std::vector<unsigned char>& wanted) {
+  constexpr size_t kSets = 16;
+  std::lock_guard<std::mutex> lock(arena_lock());
+  if (const auto it = map_sets_.find(wanted); it != map_sets_.end()) return it->second;
+  if (map_sets_.size() >= kSets) map_sets_.clear();
+  return map_sets_[wanted] = std::make_shared<const MapSet>(pack_maps(wanted));
 }
 
 int64_t Engine::arena_bytes() const {

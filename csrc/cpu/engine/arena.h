@@ -6,7 +6,6 @@
 namespace acdc {
 
 constexpr int kRowsPerTask = 4;  // of the passes over H; fixed, so that sums do not depend on the number of threads
-constexpr int kSums = 6;         // for each map: e, ex, ey, exx, exy, eyy
 constexpr int kExtremes = 3;     // for each map: least logit, greatest logit, place of the greatest
 
 struct Clock;
@@ -30,11 +29,13 @@ class Arena {
   float* stem() const { return memory.data() + parts[3]; }
   float* scratch(int slot) const { return memory.data() + parts[4] + slot * scratch_floats; }
   int64_t bytes() const {
-    return memory.bytes() + static_cast<int64_t>((sums.size() + excitation.size()) * sizeof(double));
+    return memory.bytes() + static_cast<int64_t>((sums.size() + excitation.size()) * sizeof(double)) +
+           static_cast<int64_t>(peaks.size() * sizeof(float));
   }
 
   const int side, threads;
-  std::vector<double> sums;        // [task][kSums][maps]
+  std::vector<double> sums;        // [task][kSumRows][maps]
+  std::vector<float> peaks;        // for each of the network's maps, the number of a pixel near its last greatest logit
   std::vector<double> excitation;  // [2 + 2·width]
   Clock* clock = nullptr;          // set while a profile is taken
   ArenaHandle next;                // links the arenas of one run's threads, which each work on their own crop

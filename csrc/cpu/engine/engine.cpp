@@ -61,8 +61,22 @@ void Engine::first_layer(Arena& arena, const float* crop, int threads) const {
   parallel_for(side / kRowsPerTask, threads, body);
 }
 
-void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
-                      const EngineOutput& out) const {
+Engine::StageMaps Engine::stage_maps(const EngineOutput& out) {
+  const size_t count = spec_.masked.size();
+  std::vector<unsigned char> asked = out.asked, inner(count);
+  if (asked.empty() || out.enough > 0) asked.assign(count, 1);
+  for (size_t l = 0; l < count; ++l) {
+    const bool posed = spec_.pose && l >= static_cast<size_t>(spec_.chain_maps);
+    inner[l] = spec_.masked[l] || posed;
+    asked[l] |= posed;
+  }
+  std::vector<unsigned char> kept = asked;
+  for (size_t l = 0; l < count; ++l) kept[l] |= spec_.masked[l];
+  return {map_set(inner), map_set(kept), map_set(out.mask ? kept : asked)};
+}
+
+void Engine::run_crop(Arena& arena, const float* crop, const StageMaps& sets, int stages, int threads, int64_t index,
+                      int64_t batch, const EngineOutput& out) const {
   const int64_t maps = spec_.chain_maps + spec_.solid_maps, area = static_cast<int64_t>(arena.side) * arena.side;
   first_layer(arena, crop, threads);
   for (int s = 0; s < stages; ++s) {
@@ -71,13 +85,11 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
         (out.all_stages ? s * batch : 0) + index;  // if not all are kept, a stage overwrites the one before
     float *mean = out.mean + at * maps * 2, *pose = out.pose ? out.pose + at * 3 : nullptr;
     unet(arena, s, threads);
-    if (arena.clock) arena.clock->step("extremes");
     float* covariance = out.covariance + at * maps * 3;
     const bool may_end = !last && out.enough > 0;
-    const WantedMoments wanted = last && !out.mask                   ? WantedMoments::alone
-                                 : last || may_end || out.all_stages ? WantedMoments::all
-                                                                     : WantedMoments::none;
-    landmarks(arena, threads, wanted, mean, covariance);
+    const bool kept = !last && (may_end || out.all_stages);
+    const MapSet& set = last ? *sets.last : kept ? *sets.kept : *sets.inner;
+    landmarks(arena, set, threads, last || kept, !last || out.mask, mean, covariance);
     last = last || (may_end && mean_spread(covariance, maps) <= out.enough);
     const bool keep_mask = out.mask && (last || out.all_stages);
     if (spec_.pose) head_pose(mean, pose);
@@ -90,11 +102,12 @@ void Engine::run_crop(Arena& arena, const float* crop, int stages, int threads, 
 }
 
 Profile Engine::profile(const float* crop, int side, const EngineOutput& out) {
+  const StageMaps sets = stage_maps(out);
   ArenaHandle arena = take_arena(side, threads_);
   Clock clock(threads_);
   arena->clock = &clock;
   clock.step("stem");
-  run_crop(*arena, crop, spec_.stages, threads_, 0, 1, out);
+  run_crop(*arena, crop, sets, spec_.stages, threads_, 0, 1, out);
   clock.step("");
   arena->clock = nullptr;
   give_back(std::move(arena));
@@ -103,6 +116,7 @@ Profile Engine::profile(const float* crop, int side, const EngineOutput& out) {
 
 void Engine::run(const float* crops, int batch, int side, int stages, const EngineOutput& out) {
   const int64_t area = static_cast<int64_t>(side) * side;
+  const StageMaps sets = stage_maps(out);
   // Each thread takes whole crops while there are enough. All threads share each of the crops that remain.
   const int shared = threads_ > 1 ? batch % threads_ : batch, alone = batch - shared;
   if (alone) {
@@ -115,7 +129,7 @@ void Engine::run(const float* crops, int batch, int side, int stages, const Engi
     auto body = [&](int64_t i, int slot) {
       Arena* own = first.get();
       for (int s = 0; s < slot; ++s) own = own->next.get();
-      run_crop(*own, crops + i * area, stages, 1, i, batch, out);
+      run_crop(*own, crops + i * area, sets, stages, 1, i, batch, out);
     };
     parallel_for(alone, threads_, body);
     while (first) {
@@ -126,7 +140,7 @@ void Engine::run(const float* crops, int batch, int side, int stages, const Engi
   }
   if (!shared) return;
   ArenaHandle arena = take_arena(side, threads_);
-  for (int i = alone; i < batch; ++i) run_crop(*arena, crops + i * area, stages, threads_, i, batch, out);
+  for (int i = alone; i < batch; ++i) run_crop(*arena, crops + i * area, sets, stages, threads_, i, batch, out);
   give_back(std::move(arena));
 }
 

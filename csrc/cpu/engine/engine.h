@@ -38,6 +38,16 @@ struct EngineSpec {
   bool pose, excitation;
 };
 
+// Some of the network's maps, packed for the kernels. Each stream's maps are padded separately.
+struct MapSet {
+  Landmarks net{};                        // all but the embedding
+  Buffer transfer[2];
+  bool solid[2] = {};                     // whether the stream is the 3D one
+  int lanes = 0;                          // maps with the padding
+  std::vector<int> map, lane;             // of each kept map its number in the network, and its lane
+  std::vector<unsigned char> lane_masked; // [lanes]
+};
+
 // Memory for the results of each stage and crop: [stage][crop][...].
 struct EngineOutput {
   float* mean;        // [maps][2] crop units
@@ -49,6 +59,9 @@ struct EngineOutput {
   // stages.
   float enough = 0;
   int* depth = nullptr;  // number of stages that the crop ran; null if it is not wanted
+  // For each map, whether its moments are asked for; empty: all are. What is not asked for is left as it is, or holds
+  // what the pose needed. With `enough` all are computed.
+  std::vector<unsigned char> asked = {};
 };
 
 // Seconds of each step of one crop: "0.encode1", …, "0.extremes", "0.moments", "1.stem". After a convolution come the
@@ -96,13 +109,23 @@ class Engine {
   void pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs,
                  const std::vector<double>& weight, const std::vector<double>& bias);
   void pack_first_layer(const Weights& weights);
+  // The maps of an inner stage, of a stage whose moments and mask are kept, and of the last stage.
+  struct StageMaps {
+    std::shared_ptr<const MapSet> inner, kept, last;
+  };
+
   void pack_landmarks(const Weights& weights);
-  void run_crop(Arena& arena, const float* crop, int stages, int threads, int64_t index, int64_t batch,
-                const EngineOutput& out) const;
+  MapSet pack_maps(const std::vector<unsigned char>& wanted) const;
+  std::shared_ptr<const MapSet> map_set(const std::vector<unsigned char>& wanted);
+  StageMaps stage_maps(const EngineOutput& out);
+  void run_crop(Arena& arena, const float* crop, const StageMaps& maps, int stages, int threads, int64_t index,
+                int64_t batch, const EngineOutput& out) const;
   void first_layer(Arena& arena, const float* crop, int threads) const;
   void unet(Arena& arena, int stage, int threads) const;
   void convolve(Arena& arena, const Layer& layer, const Tensor& in, const Tensor& out, int threads) const;
-  void landmarks(Arena& arena, int threads, WantedMoments wanted, float* mean, float* covariance) const;
+  void extremes(Arena& arena, const MapSet& maps, const Landmarks& net, int threads) const;
+  void landmarks(Arena& arena, const MapSet& maps, int threads, bool moments, bool mask, float* mean,
+                 float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
   void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
   ArenaHandle take_arena(int side, int threads);
@@ -116,11 +139,10 @@ class Engine {
   int threads_;
   std::vector<Stage> stages_;
   Buffer first_weights_, first_bias_;  // FirstLayer
-  Landmarks landmarks_{};              // all but the embedding
-  Buffer depthwise_[2], transfer_[2];
-  std::vector<int> map_lane_;  // the lane of map l among the padded maps
-  std::vector<unsigned char> lane_masked_;
-  int lanes_of_maps_ = 0;
+  Buffer depthwise_[2];                // of the 2D and of the 3D stream
+  std::vector<double> transfer_;       // (maps, K)
+  int lanes_of_maps_ = 0;              // of all maps
+  std::map<std::vector<unsigned char>, std::shared_ptr<const MapSet>> map_sets_;  // guarded as arenas_ is
   std::vector<double> pose_weight_, pose_bias_;
   int64_t weight_bytes_ = 0;
   std::vector<ArenaHandle> arenas_;  // idle ones; guarded by the process-wide lock in arena.cpp

@@ -44,23 +44,26 @@ struct TileBlock {
 // The geometry transfer network on H. Maps are counted in vectors; each stream's maps are padded separately.
 struct Landmarks {
   Tensor embedding;
-  int inputs;  // K: channels that each stream reads
-  int streams;
+  int inputs;      // K: channels that each stream reads
+  int streams;     // of which some map is computed
+  bool masked[2];  // whether maps of the stream enter the mask, so that their extremes are needed
   int first[2];               // first channel that the stream reads
   int blocks[2];              // its maps, in vectors
   const float* depthwise[2];  // [channel block][9][lanes]
   const float* transfer[2];   // [panel][inputs][panel width·lanes], times log₂ e: logits in powers of two
 };
 
-// The wanted sums of a stream's maps: none, those of the mean, or all, each beside the mask's levels; or `alone`, all
-// sums without levels, if the mask is not wanted.
-enum class WantedMoments { none, mean, all, alone };
+// For each map the sums over the pixels of e, ex, ey, exx, exy, eyy. A task adds a seventh row: e is 2^(logit − row).
+constexpr int kSums = 6, kSumRows = kSums + 1;
 
-// For the second pass: of each map the greatest logit and level = e·scale + shift with e = 2^(logit − high); of each
-// stream the wanted sums.
+// The wanted sums of a stream's maps: none, those of the mean, or all.
+enum class WantedSums { none, mean, all };
+
+// For the second pass: of each map of a masked stream the greatest logit and level = e·scale + shift with e =
+// 2^(logit − high); of each stream the wanted sums.
 struct Levels {
   const float *high, *scale, *shift;  // [maps]
-  WantedMoments wanted[2];
+  WantedSums wanted[2];
   bool steep[2];  // most of the stream's maps fall far below their greatest value, so bounding tiles pays
 };
 

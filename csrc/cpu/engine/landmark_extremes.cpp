@@ -1,4 +1,4 @@
-// The first pass of the geometry transfer network over H: least and greatest logit of every map.
+// The first pass of the geometry transfer network over H: least and greatest logit of the maps of masked streams.
 #include "kernels.h"
 #include "landmarks.h"
 
@@ -113,6 +113,7 @@ void landmark_seed(const Landmarks& net, const float* peak, float* scratch, floa
   const FlushDenormals guard;
   const int width = net.embedding.width;
   for (int stream = 0, map = 0; stream < net.streams; map += net.blocks[stream++] * static_cast<int>(kLanes)) {
+    if (!net.masked[stream]) continue;
     each_panel(net, stream, [&](auto panel, int n, const float* right) {
       constexpr int C = decltype(panel)::vectors;
       for (int j = 0; j < C; ++j) {
@@ -139,6 +140,7 @@ void landmark_extremes(const Landmarks& net, int first_row, int last_row, float*
       const int count = width - x < kStrip ? width - x : kStrip;
       const bool pays = bounded.pays();
       for (int stream = 0, map = 0; stream < net.streams; map += net.blocks[stream++] * static_cast<int>(kLanes)) {
+        if (!net.masked[stream]) continue;
         const TiledStrip strip = tiled_strip(net, stream, y, x, count, pays, scratch);
         each_panel(net, stream, [&](auto panel, int n, const float* right) {
           const int64_t at = map + n * kLanes;

@@ -129,34 +129,52 @@ void Engine::pack_first_layer(const Weights& weights) {
 
 void Engine::pack_landmarks(const Weights& weights) {
   const int lanes = kernels_.lanes, k = spec_.stream_inputs, maps[2] = {spec_.chain_maps, spec_.solid_maps};
-  const std::vector<double>& transfer = weights.at("transfer");
-  landmarks_.inputs = k;
-  for (int kind = 0, done = 0; kind < 2; done += maps[kind++]) {
+  transfer_ = weights.at("transfer");
+  for (int kind = 0, stream = 0; kind < 2; ++kind) {
     if (!maps[kind]) continue;
-    const int s = landmarks_.streams++, vecs = vectors(maps[kind]);
-    landmarks_.first[s] = kind == 0 ? 0 : spec_.width - k;
-    landmarks_.blocks[s] = vecs;
-    depthwise_[s] = track(Buffer(static_cast<int64_t>(padded(k)) * 9));
-    transfer_[s] = track(Buffer(static_cast<int64_t>(k) * vecs * lanes));
-    const std::vector<double>& depthwise = weights.at("depthwise." + std::to_string(s));
+    lanes_of_maps_ += padded(maps[kind]);
+    depthwise_[kind] = track(Buffer(static_cast<int64_t>(padded(k)) * 9));
+    const std::vector<double>& depthwise = weights.at("depthwise." + std::to_string(stream++));
     for (int c = 0; c < k; ++c) {
       for (int i = 0; i < 9; ++i) {
-        depthwise_[s].data()[(c / lanes * 9 + i) * lanes + c % lanes] = static_cast<float>(depthwise[c * 9 + i]);
+        depthwise_[kind].data()[(c / lanes * 9 + i) * lanes + c % lanes] = static_cast<float>(depthwise[c * 9 + i]);
       }
     }
-    for (int l = 0; l < maps[kind]; ++l) {
-      for (int c = 0; c < k; ++c) {
-        const double value = transfer[static_cast<int64_t>(done + l) * k + c] * 1.4426950408889634;  // log₂ e
-        transfer_[s].data()[packed_index(c, l, k, vecs, kernels_.landmark_panel, lanes)] = static_cast<float>(value);
-      }
-      map_lane_.push_back(lanes_of_maps_ + l);
-    }
-    landmarks_.depthwise[s] = depthwise_[s].data();
-    landmarks_.transfer[s] = transfer_[s].data();
-    lanes_of_maps_ += vecs * lanes;
   }
-  lane_masked_.assign(lanes_of_maps_, 0);
-  for (size_t l = 0; l < map_lane_.size(); ++l) lane_masked_[map_lane_[l]] = spec_.masked[l];
+}
+
+MapSet Engine::pack_maps(const std::vector<unsigned char>& wanted) const {
+  const int lanes = kernels_.lanes, k = spec_.stream_inputs, maps[2] = {spec_.chain_maps, spec_.solid_maps};
+  MapSet set;
+  set.net.inputs = k;
+  for (int kind = 0, first = 0; kind < 2; first += maps[kind++]) {
+    const int s = set.net.streams, begin = static_cast<int>(set.map.size());
+    for (int l = first; l < first + maps[kind]; ++l) {
+      if (!wanted[l]) continue;
+      set.lane.push_back(set.lanes + static_cast<int>(set.map.size()) - begin);
+      set.map.push_back(l);
+      set.net.masked[s] |= spec_.masked[l] != 0;
+    }
+    const int count = static_cast<int>(set.map.size()) - begin, vecs = vectors(count);
+    if (!count) continue;
+    set.transfer[s] = Buffer(static_cast<int64_t>(k) * vecs * lanes);
+    for (int i = 0; i < count; ++i) {
+      for (int c = 0; c < k; ++c) {
+        const double value = transfer_[static_cast<int64_t>(set.map[begin + i]) * k + c] * 1.4426950408889634;  // log₂ e
+        set.transfer[s].data()[packed_index(c, i, k, vecs, kernels_.landmark_panel, lanes)] = static_cast<float>(value);
+      }
+    }
+    set.solid[s] = kind == 1;
+    set.net.first[s] = kind == 0 ? 0 : spec_.width - k;
+    set.net.blocks[s] = vecs;
+    set.net.depthwise[s] = depthwise_[kind].data();
+    set.net.transfer[s] = set.transfer[s].data();
+    set.lanes += vecs * lanes;
+    ++set.net.streams;
+  }
+  set.lane_masked.assign(set.lanes, 0);
+  for (size_t i = 0; i < set.map.size(); ++i) set.lane_masked[set.lane[i]] = spec_.masked[set.map[i]];
+  return set;
 }
 
 Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16)
@@ -198,6 +216,7 @@ Engine::Engine(const EngineSpec& spec, const Weights& weights, int threads, cons
   }
   pack_first_layer(weights);
   pack_landmarks(weights);
+  weight_bytes_ += static_cast<int64_t>(spec_.stream_inputs) * lanes_of_maps_ * static_cast<int64_t>(sizeof(float));
   if (spec_.pose) {
     pose_weight_ = weights.at("pose.weight");
     pose_bias_ = weights.at("pose.bias");
