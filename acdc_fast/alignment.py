@@ -46,6 +46,7 @@ class Alignment:
     at_a_time: int = FACES  # crops that `run` is given
     limits: second_look.Limits = second_look.USUAL  # when a crop is cut again
     camera: Camera | None = None  # pose is that of the crop where there is none
+    markups: tuple[str, ...] | None = None  # those of the faces; None: all that the weights hand out
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
@@ -195,7 +196,7 @@ class Alignment:
             solid = slices[head_shape.MARKUP]
             pose = self._in_space(self.camera, picture, squares, pose, points[:, solid], sure[:, solid])
         landmarks, spreads, confidences = (
-            {name: values[:, slices[name]] for name in self.weights.handed_out} for values in (points, spread, sure)
+            {name: values[:, slices[name]] for name in self._markups} for values in (points, spread, sure)
         )
         shown = self._visible(prediction, blur)
         there = presence(narrowest_spread(prediction), self.usual_spread, self.presence_limit)
@@ -208,7 +209,11 @@ class Alignment:
             return {}
         spread = {name: blur[:, part] for name, part in self.weights.config.slices.items()}
         known = terms(prediction.landmarks, spread, np.asarray(prediction.pose), refinement, order)
-        return {name: visible(known, fitted, name) for name in self.weights.handed_out if name in fitted.numbers}
+        return {name: visible(known, fitted, name) for name in self._markups if name in fitted.numbers}
+
+    @property
+    def _markups(self) -> tuple[str, ...]:
+        return self.weights.handed_out if self.markups is None else self.markups
 
     def _in_space(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -22,14 +22,14 @@ from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .options import ModelOptions as ModelOptions
-from .options import as_search, check_count, check_resolution, enough_spread
+from .options import as_search, check_count, check_markups, check_resolution, enough_spread
 from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
 from .photo.images import ImageLike
 from .readout import head_shape
 from .readout.confidence import UNCALIBRATED, of_points
-from .readout.predictions import finite, mapped, only
+from .readout.predictions import finite, mapped
 from .readout.presence import USUAL_LIMIT
 from .readout.second_look import limits_of
 from .types import Faces, Prediction
@@ -56,6 +56,7 @@ class Model:
         stages: int | Literal["auto"] | None = None,
         resolution: int | None = None,
         max_batch: int | None = None,
+        markups: Sequence[str] | None = None,
     ) -> None:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
@@ -65,14 +66,16 @@ class Model:
         enough by the weights' card (the native engine then skips the rest); ``resolution``: side of the crops that
         `align` cuts, None for that which the weights were trained at (128 where their card does not say); ``threads``:
         of the CPU, None for as many as the process may use; ``max_batch``: crops that the engine gets at a time, which
-        bounds memory (None: 32 in `align`, as many as are given in a call of the model).
+        bounds memory (None: 32 in `align`, as many as are given in a call of the model); ``markups``: only these are
+        handed out (None: all of the weights). A call of the model with crops then takes less time, `align` does not:
+        it corrects each point by the points of every markup.
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = weights_of(source)
         #: Name of the weights inside the package, or of their file; "" where they came from memory.
         self.name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
         self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
-                         "resolution": resolution, "max_batch": max_batch}  # fmt: skip
+                         "resolution": resolution, "max_batch": max_batch, "markups": markups}  # fmt: skip
         self._bundled = False
         self.enough = enough_spread(self.weights.card) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
@@ -83,6 +86,8 @@ class Model:
         self.calibration = np.concatenate(
             [of_points(self.weights.calibration.get(m, UNCALIBRATED), n) for m, n in self.config.points.items()], 1
         )
+        #: Markups that the model hands out.
+        self.markups = check_markups(markups, self.weights.handed_out)
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         check_count("threads", threads)
         check_count("max_batch", max_batch)
@@ -119,7 +124,7 @@ class Model:
         usual = self.usual_spread, self._presence_limit
         run = partial(self._run, mask=False)
         batch = self.max_batch or FACES
-        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, self._limits)
+        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, self._limits, markups=self.markups)
 
     @property
     def threads(self) -> int:
@@ -136,13 +141,8 @@ class Model:
         """What results depend on beside the weights and the machine."""
         return {
             "backend": self.backend, "device": str(getattr(self.engine, "device", "cpu")), "dtype": self.dtype,
-            "stages": self.stages, "enough": self.enough, "resolution": self.resolution,
+            "stages": self.stages, "enough": self.enough, "resolution": self.resolution, "markups": list(self.markups),
         }  # fmt: skip
-
-    @property
-    def markups(self) -> tuple[str, ...]:
-        """Markups that the model hands out."""
-        return self.weights.handed_out
 
     def __call__(self, crops: Any, all_stages: bool = False) -> Prediction:
         """(B, 1, S, S) float in [0, 1], S a multiple of 8 from 32, numpy or torch → `Prediction` of the same kind.
@@ -150,20 +150,22 @@ class Model:
         Tensors come back on the device they came from; no gradients. Raises `InputError` for other crops.
         """
         check_given(crops)
-        prediction = self._run(for_engine(crops, self.engine), all_stages)
+        prediction = self._run(for_engine(crops, self.engine), all_stages, markups=self.markups)
         prediction = mapped(prediction, lambda array: as_given(array, crops))
         check_finite(finite(prediction))
-        return only(prediction, self.markups)
+        return prediction
 
-    def _run(self, crops: Any, all_stages: bool = False, mask: bool = True) -> Prediction:
+    def _run(
+        self, crops: Any, all_stages: bool = False, mask: bool = True, markups: tuple[str, ...] | None = None
+    ) -> Prediction:
         if not len(crops):  # an engine need not know what to do with no crops
             one = blank(crops)
-            return mapped(self._run(one, all_stages, mask), lambda values: values[:0])
+            return mapped(self._run(one, all_stages, mask, markups), lambda values: values[:0])
         if self.enough and all_stages:
             raise InputError("a model with stages='auto' ends early and cannot give all: make one with stages=None")
         with np.errstate(all="ignore"):  # `check_finite` names results that are not finite
             options = {"stages": self.stages, "all_stages": all_stages, "mask": mask, "enough": self.enough}
-            return run_in_slices(self.engine, crops, self.max_batch, **options)
+            return run_in_slices(self.engine, crops, self.max_batch, markups=markups, **options)
 
     @overload
     def detect(

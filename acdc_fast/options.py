@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Literal, TypedDict
 
-from .errors import InputError
+from .errors import InputError, shown
 from .metadata import number_of
 from .photo.detection import Search, SearchOptions
 
@@ -21,6 +21,7 @@ class ModelOptions(TypedDict, total=False):
     stages: int | Literal["auto"] | None
     resolution: int | None
     max_batch: int | None
+    markups: Sequence[str] | None
 
 
 def check_count(option: str, count: int | None) -> None:
@@ -34,6 +35,18 @@ def check_resolution(resolution: int) -> int:
     if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
         raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
     return resolution
+
+
+def check_markups(wanted: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The wanted markups in the order of the known ones; all if None. Raises `InputError` for none and for others."""
+    if wanted is None:
+        return known
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not all(isinstance(m, str) for m in wanted):
+        raise InputError(f"markups must be a list of names such as ['2d68'], not {shown(wanted)}")
+    stray = [name for name in wanted if name not in known]
+    if stray or not wanted:
+        raise InputError(f"markups must name some of {', '.join(known)}, not {shown(stray[0] if stray else wanted)}")
+    return tuple(name for name in known if name in wanted)
 
 
 def enough_spread(card: Mapping[str, str]) -> float:

@@ -88,3 +88,26 @@ def test_terms_of_the_weights_are_where_people_look() -> None:
     assert "for research use" in "\n".join((ROOT / "README.md").read_text().splitlines()[:25])
     for path in bundled().values():
         assert "LICENSE-WEIGHTS.md" in Path(path).with_suffix(".md").read_text().split("\n## ")[0]
+
+
+def test_markups_are_chosen() -> None:
+    every = Model.from_pretrained("acdc-w16-fast", threads=1)
+    some = Model.from_pretrained("acdc-w16-fast", threads=1, markups=["2d5", "2d68"])
+    assert some.markups == ("2d68", "2d5") and every.markups == ("2d98", "2d68", "2d5", "3d68")
+    crops = np.random.default_rng(0).random((2, 1, 64, 64), np.float32)
+    whole, part = every(crops), some(crops)
+    assert tuple(part.landmarks) == tuple(part.covariance) == some.markups
+    for name in some.markups:
+        np.testing.assert_array_equal(part.landmarks[name], whole.landmarks[name])
+    boxes = [[178, 62, 267, 174]]
+    faces, all_faces = some.align(PHOTO, boxes=boxes), every.align(PHOTO, boxes=boxes)
+    assert tuple(faces.landmarks) == tuple(faces.confidence) == tuple(faces.spread) == some.markups
+    for name in some.markups:
+        np.testing.assert_array_equal(faces.landmarks[name], all_faces.landmarks[name])
+        np.testing.assert_array_equal(faces.confidence[name], all_faces.confidence[name])
+    np.testing.assert_array_equal(faces.pose.matrix, all_faces.pose.matrix)
+    eager = Model.from_pretrained("acdc-w16-fast", backend="eager", threads=1, markups=["3d68"])(crops)
+    assert tuple(eager.landmarks) == ("3d68",)
+    for wrong in ([], ["2d19"], "2d68", [68], 3):
+        with pytest.raises(InputError, match="markups must"):
+            Model.from_pretrained("acdc-w16-fast", markups=wrong)

@@ -27,9 +27,16 @@ class Engine(Protocol):
         ...
 
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
+        self,
+        crops: Any,
+        stages: int | None = None,
+        all_stages: bool = False,
+        mask: bool = True,
+        enough: float = 0.0,
+        markups: tuple[str, ...] | None = None,
     ) -> Prediction:
-        """``enough`` > 0: a crop ends at the first stage whose maps have a mean spread (crop units) of at most it."""
+        """``enough`` > 0: a crop ends at the first stage whose maps have a mean spread (crop units) of at most it.
+        ``markups``: only these are returned; the native engine computes no others, where nothing needs them."""
         ...
 
 

@@ -14,6 +14,7 @@ from ..checks import check_stages
 from ..config import ACDCConfig
 from ..errors import BackendUnavailable
 from ..network import ACDC
+from ..readout.predictions import only
 from ..types import Prediction
 from .common import check_dtype
 from .torch_common import as_given, as_tensor, first_enough
@@ -48,18 +49,24 @@ class EagerEngine:
 
     @torch.inference_mode()
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
+        self,
+        crops: Any,
+        stages: int | None = None,
+        all_stages: bool = False,
+        mask: bool = True,
+        enough: float = 0.0,
+        markups: tuple[str, ...] | None = None,
     ) -> Prediction:
         """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
         ``enough`` > 0: each crop's result is that of the first stage whose maps have a mean spread of at most it. All
-        stages are run here. Raises `InputError`."""
+        stages are run here. ``markups``: only these are returned; all are computed. Raises `InputError`."""
         network = self._first(check_stages(stages, self.config.stages))
         x, given_on = as_tensor(crops)
         with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             prediction = network(x.to(self.device, self.dtype), all_stages=all_stages or enough > 0)
         if enough:
             prediction = first_enough(prediction, enough)
-        return as_given(prediction, given_on, mask)
+        return as_given(prediction if markups is None else only(prediction, markups), given_on, mask)
 
     def _first(self, stages: int) -> ACDC:
         """The network cut after its first stages. It shares its parts with the whole one."""

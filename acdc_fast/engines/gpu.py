@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..checks import check_stages
 from ..config import ACDCConfig
+from ..readout.predictions import only
 from ..types import Prediction
 from . import gpu_kernels
 from .common import CONVOLUTIONS, POSE_SCALE, check_dtype, folded_weights
@@ -97,11 +98,17 @@ class GPUEngine:
 
     @torch.inference_mode()
     def __call__(
-        self, crops: Any, stages: int | None = None, all_stages: bool = False, mask: bool = True, enough: float = 0.0
+        self,
+        crops: Any,
+        stages: int | None = None,
+        all_stages: bool = False,
+        mask: bool = True,
+        enough: float = 0.0,
+        markups: tuple[str, ...] | None = None,
     ) -> Prediction:
         """``crops`` (B, 1, S, S), float in [0, 1]. ``stages``: run the first ones only. ``mask=False``: no mask.
         ``enough`` > 0: each crop's result is that of the first stage whose maps have a mean spread of at most it. All
-        stages are run here. Raises `InputError`."""
+        stages are run here. ``markups``: only these are returned; all are computed. Raises `InputError`."""
         every = all_stages or enough > 0
         count = check_stages(stages, self.config.stages)
         x, given_on = as_tensor(crops)
@@ -113,7 +120,7 @@ class GPUEngine:
         prediction = Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept if every else None)
         if enough:
             prediction = first_enough(prediction, enough)
-        return as_given(prediction, given_on, mask)
+        return as_given(prediction if markups is None else only(prediction, markups), given_on, mask)
 
     def _run(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
         """Mean, covariance, pose and mask of each stage, replayed from a graph if one can be captured."""

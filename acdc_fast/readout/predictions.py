@@ -25,10 +25,10 @@ def mapped(prediction: Prediction, change: Callable[[Any], Any]) -> Prediction:
 
 
 def only(prediction: Prediction, markups: tuple[str, ...]) -> Prediction:
-    """The prediction with these markups alone."""
+    """The prediction with these markups alone, in its own order."""
     return Prediction(
-        {name: prediction.landmarks[name] for name in markups},
-        {name: prediction.covariance[name] for name in markups},
+        {name: points for name, points in prediction.landmarks.items() if name in markups},
+        {name: moments for name, moments in prediction.covariance.items() if name in markups},
         prediction.pose,
         prediction.mask,
         None if prediction.stages is None else tuple(only(stage, markups) for stage in prediction.stages),

@@ -108,9 +108,10 @@ def test_fewer_stages_and_no_mask() -> None:
     engine = NativeEngine(network.config, arrays(network))
     all_of_them, two = engine(x, all_stages=True), engine(x, stages=2, mask=False)
     assert two.mask is None and two.stages is None and all_of_them.stages is not None
+    # Without a mask the sums have another reference: errors of the exponential's argument, below 2⁻²⁰ of a sum.
     for name, points in two.landmarks.items():
-        np.testing.assert_array_equal(points, all_of_them.stages[1].landmarks[name])
-        np.testing.assert_array_equal(two.covariance[name], all_of_them.stages[1].covariance[name])
+        np.testing.assert_allclose(points, all_of_them.stages[1].landmarks[name], atol=1e-6)
+        np.testing.assert_allclose(two.covariance[name], all_of_them.stages[1].covariance[name], atol=1e-6)
     np.testing.assert_array_equal(engine(x).mask, all_of_them.mask)
 
 

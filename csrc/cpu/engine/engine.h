@@ -40,12 +40,12 @@ struct EngineSpec {
 
 // Some of the network's maps, packed for the kernels. Each stream's maps are padded separately.
 struct MapSet {
-  Landmarks net{};                        // all but the embedding
+  Landmarks net{};  // all but the embedding
   Buffer transfer[2];
-  bool solid[2] = {};                     // whether the stream is the 3D one
-  int lanes = 0;                          // maps with the padding
-  std::vector<int> map, lane;             // of each kept map its number in the network, and its lane
-  std::vector<unsigned char> lane_masked; // [lanes]
+  bool solid[2] = {};                      // whether the stream is the 3D one
+  int lanes = 0;                           // maps with the padding
+  std::vector<int> map, lane;              // of each kept map its number in the network, and its lane
+  std::vector<unsigned char> lane_masked;  // [lanes]
 };
 
 // Memory for the results of each stage and crop: [stage][crop][...].
@@ -138,10 +138,10 @@ class Engine {
   const Kernels &kernels_, &conv_kernels_;  // the second for convolutions: bfloat16 if that was asked for
   int threads_;
   std::vector<Stage> stages_;
-  Buffer first_weights_, first_bias_;  // FirstLayer
-  Buffer depthwise_[2];                // of the 2D and of the 3D stream
-  std::vector<double> transfer_;       // (maps, K)
-  int lanes_of_maps_ = 0;              // of all maps
+  Buffer first_weights_, first_bias_;                                             // FirstLayer
+  Buffer depthwise_[2];                                                           // of the 2D and of the 3D stream
+  std::vector<double> transfer_;                                                  // (maps, K)
+  int lanes_of_maps_ = 0;                                                         // of all maps
   std::map<std::vector<unsigned char>, std::shared_ptr<const MapSet>> map_sets_;  // guarded as arenas_ is
   std::vector<double> pose_weight_, pose_bias_;
   int64_t weight_bytes_ = 0;

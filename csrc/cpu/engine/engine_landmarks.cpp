@@ -96,9 +96,7 @@ void Engine::landmarks(Arena& arena, const MapSet& set, int threads, bool moment
   if (mask) kernels_.landmark_levels(low, high, set.lane_masked.data(), maps, scale, shift);
   Levels levels = {high, scale, shift, {}, {}};
   for (int s = 0, map = 0; s < net.streams; ++s) {
-    levels.wanted[s] = moments                       ? WantedSums::all
-                       : set.solid[s] && spec_.pose ? WantedSums::mean
-                                                    : WantedSums::none;
+    levels.wanted[s] = moments ? WantedSums::all : set.solid[s] && spec_.pose ? WantedSums::mean : WantedSums::none;
     const int end = map + net.blocks[s] * kernels_.lanes, all = end - map;
     int steep = 0;
     for (; map < end && net.masked[s]; ++map) steep += high[map] - low[map] >= kSteep;

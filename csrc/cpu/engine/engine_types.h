@@ -44,9 +44,9 @@ struct TileBlock {
 // The geometry transfer network on H. Maps are counted in vectors; each stream's maps are padded separately.
 struct Landmarks {
   Tensor embedding;
-  int inputs;      // K: channels that each stream reads
-  int streams;     // of which some map is computed
-  bool masked[2];  // whether maps of the stream enter the mask, so that their extremes are needed
+  int inputs;                 // K: channels that each stream reads
+  int streams;                // of which some map is computed
+  bool masked[2];             // whether maps of the stream enter the mask, so that their extremes are needed
   int first[2];               // first channel that the stream reads
   int blocks[2];              // its maps, in vectors
   const float* depthwise[2];  // [channel block][9][lanes]

@@ -160,7 +160,8 @@ MapSet Engine::pack_maps(const std::vector<unsigned char>& wanted) const {
     set.transfer[s] = Buffer(static_cast<int64_t>(k) * vecs * lanes);
     for (int i = 0; i < count; ++i) {
       for (int c = 0; c < k; ++c) {
-        const double value = transfer_[static_cast<int64_t>(set.map[begin + i]) * k + c] * 1.4426950408889634;  // log₂ e
+        const double value =
+            transfer_[static_cast<int64_t>(set.map[begin + i]) * k + c] * 1.4426950408889634;  // log₂ e
         set.transfer[s].data()[packed_index(c, i, k, vecs, kernels_.landmark_panel, lanes)] = static_cast<float>(value);
       }
     }
