@@ -124,7 +124,8 @@ class Model:
         usual = self.usual_spread, self._presence_limit
         run = partial(self._run, mask=False)
         batch = self.max_batch or FACES
-        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, self._limits, markups=self.markups)
+        limits, shown = self._limits, self.markups
+        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown)
 
     @property
     def threads(self) -> int:
