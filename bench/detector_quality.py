@@ -169,7 +169,7 @@ def main() -> None:
             print(f"{name}: left out: {reason}", flush=True)
             continue
         for part in args.parts:
-            if part in record.get(name, {}) or (part == "error" and name not in ("own", "library")):
+            if part in record.get(name, {}) or (part == "error" and name not in ("own", "library", "both")):
                 continue
             record.setdefault(name, {})[part] = jobs[part](find)
             args.out.write_text(json.dumps(record))

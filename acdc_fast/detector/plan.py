@@ -20,8 +20,8 @@ STEM = 16
 BACKBONE = (
     (16, 32, 2), (32, 32, 1),  # stride 4
     (32, 48, 2), (48, 48, 1),  # stride 8
-    (48, 64, 2), (64, 64, 1), (64, 64, 1),  # stride 16
-    (64, 96, 2), (96, 96, 1), (96, 96, 1),  # stride 32
+    (48, 96, 2), (96, 96, 1), (96, 96, 1),  # stride 16
+    (96, 160, 2), (160, 160, 1), (160, 160, 1),  # stride 32
 )  # fmt: skip
 #: For each level, the finest first: the index of the backbone block that it follows, and its stride.
 LEVELS = ((3, 8), (6, 16), (9, 32))

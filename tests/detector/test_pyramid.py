@@ -25,7 +25,7 @@ class PaintedNetwork:
             y, x = np.nonzero(grey == value)
             box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], float)
             if len(x) >= 9 and 11 <= np.sqrt((box[2] - box[0]) * (box[3] - box[1])) <= 130 and value / 255 >= least:
-                rows += [[*(box + (d, 0, d, 0)), value / 255 - 0.001 * d] for d in (-1, 1)]
+                rows += [[*(box + (d, 0, d, 0)), value / 255 - 0.00025 * d] for d in (-1, 1)]
         return np.array(rows, np.float32).reshape(-1, 5)
 
 
@@ -124,7 +124,7 @@ def test_joined_gives_each_face_once_with_the_mean_box() -> None:
     cells = np.array([[10, 10, 30, 30, 0.5], [12, 10, 32, 30, 0.9], [100, 100, 120, 130, 0.6], [13, 11, 33, 31, 0.4]])
     faces = pyramid.joined(cells)
     assert faces.shape == (2, 5)
-    weights = np.array([0.5, 0.9, 0.4])
+    weights = np.array([0.5, 0.9, 0.4]) ** 4
     np.testing.assert_allclose(faces[0, :4], weights @ cells[[0, 1, 3], :4] / weights.sum())
     np.testing.assert_allclose(faces[0, 4], 0.9)
     np.testing.assert_allclose(faces[1], cells[2])
@@ -132,5 +132,5 @@ def test_joined_gives_each_face_once_with_the_mean_box() -> None:
 
 
 def test_unknown_detector() -> None:
-    with pytest.raises(InputError, match='"library", "own" or a function'):
+    with pytest.raises(InputError, match='"library", "own", "both" or a function'):
         Search(detector="owl")
