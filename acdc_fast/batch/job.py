@@ -1,4 +1,4 @@
-"""A folder or a parquet file of images in, a parquet, JSON lines or CSV file of faces out. Needs the extra [parquet].
+"""Folders, tars or parquet files of images in; parquet, JSON lines or CSV of faces out. Needs the extra [parquet].
 
 One row an image. Finished rows are kept in OUT.parts/ (`parts`), and a run that was cut off goes on where they end: by
 Ctrl-C, by a kill, by a full disk or a power cut. The last step joins them into OUT.
@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,24 +45,28 @@ class Tally:
 
 
 def run_batch(
-    model: Model, source: str, out: str, column: str | None = None, part: int = PART, overwrite: bool = False,
-    note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None, camera: Camera | None = None,
+    model: Model, source: str | Sequence[str], out: str, column: str | None = None, part: int = PART,
+    overwrite: bool = False, note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
+    camera: Camera | None = None,
 ) -> Tally:  # fmt: skip
-    """``source``: a folder, searched through and sorted by name, or a parquet file whose ``column`` holds paths or
-    image bytes. An image that cannot be read gives a row with its error, and a ``note`` (by default to
-    stderr). A finished output of the same job is left as it is; ``overwrite`` writes it again. ``search``: what
-    is looked for, as in `Model.detect`; ``camera``: as in `Model.align`.
+    """``source``: an image file; a folder, searched through and sorted by name; a tar, in its own order; a parquet
+    file whose ``column`` holds paths or image bytes; or several of these, one after the other. An image that cannot
+    be read gives a row with its error, and a ``note`` (by default to stderr). A finished output of the same job is
+    left as it is; ``overwrite`` writes it again. ``search``: what is looked for, as in `Model.detect`; ``camera``: as
+    in `Model.align`.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
     pa, pq = pyarrow()
     target = Path(out)
     format_of(target)
-    if target.exists() and Path(source).exists() and target.samefile(source):
-        raise InputError(f"{out}: would overwrite the file that is being read")
-    images = open_source(source, column)
+    sources = [source] if isinstance(source, str) else list(source)
+    for each in sources:
+        if target.exists() and Path(each).exists() and target.samefile(each):
+            raise InputError(f"{out}: would overwrite the file that is being read")
+    images = open_source(sources, column)
     search = dict(search or {})
-    job = _job(model, source, column, images, search, camera)
+    job = _job(model, sources, column, images, search, camera)
     folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
         summary = summary_of(target)
@@ -112,13 +116,15 @@ def _align(
 
 
 def _job(
-    model: Model, source: str, column: str | None, images: Source, search: Mapping[str, Any], camera: Camera | None
-) -> Job:
+    model: Model, sources: Sequence[str], column: str | None, images: Source, search: Mapping[str, Any],
+    camera: Camera | None,
+) -> Job:  # fmt: skip
     """Everything that the rows depend on: what must be the same for a run to be taken up again."""
+    places = [str(Path(source).resolve()) for source in sources]
     return {
         "version": __version__, "weights": fingerprint(model.weights), **model.options,
         "search": dict(search), "detector": _detector(search),
-        "source": str(Path(source).resolve()), "column": column, "images": images.digest,
+        "source": places[0] if len(places) == 1 else places, "column": column, "images": images.digest,
         **({} if camera is None else {"camera": json.loads(json.dumps(asdict(camera)))}),
     }  # fmt: skip
 

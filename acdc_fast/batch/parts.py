@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from ..errors import AcdcError, InputError
 from ..files import naming, put
-from .sources import digest_of
+from .names import digest_of
 
 Job = dict[str, Any]
 

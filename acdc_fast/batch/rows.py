@@ -17,7 +17,7 @@ from ..photo.images import ImageLike, Picture, load_picture
 from ..photo.prefetch import prefetch
 from ..readout.visibility import MARKUPS as SIGHTED
 from ..types import Faces, HeadPose
-from .sources import printable
+from .names import printable
 
 ANGLES = ("yaw", "pitch", "roll")
 
@@ -39,6 +39,8 @@ def aligned(
 
     def read(item: tuple[str, ImageLike]) -> tuple[str, Picture | InputError]:
         name, image = item
+        if isinstance(image, InputError):
+            return name, image
         try:
             return name, load_picture(image, name if isinstance(image, bytes) else None)
         except InputError as error:

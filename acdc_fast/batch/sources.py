@@ -1,18 +1,17 @@
-"""What a job reads: the image files of a folder, or the rows of a parquet file."""
+"""What a job reads: image files, folders and tars of them, the rows of a parquet file, or several of these."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import InputError
 from ..photo.images import ImageLike
+from .names import SUFFIXES, digest_of, printable, stamp
 from .needs import pyarrow
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".avif")
+from .tars import ENDINGS, Tar
 
 
 class Source(Protocol):
@@ -26,21 +25,66 @@ class Source(Protocol):
         ...
 
 
-def open_source(source: str, column: str | None) -> Source:
+def open_source(sources: Sequence[str], column: str | None) -> Source:
     """``column`` of a parquet file holds the images. Raises `InputError` where there is nothing to read."""
-    return Folder(source) if Path(source).is_dir() else Table(source, column)
+    own = [Path(os.path.abspath(source)).name for source in sources]
+    labels = [name if own.count(name) == 1 else source for name, source in zip(own, sources, strict=True)]
+    places = [os.path.realpath(source) for source in sources]
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            raise InputError(f"{sources[i]}: is named twice")
+    if len(sources) == 1:
+        return _open(sources[0], labels[0], "", column)
+    return Several([_open(s, label, f"{label}/", column) for s, label in zip(sources, labels, strict=True)])
+
+
+def _open(source: str, label: str, prefix: str, column: str | None) -> Source:
+    path = Path(source)
+    if path.is_dir():
+        return Folder(source, prefix)
+    if not path.is_file():
+        raise InputError(f"{source}: {'is not a regular file' if path.exists() else 'no such file or folder'}")
+    if path.name.lower().endswith(ENDINGS):
+        return Tar(source, printable(label))
+    return File(path, printable(label)) if path.suffix.lower() in SUFFIXES else Table(source, column)
+
+
+class Several:
+    """One source after the other."""
+
+    def __init__(self, sources: list[Source]) -> None:
+        self.sources = sources
+        self.names = [name for source in sources for name in source.names]
+        self.digest = digest_of(source.digest for source in sources)
+
+    def after(self, count: int) -> Iterator[ImageLike]:
+        for source in self.sources:
+            if count < len(source.names):
+                yield from source.after(count)
+            count = max(0, count - len(source.names))
+
+
+class File:
+    """One image file."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.names = path, [name]
+        self.digest = digest_of([f"{name} {stamp(path)}"])
+
+    def after(self, count: int) -> Iterator[ImageLike]:
+        yield from [self.path][count:]
 
 
 class Folder:
-    """Image files below a folder, in the order of their names."""
+    """Image files below a folder, in the order of their names. ``prefix`` stands before these."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, prefix: str = "") -> None:
         root = Path(source)
         found = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
         self.paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
         if not self.paths:
             raise InputError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
-        self.names = [printable(path.relative_to(root).as_posix()) for path in self.paths]
+        self.names = [printable(prefix + path.relative_to(root).as_posix()) for path in self.paths]
         self.digest = digest_of(f"{n} {stamp(p)}" for n, p in zip(self.names, self.paths, strict=True))
 
     def after(self, count: int) -> Iterator[ImageLike]:
@@ -52,8 +96,6 @@ class Table:
 
     def __init__(self, source: str, column: str | None) -> None:
         pa, pq = pyarrow()
-        if not Path(source).is_file():
-            raise InputError(f"{source}: no such file or folder")
         self.source = Path(source)
         try:
             self.file = pq.ParquetFile(source)
@@ -65,7 +107,7 @@ class Table:
             self.names = [name or f"{self.source.name}#{i}" for i, name in enumerate(self._paths(pa))]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             line = " ".join(str(error).split())
-            raise InputError(f"{source}: is neither a folder nor a parquet file ({line})") from error
+            raise InputError(f"{source}: is neither a picture, a folder, a tar nor a parquet file ({line})") from error
         # Paths count from the working folder.
         self.digest = digest_of([stamp(self.source), self.column, os.getcwd(), *self.names])
 
@@ -102,24 +144,3 @@ def image_of(value: Any) -> ImageLike:
         data = value.get("bytes")
         return data if data is not None else value.get("path")
     return value
-
-
-def printable(name: str) -> str:
-    """A file's name as UTF-8 can hold it: bytes that are no text are written as \\xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def stamp(path: Path) -> str:
-    """Size and time of change: another picture under the same name has another."""
-    try:
-        status = path.stat()
-    except OSError:  # such as a link that leads nowhere
-        return "-"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def digest_of(lines: Any) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(str(line).encode() + b"\n")
-    return digest.hexdigest()

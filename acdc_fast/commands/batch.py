@@ -1,4 +1,4 @@
-"""`acdc-fast batch`: a folder or a Parquet file of pictures as one job."""
+"""`acdc-fast batch`: folders, tars or Parquet files of pictures as one job."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import argparse
 from .arguments import camera_arguments, camera_of, model_arguments, model_of, note, search_arguments, search_of
 
 #: One line of help, and an example.
-HELP = "align a folder or a parquet file of images; goes on where a run was cut off"
+HELP = "align folders, tars or parquet files of images; goes on where a run was cut off"
 EXAMPLE = "acdc-fast batch photos/ -o faces.parquet"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("input", metavar="IN_DIR|PARQUET")
+    text = "folder, .tar or .tar.gz of images, parquet file or image; several make one output"
+    sub.add_argument("input", nargs="+", metavar="IN", help=text)
     sub.add_argument("-o", "--out", required=True, metavar="OUT.parquet|.jsonl|.csv")
     text = "write the output again if it exists, also if it is of another job"
     sub.add_argument("--overwrite", action="store_true", help=text)

@@ -170,7 +170,7 @@ def test_bad_sources(tmp_path: Path, model: Model) -> None:
     pq.write_table(pa.table({"path": [str(PHOTO)]}), tmp_path / "own.parquet")
     for source, out, word in (
         ("empty", "o.parquet", "holds no images"), ("none", "o.parquet", "no such file"),
-        ("text.parquet", "o.parquet", "neither a folder nor"), ("own.parquet", "own.parquet", "overwrite"),
+        ("text.parquet", "o.parquet", "neither a picture"), ("own.parquet", "own.parquet", "overwrite"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):
             batch.run_batch(model, str(tmp_path / source), str(tmp_path / out))

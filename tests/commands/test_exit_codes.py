@@ -34,6 +34,7 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / name).write_bytes(PHOTO.read_bytes())
     for name in ("partly/b.jpg", "wholly/a.jpg", "wholly/b.jpg"):
         (tmp_path / name).write_bytes(b"\x1b[2J no picture")
+    (tmp_path / "bad.tar").write_bytes(b"\x1b[2J no tar" * 99)
     (tmp_path / "settings.yaml").write_text("databases: [{name: mtfl}]\nphases: [{updates: 1}]\n")
     (tmp_path / "bad.yaml").write_text("seed: [")
     return tmp_path
@@ -65,7 +66,8 @@ W = " --weights @w.safetensors --resolution 32"
         ("batch @good -o @o.parquet" + W, 0, 0), ("batch @partly -o @o.csv" + W, 2, 1),
         ("batch @wholly -o @o.jsonl" + W, 2, 2), ("batch @empty -o @o.parquet" + W, 2, 1),
         ("batch @nothing -o @o.parquet" + W, 2, 1), ("batch @good -o @o.xyz" + W, 2, 1),
-        ("batch @good/a.jpg -o @o.parquet" + W, 2, 1), ("batch @good -o /proc/o.parquet" + W, 1, 1),
+        ("batch @bad.yaml -o @o.parquet" + W, 2, 1),
+        ("batch @partly @good/a.jpg @bad.tar -o @o.csv" + W, 2, 2), ("batch @good/a.jpg -o @o.csv" + W, 0, 0), ("batch @good -o /proc/o.parquet" + W, 1, 1),
         ("video @nothing.mp4" + W, 2, 1), ("video @wholly/a.jpg" + W, 2, 1),
         ("export @m.onnx --batch 1" + W, 0, 0), ("export @m.onnx --weights @bad.safetensors", 2, 1),
         ("export /proc/m.onnx --batch 1" + W, 1, 1),

@@ -146,7 +146,7 @@ def run_parquet(data: bytes, path: Path) -> None:
     from acdc_fast.photo.images import load_picture
 
     path.write_bytes(data)
-    for count, image in enumerate(open_source(str(path), None).after(0)):
+    for count, image in enumerate(open_source([str(path)], None).after(0)):
         if count > 16:
             break
         if isinstance(image, bytes):
