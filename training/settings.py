@@ -23,14 +23,15 @@ from .strict_yaml import build, read_values
 class Augmentation:
     """Strength of each change. σ are standard deviations; the other values are probabilities that the change is made.
 
-    The defaults of ``scale`` and ``shift`` are twice the scatter of the detector's boxes about the face: 0.063 and
-    0.025 of the crop (`acdc_fast.photo.coordinates` says how it was measured). The other defaults are our choice.
+    The detector's boxes scatter about the face by 0.06 in log(side) and by 0.025 of the crop's side
+    (`acdc_fast.photo.crop_convention` says how that was measured). The defaults of ``scale`` and ``shift`` are about
+    two and three times as much. The other defaults are our choice.
     """
 
     rotation: float = 20.0  # σ, degrees in the image plane
     scale: float = 0.12  # σ of log(side)
     shift: float = 0.07  # σ of each coordinate of the centre, in sides
-    loose: float = 0.0  # the box is someone else's: 0.6 to 2 times as wide and up to 0.3 of a side away, evenly
+    loose: float = 0.0  # a loose box: 0.6 to 2 times as wide, up to 0.3 of a side away, at random
     mirror: float = 0.5
     cut: float = 0.4  # the picture ends within the crop, as in pictures that are cut close to a face
     occluder: float = 0.35
@@ -119,7 +120,7 @@ class Settings:
     #: Batch norm as in inference: means and variances stay as the run starts. So training sees the network that users
     #: get, for every database. For the last updates of a training, from trained weights; ours.
     fixed_norm: bool = False
-    #: U-Nets of so many first stages stay as they are and get no gradient, which saves their half of the work; ours.
+    #: The U-Nets of this many first stages stay as they are. They get no gradient, which saves time; ours.
     held: int = 0
     bf16: bool = False  # autocast of the convolutions
     channels_last: bool = True
@@ -130,8 +131,8 @@ class Settings:
     checkpoint_minutes: float = 10.0
     log_every: int = 50  # updates
     validate_every: int = 2000  # updates; writes validation errors and pictures
-    #: Early stopping: the run ends after so many validations without a new least error. Its weights are then those of
-    #: the least one. None: the run goes to its last update, and its weights are the last.
+    #: Early stopping: the run ends after this many validations in a row without a smaller error than before. The run
+    #: then keeps the weights with the smallest error. None: the run goes on to its last update and keeps those weights.
     patience: int | None = None
     card: dict[str, str] = field(default_factory=dict)  # facts that the weights file carries: licence, data, …
 
