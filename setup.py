@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,7 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_CXX_COMPILER={compiler}", f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DACDC_OUTPUT={target}", f"-DACDC_SKIPPED={skipped}",
         ]  # fmt: skip
+        configure += shlex.split(os.environ.get("CMAKE_ARGS", ""))
         configure.append(f"-DACDC_CUDA={'ON' if nvcc else 'OFF'}")
         for_others = not self.inplace and os.environ.get("ACDC_CUDA") == "1"
         if nvcc:

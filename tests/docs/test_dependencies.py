@@ -47,6 +47,13 @@ def test_every_plain_dependency_and_extra_has_a_reason() -> None:
     assert [extra for extra in EXTRAS if f"`{extra}`" not in told] == []
 
 
+def test_wheels_are_tried_with_the_plain_dependencies() -> None:
+    needs = re.search(r"^NEEDS = \((.*)\)", (ROOT / "wheels" / "build.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert needs and re.findall(r'"(\w+)"', needs[1]) == [
+        re.split("[<>=]", requirement)[0] for requirement in PROJECT["project"]["dependencies"]
+    ]
+
+
 def test_there_is_a_lock() -> None:
     assert LOCK_FILES
 

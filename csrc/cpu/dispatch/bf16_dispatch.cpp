@@ -1,6 +1,7 @@
 // Chooses between the kernels of the bfloat16 engine and their emulation.
 #include <algorithm>
 
+#include "cpu_features.h"
 #include "kernels.h"
 
 namespace acdc {
@@ -28,7 +29,7 @@ bool have_bf16() {
 #if defined(ACDC_EMULATED)
   return kBuilt && have_avx512();
 #elif defined(ACDC_HAS_AVX512BF16)
-  return have_avx512() && __builtin_cpu_supports("avx512bf16");
+  return have_avx512() && cpu_features().avx512bf16;
 #else
   return false;
 #endif

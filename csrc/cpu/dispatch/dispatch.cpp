@@ -1,5 +1,6 @@
 #include <cstdlib>
 
+#include "cpu_features.h"
 #include "kernels.h"
 
 namespace acdc {
@@ -39,10 +40,8 @@ std::vector<Choice> choices() {
 #if defined(ACDC_EMULATED)  // for tests: plain C++, which every CPU serves
   avx2 = avx512 = true;
 #elif defined(__x86_64__)
-  __builtin_cpu_init();
-  avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  const CpuFeatures cpu = cpu_features();
+  avx2 = cpu.avx2, avx512 = cpu.avx512;
 #endif
 #ifdef ACDC_HAS_AVX512
   table512 = &avx512::table;
