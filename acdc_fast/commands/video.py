@@ -22,8 +22,10 @@ EXAMPLE = "acdc-fast video in.mp4 -o out.mp4"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("input", metavar="IN")
+    sub.add_argument("input", metavar="IN", help="film, a stream's address, or a webcam's number such as 0")
     sub.add_argument("-o", "--out", help="annotated video, or a .jsonl file; without it JSON lines are printed")
+    text = "show it in a window; q or Esc ends it (needs a screen and opencv-python)"
+    sub.add_argument("--display", action="store_true", help=text)
     sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
     sub.add_argument("--markup", help="markup to draw (default: 2d68)")
     search_arguments(sub)
@@ -38,5 +40,7 @@ def run(options: argparse.Namespace) -> int:
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
-    broken = run_video(model, options.input, options.out, options.every, options.markup, search, camera)
+    broken = run_video(
+        model, options.input, options.out, options.every, options.markup, search, camera, options.display
+    )
     return complain(broken, 2) if broken else 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from .encoding import FilmWriter, codec_of
+from .opening import opened
 from .tracking import Tracker
+from .window import Window
 
 #: (H, W, 3) uint8 RGB, time in seconds, time in the stream's own unit.
 Frame = tuple[np.ndarray, "float | None", "int | None"]
@@ -33,23 +36,28 @@ def run_video(
     markup: str | None,
     search: Mapping[str, Any] | None = None,
     camera: Camera | None = None,
+    display: bool = False,
 ) -> str | None:
-    """Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
+    """``source``: a film, a stream's address or a webcam's number. ``display``: shows it in a window alone.
+
+    Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
     ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`. Gives a note where the video
     breaks off: what came before is written. Raises `InputError` where nothing can be read, and for a name that no
     format of film goes by.
     """
     av = _av()
-    if not Path(source).is_file():
-        raise InputError(f"{source}: no such file")
+    if display and out is not None:
+        raise InputError(f"--display shows the video and writes no {out}: give one of the two")
     if out is not None and Path(out).resolve() == Path(source).resolve():
         raise InputError(f"{out}: would overwrite the video that is being read")
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
     frames = _Frames(av, source)
     tracker = Tracker(model, every, search=Search(**search or {}), camera=camera)
-    if out is None:
+    if display:
+        _show(frames, tracker, markup)
+    elif out is None:
         for line in _lines(frames, tracker):
             print(line, flush=True)
     elif out.endswith(".jsonl"):
@@ -78,10 +86,7 @@ class _Frames:
     def __init__(self, av: Any, source: str) -> None:
         self.av, self.source = av, source
         self.broken: str | None = None
-        try:
-            self.container = av.open(source)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{source}: is not a video that can be read ({_line(error)})") from error
+        self.container = opened(av, source)
         if not self.container.streams.video:
             raise InputError(f"{source}: holds no video")
         self.stream = self.container.streams.video[0]
@@ -90,7 +95,7 @@ class _Frames:
         self.listens = False  # whether packets of sound are kept: only where a film is written
         self.heard: list[Any] = []  # those that came before the last frame
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Generator[Frame, None, None]:
         count = 0
         with self.container:
             try:
@@ -121,6 +126,14 @@ def _shown(frames: _Frames) -> Iterator[Frame]:
     # Many files do not say how many frames they hold.
     total = stream.frames or (stream.duration or 0) * (stream.time_base or 0) * (stream.average_rate or 0)
     yield from tqdm(frames, total=round(total) or None, unit="frame", disable=None, dynamic_ncols=True)
+
+
+def _show(frames: _Frames, tracker: Tracker, markup: str | None) -> None:
+    """The annotated frames in a window, until the video or the user ends it."""
+    with Window(f"acdc-fast: {frames.source}") as window, contextlib.closing(iter(frames)) as running:
+        for rgb, _, _ in running:
+            if not window.show(np.asarray(draw_faces(rgb, tracker.step(rgb), markup))):
+                break
 
 
 def _lines(frames: Iterable[Frame], tracker: Tracker) -> Iterator[str]:
