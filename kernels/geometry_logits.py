@@ -34,7 +34,11 @@ def streams(
     p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w,
     K: tl.constexpr, TWO: tl.constexpr, THREE: tl.constexpr, DOT: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Depthwise convolutions of both streams, in row i_y at columns o_x, [BW, BC] each, as operands of tl.dot."""
+    """Depthwise convolutions of both streams, in row i_y at columns o_x, [BW, BC] each, as operands of tl.dot.
+
+    The first stream (2D markups) reads the first K channels, the second (3D markups) the last K. TWO and THREE say
+    which of them are computed. b_u and b_v are their results. A block has BW columns, BC channels, and BL maps below.
+    """
     b_u, b_v = tl.zeros([BW, BC], tl.float32), tl.zeros([BW, BC], tl.float32)
     m_u, m_v = o_c < K, (o_c >= C - K) & (o_c < C)
     for i_r in tl.range(3, disable_licm=True):  # a loop: loads of nine taps at once would take too many registers

@@ -2,7 +2,8 @@
 
 For each tile a program reads a halo of one pixel around it, and all weights. At width 64 in half precision the two
 passes read and write at most 3.6 × the embedding's bytes if tiles have 2048 pixels or more (8 tiles of a face of 128²).
-Smaller tiles are used if processors would else be idle. That would cost more time than the bytes, which come from L2.
+Smaller tiles are used if multiprocessors would be idle otherwise. Idle ones would cost more time than the additional
+bytes, which come from L2. In this file ``processors`` is the number of the GPU's multiprocessors.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ def cdiv(a: int, b: int) -> int:
 def tile(height: int, width: int, batch: int, processors: int, block: int) -> tuple[int, int]:
     """Rows and columns of a tile. Columns are a multiple of ``block``.
 
-    The aim is two programs for each processor while tiles stay frugal. Below that, tiles shrink only until ¾ of the
-    processors have a program.
+    Tiles of 4096 pixels or more are divided until there are two programs for each multiprocessor. Smaller tiles are
+    divided only until there are programs for ¾ of the multiprocessors.
     """
     down = across = 1
     while True:

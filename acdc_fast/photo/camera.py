@@ -20,7 +20,7 @@ from .coordinates import Floats, crop_to_image, image_to_crop
 
 #: Across the longest side, degrees: of a phone's main camera, and of a lens of 31 mm on 36 mm of film.
 USUAL_FIELD_OF_VIEW = 60.0
-#: Millimetres across the film that focal lengths are told for.
+#: Width in millimetres of the film (35 mm film) for which makers state focal lengths.
 FILM = 36.0
 
 
@@ -32,7 +32,7 @@ class Camera:
     calibration gives it; it is of pictures of this size alone. ``field_of_view``: degrees across the longest side,
     where there is no matrix; the middle of the picture is then the camera's. ``eye_corners``: millimetres between the
     outer corners of the person's eyes, 90 for many adults; translations then are in millimetres.
-    Raises `InputError` for numbers that cannot be.
+    Raises `InputError` for numbers that no camera or face has.
     """
 
     matrix: Any = None

@@ -1,6 +1,5 @@
-"""The shape model: principal components of a face's landmarks without place and size, and polynomials in them.
-
-`head_pose` and `refinement` share it.
+"""Functions for the shape model: principal components of a face's landmarks without place and size, and polynomials in
+them. The numbers of a model are in the weights file; `head_pose` and `refinement` read them and share these functions.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Largest number that a fitted polynomial may hold: fits give 30 at most. Directions are over deviations, and those of
-#: a component without any count as 3e-5.
+#: Largest number that a fitted polynomial may hold: fits give 30 at most. Directions are divided by the deviation along
+#: them, which counts as 3e-5 where it is smaller: so they may be larger.
 LARGEST, LONGEST_DIRECTION = 1e3, 1e5
 
 
@@ -23,7 +22,7 @@ def misfit(kind: str, wanted: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) 
         if value.shape != shape:
             return f"{kind}.{name} has shape {value.shape}, finite numbers of shape {shape} are needed"
         limit = LONGEST_DIRECTION if name == "basis" else LARGEST
-        if not (np.abs(value) <= limit).all():  # NaN is not
+        if not (np.abs(value) <= limit).all():  # NaN is not <= either
             return f"{kind}.{name} holds numbers that are not finite or beyond {limit:g}"
     return None
 
@@ -56,8 +55,8 @@ def principal_components(shape: np.ndarray, count: int, weights: np.ndarray) -> 
 
 
 def rowwise(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(N, K) @ (K, M), one row at a time: a BLAS may sum in another order where there are more rows, and a face would
-    get other bits for its company."""
+    """(N, K) @ (K, M), one row at a time. A BLAS may sum in another order if there are more rows. So the last bits of a
+    face's result would depend on how many faces are computed with it."""
     product: np.ndarray = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
     for row, out in zip(rows, product, strict=True):
         np.matmul(row, matrix, out=out)

@@ -1,4 +1,4 @@
-"""Which codec a film is written with, by its name, and its sound, taken over as it is."""
+"""Writes a film. The ending of the file's name chooses the codec. The sound is copied without a change."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class FilmWriter:
         import av
 
         step = 2 if self._codec.even else 1
-        height, width = picture.shape[0] // step * step, picture.shape[1] // step * step  # a last row or column may go
+        # Where sides must be even, an odd last row or column is left out.
+        height, width = picture.shape[0] // step * step, picture.shape[1] // step * step
         if self._stream is None:
             if min(height, width) < 2:
                 raise InputError(f"frames of {picture.shape[1]}×{picture.shape[0]} cannot be encoded")

@@ -1,5 +1,8 @@
 """Packed tars: JPEGs and one ``annotations.csv`` with a header ``image,x0,y0,x1,y1,…`` and attributes after the points.
 
+This module only reads such tars; the package has no writer of them. Tars of rendered faces have another table,
+``annotations.npz``: `training.synthesis.face_tar` writes and reads those.
+
 Coordinates are pixels of the stored picture, with pixel centres at integers. Pictures stay encoded in the tar and are
 decoded one at a time (0.3 ms for a crop of 224 px). Decoded pictures would take far more memory.
 """

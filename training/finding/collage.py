@@ -1,4 +1,4 @@
-"""Training pictures of the detector: faces of all sizes and angles, pasted over backgrounds, and their boxes."""
+"""Training pictures of our own detector: faces of all sizes and angles, pasted over backgrounds, and their boxes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Crop:
 
 @dataclass
 class Canvas:
-    image: np.ndarray  # (S, S) float32, 0 … 255
+    image: np.ndarray  # (S, S), 0 … 255: float32 while faces are pasted, then uint8 (`photographed`)
     boxes: list[np.ndarray]
     counts: list[bool]
 
 
 def collage(faces: Sequence[Crop], backgrounds: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> Canvas:
-    """A square picture of ``side`` pixels with up to 11 pasted pictures of faces (more if larger than 160 pixels);
-    about one in four has none."""
+    """A square picture of ``side`` pixels over a random background, uint8 in the end. One in four has no face. The
+    others have up to 11 pasted faces for each 160 pixels of ``side``."""
     canvas = Canvas(background(backgrounds, side, rng), [], [])
     free = np.ones((side, side), bool)
     for _ in range(rng.integers(0, 4)):  # edges of pasted parts alone must not look like a face
@@ -52,7 +52,7 @@ def background(pictures: Sequence[np.ndarray], side: int, rng: np.random.Generat
     """(side, side) float32: part of a picture without people, a gradient, or a gradient with noise."""
     kind = rng.random()
     if kind < 0.7 and len(pictures):
-        picture = _any(pictures, rng)
+        picture = _one_of(pictures, rng)
         cut = int(min(*picture.shape, np.exp(rng.uniform(np.log(0.5 * side), np.log(6 * side)))))
         y, x = (int(rng.integers(0, n - cut + 1)) for n in picture.shape)
         part = cv2.resize(picture[y : y + cut, x : x + cut], (side, side), interpolation=cv2.INTER_AREA)
@@ -66,8 +66,8 @@ def background(pictures: Sequence[np.ndarray], side: int, rng: np.random.Generat
     return np.clip(image, 0, 255).astype(np.float32)
 
 
-def _any(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """One of the pictures, large ones more often: the larger of two."""
+def _one_of(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """One of the pictures: the larger of two that are drawn at random, so that large ones come more often."""
     two = [pictures[int(i)] for i in rng.integers(len(pictures), size=2)]
     return max(two, key=lambda picture: picture.size)
 
@@ -80,6 +80,11 @@ def _paste_texture(canvas: Canvas, pictures: Sequence[np.ndarray], rng: np.rando
 
 
 def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: np.random.Generator) -> None:
+    """Pastes the crop so that its first face has about ``size`` pixels, mirrored, stretched and turned at random.
+
+    Up to eight places are tried. The part that is pasted must not touch a pixel that is not ``free``; if none fits,
+    nothing is pasted. ``canvas`` gets the boxes of all faces that are seen there, and ``free`` loses their pixels.
+    """
     side = canvas.image.shape[0]
     image, boxes = crop.image, crop.boxes.astype(np.float64)
     if rng.random() < 0.5:
@@ -99,8 +104,8 @@ def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: 
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn * scale * np.array([[stretch, 1 / stretch]])
     for _ in range(8):
-        beyond = size * (0.3 if rng.random() < 0.15 else -0.5)
-        low, high = -beyond, side + beyond
+        margin = size * (0.3 if rng.random() < 0.15 else -0.5)
+        low, high = -margin, side + margin  # a positive margin: the centre may lie outside of the picture
         place = rng.uniform(low, high, 2) if high > low else np.full(2, side / 2)
         # Some of what surrounds the face is pasted with it.
         reach = np.exp(rng.uniform(np.log(0.55), np.log(3), 4)) * np.array([w, h, w, h])
@@ -133,7 +138,7 @@ def _paste_face(canvas: Canvas, free: np.ndarray, crop: Crop, size: float, rng: 
     for box, counts in zip(boxes, crop.counts, strict=True):
         middle = matrix @ ((box[:2] + box[2:]) / 2 - (left, upper)) + shift
         across, down = (box[2:] - box[:2]) * scale * (stretch, 1 / stretch)
-        half = _half(across, down, angle)
+        half = _half_sides(across, down, angle)
         new = np.concatenate([middle - half, middle + half])
         seen = _seen(new, mask)
         if seen > 0.2:
@@ -155,7 +160,7 @@ def _angle(rng: np.random.Generator) -> float:
     return float(np.deg2rad(rng.choice([90, 180, 270]) + rng.normal(0, 15)))
 
 
-def _half(w: float, h: float, angle: float) -> np.ndarray:
+def _half_sides(w: float, h: float, angle: float) -> np.ndarray:
     """Half the sides of the upright box of a turned face. Unlike a hull, it hardly grows with the angle."""
     c, s = np.cos(angle) ** 2, np.sin(angle) ** 2
     return np.sqrt([w * w * c + h * h * s, w * w * s + h * h * c]) / 2

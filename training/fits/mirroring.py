@@ -8,7 +8,7 @@ import numpy as np
 
 from acdc_fast.markups import MARKUPS, mirrored_points
 
-#: Factors of yaw, pitch and roll, degrees, in the mirror image.
+#: The mirror image has yaw, pitch and roll times these factors: yaw and roll change their sign.
 POSE_SIGNS = np.array([-1, 1, -1])
 
 

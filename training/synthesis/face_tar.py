@@ -1,4 +1,8 @@
-"""Drawn faces in a tar: JPEGs and one ``annotations.npz`` with their points, pose, visibility and detector boxes."""
+"""Rendered faces in a tar: JPEGs and one ``annotations.npz`` with their points, pose, visibility and detector boxes.
+
+`write_drawn` writes such a tar and `open_drawn` reads it; "drawn" means rendered. Tars of photographs have a CSV table:
+`training.data.packed_tar` reads those.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +69,7 @@ def make_many(draw: Draw, indices: Sequence[int], workers: int, boxes: bool = Fa
 
 
 def write_drawn(path: Path, draw: Draw, markups: Sequence[str], indices: Sequence[int], workers: int = 2) -> None:
-    """Draws faces into a tar. ``path`` changes only when all are done."""
+    """Renders faces into a tar. ``path`` changes only when all are done."""
     labels: dict[str, list[Any]] = {key: [] for key in ("index", "pose", "box")}
     for markup in markups:
         labels[markup], labels[f"visible-{markup}"] = [], []

@@ -1,4 +1,4 @@
-// The memory of one run.
+// The memory of one run: one block that is taken before the run and divided here, so that a run allocates nothing.
 #pragma once
 
 #include "engine.h"
@@ -10,8 +10,8 @@ constexpr int kExtremes = 3;     // for each map: least logit, greatest logit, p
 
 struct Clock;
 
-// All memory of one run at one resolution: each activation in its own place (its frame of zeros is never written),
-// scratch for each thread, sums of the passes over H.
+// All memory of one run at one resolution: each activation in its own place, scratch for each thread, sums of the
+// passes over H. The frame of zeros around an activation is never written, so it stays zero from run to run.
 class Arena {
  public:
   // Activations: x is the stem's output, h the embedding. An up layer adds to its skip in place.
@@ -43,7 +43,7 @@ class Arena {
  private:
   const int64_t scratch_floats;
   Tensor tensors[kNames];
-  int64_t parts[6];
+  int64_t parts[6];  // where each begins in memory: extremes, levels, mask, stem weights, scratch, crop
   Buffer memory;
 };
 

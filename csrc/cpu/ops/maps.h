@@ -11,14 +11,15 @@ ACDC_INLINE void fill(float* p, int64_t n, float value) {
   for (int64_t i = 0; i < n; ++i) p[i] = value;
 }
 
-// exp by the same code as in the sweeps over pixels, so that a map's lowest pixel gets level 0 exactly.
+// exp by the same code as in the loops over pixels, so that the lowest pixel of a map adds exactly 0 to the mask.
 ACDC_INLINE float exp_one(float x) {
   float out[Vec::lanes];
   exp(Vec::broadcast(x)).store(out);
   return out[0];
 }
 
-// Largest and smallest of n < 2²⁴ values, and where each is first. NaNs are ignored.
+// Largest and smallest of n < 2²⁴ values, and where each is first. NaNs are ignored. Inside, `up` and `down` are the
+// places of `high` and `low` in each lane.
 struct Extremes {
   float high, low;
   int32_t argmax, argmin;
@@ -52,7 +53,8 @@ ACDC_INLINE Extremes extremes_of(const float* g, int64_t n) {
   return e;
 }
 
-// n/(1 − n), where n is the value of a map's lowest pixel if that of its highest one is 1. 0 for a constant map.
+// The rise of a map: n/(1 − n), where n = exp(lowest − highest logit). 0 for a constant map. The gradient of the mask
+// uses it (docs/reference/op-contract.md).
 ACDC_INLINE float rise_of(float n) { return n < 1.f ? n / (1.f - n) : 0.f; }
 
 // The mask's gradient at the extremes, for the maps of one face. Sums run over the pixels that a map won:
