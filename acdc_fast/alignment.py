@@ -158,8 +158,9 @@ class Alignment:
         predictions: list[Prediction],
         given: list[np.ndarray],
     ) -> tuple[list[np.ndarray], list[Prediction]]:
-        """The same with faces that are on their side or upside down seen upright; see `orientation`. The ``given``
-        squares are turned: a crop of such a face has no points to be cut again by."""
+        """Squares and predictions, where faces that are on their side or upside down are seen in a turned crop; the rule
+        is in `orientation`. The ``given`` squares are turned, not the later ones: points of such a face are wrong, so
+        no crop may be cut around them."""
         limit = orientation.WIDE * self.usual_spread
         wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
         if not any(len(faces) for faces in wide):

@@ -1,4 +1,4 @@
-"""Lines of annotation files, with errors that name file and line."""
+"""Lines, numbers and rows of annotation files in text form, with errors that name file and line."""
 
 from __future__ import annotations
 

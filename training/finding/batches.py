@@ -1,4 +1,7 @@
-"""Batches of collages, and the pictures without faces in which the network sees one."""
+"""Batches for the detector: collages, and the pictures without faces in which the network sees one.
+
+Batches for the landmarks' network are in `training.sampling.batches`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Batches as a function of seed and update number: the same after a resume, in any worker, in any process."""
+"""Batches for the landmarks' network, as a function of seed and update number: the same after a resume, in any worker,
+in any process. Batches for the detector are in `training.finding.batches`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """A database as arrays, for a device that keeps all faces and augments them itself (`device_augment`).
 
+The setting is ``on_device: true``; the arrays are `ResidentFaces`, because they stay in the memory of the device.
+
 A face is cut out of its picture once, onto a canvas with room for any crop that augmentation may take. A small face
 keeps its own pixels. A large one is averaged down, so that a crop of up to `NOMINAL` pixels loses nothing.
 """

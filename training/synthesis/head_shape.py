@@ -1,4 +1,5 @@
 """Writes `acdc_fast/readout/head_shape.safetensors`: how the 3D 68 points of heads lie and vary, from rendered people.
+`acdc_fast.readout.head_shape` reads the file and fits its shape to a face.
 
     python -m acdc_fast.training.synthesis.head_shape --data-root data -o acdc_fast/readout/head_shape.safetensors
 
