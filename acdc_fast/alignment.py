@@ -158,8 +158,8 @@ class Alignment:
         predictions: list[Prediction],
         given: list[np.ndarray],
     ) -> tuple[list[np.ndarray], list[Prediction]]:
-        """Squares and predictions, where faces that are on their side or upside down are seen in a turned crop; the rule
-        is in `orientation`. The ``given`` squares are turned, not the later ones: points of such a face are wrong, so
+        """Squares and predictions, where faces on their side or upside down are seen in a turned crop; the rule is in
+        `orientation`. The ``given`` squares are turned, not the later ones: points of such a face are wrong, so
         no crop may be cut around them."""
         limit = orientation.WIDE * self.usual_spread
         wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
