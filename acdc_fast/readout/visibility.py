@@ -3,7 +3,7 @@
 A covered point has a wide map, and so have its neighbours; a point that is turned away follows from the pose. Two
 linear functions of `terms` give each point's log odds of being covered and of being turned away, both beside being in
 sight. `visible` joins them to one number, the chance of being in sight. `training/fits/visibility_fit.py` fits it to
-people's flags on photographs and to rendered faces, whose every hidden point is known.
+people's flags on photographs, as they are and with covers drawn on them.
 """
 
 from __future__ import annotations
