@@ -136,7 +136,8 @@ def test_to_pandas_is_one_row_a_face() -> None:
     pytest.importorskip("pandas", reason="pandas is not installed (extra [test])")
     faces = made_up(3)
     table = faces.to_pandas()
-    assert len(table) == 3 and len(table.columns) == 1 + 1 + 4 + 1 + 3 + 4 * 73 + 68
+    assert len(table) == 3 and len(table.columns) == 1 + 1 + 4 + 1 + 3 + 3 + 4 * 73 + 68
+    np.testing.assert_array_equal(table[[f"translation_{axis}" for axis in "xyz"]], faces.pose.translation)
     assert table["id"].tolist() == [7, 8, 9] and table["image"].tolist() == ["a.jpg"] * 3
     np.testing.assert_array_equal(table["yaw"], faces.pose.yaw)
     np.testing.assert_array_equal(table[["x0", "y0", "x1", "y1"]], faces.boxes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from helpers.paths import ROOT
@@ -34,3 +35,9 @@ def test_ci_runs_what_is_claimed() -> None:
     assert matrix["python"] == claimed == ["3.10", "3.11", "3.12", "3.13"]
     assert any("arm" in name for name in matrix["os"]) and any("arm" not in name for name in matrix["os"])
     assert jobs["test"]["steps"][-1]["run"] == ".ci/run"
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Test folders are no packages: pytest collects only one of two files of the same name, and counts an error."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

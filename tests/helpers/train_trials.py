@@ -1,5 +1,5 @@
 """Run as a program: a training run is killed at random moments, or struck by a full disk, and resumed; prints a JSON
-report. See `tests/training/loop/test_kills.py`.
+report. See `tests/training/loop/test_training_kills.py`.
 
 ``python train_trials.py FOLDER kill|full TRIALS SEED``, with `write_faces`'s tar and ``small.yaml`` in FOLDER. Each run
 is a forked child of this process, which itself never computes anything, so no thread is ever forked.
@@ -73,15 +73,15 @@ class Trials:
 
     def state(self) -> dict[str, str]:
         """Digests of the weights and the reports; TensorBoard's files have times in them, the checkpoint has too."""
-        files = [p for p in self.out.iterdir() if not p.name.startswith("events") and p.name != NAME]
-        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        found = [p for p in self.out.rglob("*") if p.is_file() and not p.name.startswith("events") and p.name != NAME]
+        return {str(p.relative_to(self.out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
 
     def finish(self) -> str | None:
         """Resumes; what is wrong with the end, or None."""
         told = self.wait(self.start())
         if told["code"]:
             return f"the resumed run ends with {told['code']}: {told['error']}"
-        names = {n for n in self.state() if not n.startswith(".")}  # a killed writer's file of its own may stay
+        names = {n for n in self.state() if not Path(n).name.startswith(".")}  # a killed writer's own file may stay
         if names != set(self.wanted):
             return f"files {sorted(names)}, not {sorted(self.wanted)}"
         wrong = [n for n in self.wanted if self.state()[n] != self.wanted[n]]

@@ -1,6 +1,6 @@
 """Training is killed at random moments, starved of disk, and loses processes: what is done is kept, and said in a line.
 
-50 kills and 60 struck calls: ``ACDC_TRIALS=50 pytest tests/training/loop/test_kills.py`` (docs/notes/fuzzing.md).
+50 kills and 60 struck calls: ``ACDC_TRIALS=50 pytest`` of this file (docs/notes/fuzzing.md).
 """
 
 from __future__ import annotations
