@@ -74,8 +74,8 @@ class NativeEngine:
         check_crops(crops.shape, crops.dtype.kind == "f")
         count = check_stages(stages, self.config.stages)
         points = self.config.points
-        shown = tuple(points) if markups is None else tuple(name for name in points if name in markups)
-        asked = [] if markups is None else [name in shown for name, n in points.items() for _ in range(n)]
+        shown = tuple(name for name in points if markups is None or name in markups)
+        asked = [] if len(shown) == len(points) else [name in shown for name, n in points.items() for _ in range(n)]
         result = self._engine.run(np.ascontiguousarray(crops, np.float32), count, all_stages, mask, enough, asked)
         kept = tuple(self._prediction(result, i, shown) for i in range(len(result["mean"])))
         last, depth = kept[-1], result["depth"] if enough else None
