@@ -18,7 +18,7 @@ from .broken import Broken
 from .database import Chosen, Database, Extended, Table
 from .packed_tar import TABLE
 from .pictures import TarPictures
-from .text import numbers, table_rows
+from .text import labelled_rows, numbers, table_rows
 
 #: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.
 COVERED = 0.4
@@ -47,17 +47,10 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
     rows = table_rows(text, where)
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{where}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
-    names: list[str] = []
-    values: list[np.ndarray] = []
-    for line, row in rows:
-        found = _row(row, line, broken)
-        if found is None:
-            continue
-        if not pictures.has(row[0]):
-            broken.report(f"{line}: picture {row[0]} is not in {tar.name}")
-            continue
-        names.append(row[0])
-        values.append(found)
+    names, values = labelled_rows(
+        rows, lambda row, line: _row(row, line, broken),
+        lambda picture: None if pictures.has(picture) else f"picture {picture} is not in {tar.name}", broken,
+    )  # fmt: skip
     table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
     flags = table[:, 146:214]
     labelled = np.isfinite(flags).all(1)

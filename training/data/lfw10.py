@@ -18,7 +18,7 @@ from .broken import Broken
 from .database import Database, Extended, Table
 from .packed_tar import TABLE
 from .pictures import TarPictures
-from .text import numbers, table_rows
+from .text import labelled_rows, numbers, table_rows
 
 MARKUP = "2d10"
 TAR, LIST = "mtfl-train.tar", "mtfl-train-lfw10.csv"
@@ -48,17 +48,10 @@ def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> D
         raise InputError(f"{path}: cannot be read: {error}") from error
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{path}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
-    names: list[str] = []
-    values: list[list[float]] = []
-    for line, row in rows:
-        found = numbers(row[1:], len(COLUMNS) - 1, line, broken)
-        if found is None:
-            continue
-        if row[0] not in five:
-            broken.report(f"{line}: {row[0]} is not in {tar}")
-            continue
-        names.append(row[0])
-        values.append(found)
+    names, values = labelled_rows(
+        rows, lambda row, line: numbers(row[1:], len(COLUMNS) - 1, line, broken),
+        lambda picture: None if picture in five else f"{picture} is not in {tar}", broken,
+    )  # fmt: skip
     table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
     ten = without_offsets(table[:, :20].reshape(-1, 10, 2))
     points = {"2d5": np.array([five[n] for n in names]).reshape(-1, 5, 2), MARKUP: ten}

@@ -20,7 +20,7 @@ from acdc_fast.markups import MARKUPS
 from .broken import Broken
 from .database import Table
 from .pictures import TarPictures
-from .text import numbers, table_rows
+from .text import labelled_rows, numbers, table_rows
 
 TABLE = "annotations.csv"
 
@@ -39,17 +39,10 @@ def open_packed(
     _, header = next(rows, ("", []))
     if header != wanted:
         raise InputError(f"{where}:1: columns {','.join(wanted[:5])}… expected ({len(wanted)}), found {header[:5]}…")
-    names: list[str] = []
-    values: list[list[float]] = []
-    for line, row in rows:
-        found = numbers(row[1:], len(wanted) - 1, line, broken)
-        if found is None:
-            continue
-        if not pictures.has(row[0]):
-            broken.report(f"{line}: picture {row[0]} is not in the tar")
-            continue
-        names.append(row[0])
-        values.append(found)
+    names, values = labelled_rows(
+        rows, lambda row, line: numbers(row[1:], len(wanted) - 1, line, broken),
+        lambda picture: None if pictures.has(picture) else f"picture {picture} is not in the tar", broken,
+    )  # fmt: skip
     table = np.asarray(values, np.float32).reshape(-1, len(wanted) - 1)
     points = table[:, : 2 * count].reshape(-1, count, 2)
     extra = {key: table[:, 2 * count + i].astype(np.int64) for i, key in enumerate(attributes)}

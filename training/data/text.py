@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,3 +51,28 @@ def numbers(words: Sequence[str], count: int, where: str, broken: Broken) -> lis
         broken.report(f"{where}: a number is not finite")
         return None
     return values
+
+
+def labelled_rows(
+    rows: Iterable[tuple[str, list[str]]],
+    values_of: Callable[[list[str], str], Any],
+    missing: Callable[[str], str | None],
+    broken: Broken,
+) -> tuple[list[str], list[Any]]:
+    """Names of the pictures and values of all good rows, whose first cell is a picture.
+
+    ``values_of(cells, where)`` gives a row's values, or None after a report. ``missing(name)`` says what is wrong with
+    a picture, None if nothing; then the row is reported too.
+    """
+    names: list[str] = []
+    values: list[Any] = []
+    for line, row in rows:
+        found = values_of(row, line)
+        if found is None:
+            continue
+        if wrong := missing(row[0]):
+            broken.report(f"{line}: {wrong}")
+            continue
+        names.append(row[0])
+        values.append(found)
+    return names, values
