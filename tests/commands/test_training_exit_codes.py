@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("line", "code", "says"),
     [
         (TRAIN + "@good --out @+", 0, ""), (TRAIN + "@partly --out @+ --skip-broken", 0, ""),
-        (TRAIN + "@partly --out @+", 2, "not a picture that can be decoded"),
+        (TRAIN + "@partly --out @+", 2, "faces/1.jpg: not a picture that can be decoded"),
         (TRAIN + "@wholly --out @+", 2, "cannot be read as a tar"), (TRAIN + "@empty --out @+", 2, "no faces"),
         (TRAIN + "@nothing --out @+", 2, "nothing/"), (TRAIN + "@absent --out @+", 2, "no such folder"),
         (TRAIN + "@good --out @+ --init @absent", 2, "absent: there is no such weights file"),
@@ -70,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (TRAIN.replace("small", "unknown") + "@good --out @+", 2, "speed"),
         (TRAIN.replace("small", "list") + "@good --out @+", 2, "list.yaml"),
         (EVALUATE + "@good", 0, ""), (EVALUATE + "@partly --skip-broken", 0, ""),
-        (EVALUATE + "@partly", 2, "not a picture that can be decoded"),
+        (EVALUATE + "@partly", 2, "faces/1.jpg: not a picture that can be decoded"),
         (EVALUATE + "@wholly", 2, "cannot be read as a tar"), (EVALUATE + "@empty", 2, "no faces"),
         (EVALUATE + "@nothing", 2, "nothing/"), (EVALUATE + "@absent", 2, "no such folder"),
         (EVALUATE + "@good --limit 0", 2, "--limit"), (EVALUATE + "@good --resolution 33", 2, "--resolution"),

@@ -10,6 +10,7 @@ speed. The last lines of a run tell which were tested how (tests/conftest.py).
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +21,10 @@ import numpy as np
 import pytest
 from helpers import variants
 from helpers.paths import ROOT
+from helpers.present import NEEDS
 
 from acdc_fast.engines.native import native_library
+from acdc_fast.errors import BackendUnavailable
 
 EVERY = ["avx512", "avx2", "neon", "scalar", "avx512bf16"]
 Property = Callable[[str, object], None]
@@ -57,9 +60,15 @@ def count_passed(package: Path, isa: str, arguments: list[str]) -> int:
 
 
 def test_none_is_forgotten() -> None:
-    """The instruction sets are those of the sources; each is here or emulated."""
+    """The instruction sets are those of the sources, the build and the dispatcher; each is here or emulated."""
     sources = {path.stem.removeprefix("vec_") for path in (ROOT / "csrc" / "cpu" / "simd").glob("vec_*.h")}
     assert sources | {"avx512bf16"} == set(EVERY)
+    with pytest.raises(BackendUnavailable) as told:
+        native.isa("none of them")
+    assert set(str(told.value).split("choose one of ")[1].rstrip(".").split(", ")) == sources == set(NEEDS)
+    build = (ROOT / "CMakeLists.txt").read_text()
+    built = {kind: set(re.findall(rf"acdc_add_{kind}\((\w+)[ )]", build)) - {"name"} for kind in ("isa", "bf16")}
+    assert built == {"isa": sources, "bf16": {"avx512bf16", "avx512bf16_emulated"}}
     assert set(HERE) | set(EMULATED) >= set(EVERY)
     assert MODE in ("all", "missing", "none"), f"ACDC_EMULATE={MODE}: all, missing or none"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 
 from ..data import Database, open_database
 from ..data.sample import Annotation
@@ -28,6 +29,7 @@ from .augment import Crop, crop_face
 from .targets import Targets
 
 Labelled = TypeVar("Labelled", bound=Annotation)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class Batches(Dataset[Batch]):
             generator = np.random.default_rng((settings.seed, step, place))
             source = settings.databases[which]
             how = settings.augmentation(which)
-            crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, how)
+            with named(self.sources[which], index):
+                crop = crop_face(moved(self.sources[which][index], source), phase.resolution, generator, how)
             for markup, weight in source.markups.items():
                 if markup in crop.weights:
                     crop.weights[markup][:] *= weight
@@ -139,8 +142,8 @@ class Batches(Dataset[Batch]):
         """
         workers, end = self.settings.workers, len(self) if end is None else end
         loader = DataLoader(
-            _Given(self), batch_size=None, sampler=range(start, end), num_workers=workers,
-            worker_init_fn=_start_worker, prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+            Given(self), batch_size=None, sampler=range(start, end), num_workers=workers,
+            worker_init_fn=start_worker, prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
         for batch in loader:
             if isinstance(batch, InputError):
@@ -148,17 +151,32 @@ class Batches(Dataset[Batch]):
             yield batch
 
 
-class _Given(Dataset[Batch | InputError]):
-    """Batches in which an error is given, not raised: a worker's trace would come with one that is raised."""
+class Given(Dataset[Item | InputError]):
+    """Items of a data set in which bad input is given, not raised: a worker's trace would come with one that is raised.
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+    Errors of ours keep their trace.
+    """
 
-    def __getitem__(self, step: int) -> Batch | InputError:
+    def __init__(self, items: Dataset[Item]) -> None:
+        self.items = items
+
+    def __getitem__(self, index: int) -> Item | InputError:
         try:
-            return self.batches[step]
+            return self.items[index]
         except InputError as error:
             return error
+
+
+@contextmanager
+def named(database: Database, index: int) -> Iterator[None]:
+    """Names the face if an error comes that does not name it: one of ours, not of the input."""
+    try:
+        yield
+    except (AcdcError, OSError):
+        raise
+    except Exception as error:
+        name = database.annotation(index).name
+        raise RuntimeError(f"face {index} of {database.name}, split {database.split} ({name})") from error
 
 
 def moved(sample: Labelled, source: Source) -> Labelled:
@@ -181,7 +199,7 @@ def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
     return _ORDER[key]
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
     """Workers leave Ctrl-C to the main process, and use one core each."""
     import cv2
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from acdc_fast.errors import InputError
 
 from ..data import Database
+from ..data.sample import Sample
 from ..settings import Source
 from .augment import face_square, warp
-from .batches import moved
+from .batches import Given, moved, named, start_worker
 
 #: Side of a canvas in pixels, and the largest side of the crop square in it: the canvas holds 1.65 squares.
 SIDE, NOMINAL = 192, 116
@@ -55,11 +58,11 @@ class _Canvases(Dataset[dict[str, Any]]):
     def __init__(self, database: Database, source: Source) -> None:
         self.database, self.source, self.markups = database, source, database.markups
 
-    def __len__(self) -> int:
-        return len(self.database)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = moved(self.database[index], self.source)
+        with named(self.database, index):
+            return self._canvas(moved(self.database[index], self.source))
+
+    def _canvas(self, sample: Sample) -> dict[str, Any]:
         cx, cy, side = face_square(sample)[:3]
         scale = min(1.0, NOMINAL / side)
         # A small face's canvas is moved by whole pixels, so that nothing is interpolated.
@@ -84,13 +87,26 @@ class _Canvases(Dataset[dict[str, Any]]):
         return face
 
 
+def _collate(faces: Sequence[dict[str, Any] | InputError]) -> dict[str, Tensor] | InputError:
+    """Faces as arrays with one more dimension, or the first error among them."""
+    wrong = next((face for face in faces if isinstance(face, InputError)), None)
+    return wrong or cast("dict[str, Tensor]", default_collate(list(faces)))
+
+
 def make_resident(database: Database, source: Source, workers: int = 0) -> ResidentFaces:
     """All faces of a database, decoded by ``workers`` processes. About 37 KB for each face.
 
     Raises `InputError` for pictures that cannot be read.
     """
-    loader = DataLoader(_Canvases(database, source), batch_size=128, num_workers=workers)
-    parts: Sequence[dict[str, Tensor]] = list(loader)
+    loader = DataLoader(
+        Given(_Canvases(database, source)), batch_size=128, sampler=range(len(database)), num_workers=workers,
+        collate_fn=_collate, worker_init_fn=start_worker if workers else None,
+    )  # fmt: skip
+    parts: list[dict[str, Tensor]] = []
+    for part in loader:
+        if isinstance(part, InputError):
+            raise part
+        parts.append(part)
     whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     known = torch.isfinite(whole["pose"]).all(1).any()
     return ResidentFaces(

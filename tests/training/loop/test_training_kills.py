@@ -100,21 +100,21 @@ def test_a_killed_process_of_two_ends_the_other(root: Path, rank: int) -> None:
     assert "train.py" not in told, told  # no trace of ours
 
 
-def test_a_broken_picture_is_named_whoever_loads_it(root: Path) -> None:
-    """In one line, without the trace of the worker that met it."""
+@pytest.mark.parametrize("also", ["", "on_device: true"])
+def test_a_broken_picture_ends_a_run_in_one_line(root: Path, also: str) -> None:
+    """Without the trace of the worker that met it (`test_worker_errors` has the other ways)."""
     tar = root / "mtfl-train.tar"
     data = bytearray(tar.read_bytes())
     where = data.index(b"\xff\xd8\xff", len(data) // 3)
     data[where : where + 300] = bytes(300)
     tar.write_bytes(data)
-    for workers in (0, 1):
-        (root / "broken.yaml").write_text(SETTINGS.replace("workers: 0", f"workers: {workers}"))
-        command = ["-m", "acdc_fast.commands.cli", "train", "--config", str(root / "broken.yaml")]
-        command += ["--data-root", str(root), "--out", str(root / f"out{workers}"), "--device", "cpu"]
-        done = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1 and "not a picture" in done.stderr, done.stderr
-        assert "faces/" in done.stderr and "Caught" not in done.stderr
+    (root / "broken.yaml").write_text(SETTINGS.replace("workers: 0", "workers: 1") + also)
+    command = ["-m", "acdc_fast.commands.cli", "train", "--config", str(root / "broken.yaml")]
+    command += ["--data-root", str(root), "--out", str(root / "out"), "--device", "cpu"]
+    done = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and "not a picture" in done.stderr, done.stderr
+    assert "faces/" in done.stderr and "Caught" not in done.stderr
 
 
 def test_a_struck_journal_keeps_its_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
