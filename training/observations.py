@@ -38,6 +38,7 @@ class Observations:
     spread: dict[str, np.ndarray]  # last stage: markup -> (N, L) crop units
     side: np.ndarray  # (N,) side of the crop in pixels
     mean_spreads: np.ndarray  # (stages, N) mean spread of all maps, crop units
+    light: np.ndarray  # (N,) mean grey of the face, 0 to 255
 
     @property
     def missed(self) -> np.ndarray:
@@ -90,6 +91,7 @@ def observe_crops(
         outcome.spread,
         squares[:, 2],
         outcome.mean_spreads,
+        np.array([c.image.mean() for c in outcome.crops], np.float64),
     )
 
 
@@ -114,7 +116,7 @@ def observe_align(
     points = [{m: np.full((count, whole.config.points[m], 2), np.nan) for m in whole.markups} for _ in stages]
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
-    side, mean_spreads = np.full(count, np.nan), np.full((len(stages), count), np.nan)
+    side, light, mean_spreads = np.full(count, np.nan), np.full(count, np.nan), np.full((len(stages), count), np.nan)
     for n, (index, annotation) in enumerate(
         zip(tqdm(indices, desc=database.name, leave=False, disable=None), annotations, strict=True)
     ):
@@ -125,6 +127,8 @@ def observe_align(
             continue
         found = [*(m.align(picture, boxes=faces.boxes[k : k + 1]) for m in early), faces[k]]
         side[n] = square_from_box(faces.boxes[k : k + 1])[0, 2]
+        left, top, right, bottom = np.maximum(faces.boxes[k], 0).astype(int)
+        light[n] = picture[top : bottom + 1, left : right + 1].mean()
         for s, face in enumerate(found):
             for markup in whole.markups:
                 points[s][markup][n] = face.landmarks[markup][0]
@@ -133,7 +137,7 @@ def observe_align(
                 poses[s][n] = face.pose.yaw[0], face.pose.pitch[0], face.pose.roll[0]
         for markup in whole.markups:
             spread[markup][n] = faces.spread[markup][k] / side[n]
-    return Observations(annotations, points, poses, spread, side, mean_spreads)
+    return Observations(annotations, points, poses, spread, side, mean_spreads, light)
 
 
 def predict_crops(

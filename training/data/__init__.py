@@ -32,6 +32,7 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "mtfl": ("mtfl", "open_mtfl", ("train", "dev", "test")),
     "mtfl-dev": ("mtfl", "open_mtfl", ("dev",)),
     "aflw68": ("aflw68", "open_aflw68", ("train", "five", "dev")),
+    "aflw-pose": ("aflw_pose", "open_aflw_pose", ("dev",)),
     "lfw10": ("lfw10", "open_lfw10", ("train",)),
     "frames68": ("frames68", "open_frames68", ("train", "test", "all")),
     "csv": ("own", "open_csv", ("train", "dev", "test")),
@@ -45,7 +46,7 @@ __all__ = ["REGISTRY", "Annotation", "Chosen", "Database", "Extended", "Sample",
 
 
 #: Databases whose faces get the detector's boxes, and those whose pose is fitted to their 68 points.
-BOXED = ("mtfl", "mtfl-dev", "frames68", "aflw68", "lfw10")
+BOXED = ("mtfl", "mtfl-dev", "frames68", "aflw68", "aflw-pose", "lfw10")
 FITTED = ("frames68",)
 
 

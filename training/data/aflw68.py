@@ -18,11 +18,13 @@ from .broken import Broken
 from .database import Chosen, Database, Extended, Table
 from .packed_tar import TABLE
 from .pictures import TarPictures
-from .text import labelled_rows, numbers, table_rows
+from .text import labelled_rows, numbers, read_bytes, table_rows
 
 #: Weight of a covered point's label; a visible one has 1. The place of a covered point is a guess.
 COVERED = 0.4
 VISIBLE_FLAG, COVERED_FLAG, AWAY_FLAG = 0, 1, 2
+#: Name of the attribute with the flags, (68,) int.
+FLAGS = "flags-2d68"
 COLUMNS = (
     "image", *(f"{axis}{k}" for k in range(5) for axis in "xy"), *(f"{axis}{k}" for k in range(68) for axis in "XY"),
     *(f"v{k}" for k in range(68)), "pose", "residual",
@@ -43,7 +45,7 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
     tar, listed = root / FILES[split][0], FILES[split][1]
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     path = root / listed if listed else None
-    where, text = (pictures.where(TABLE), _in_tar(pictures, tar)) if path is None else (str(path), _beside(path))
+    where, text = (pictures.where(TABLE), _in_tar(pictures, tar)) if path is None else (str(path), read_bytes(path))
     rows = table_rows(text, where)
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{where}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
@@ -55,9 +57,9 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
     flags = table[:, 146:214]
     labelled = np.isfinite(flags).all(1)
     points = {"2d5": table[:, :10].reshape(-1, 5, 2), "2d68": table[:, 10:146].reshape(-1, 68, 2)}
-    attributes = {"flags-2d68": np.nan_to_num(flags, nan=AWAY_FLAG).astype(np.int64), "pose": table[:, 214].astype(int)}
+    attributes = {FLAGS: np.nan_to_num(flags, nan=AWAY_FLAG).astype(np.int64), "pose": table[:, 214].astype(int)}
     if split == "five":
-        del points["2d68"], attributes["flags-2d68"]
+        del points["2d68"], attributes[FLAGS]
     faces = Table("aflw68", split, pictures, names, names, points, None, attributes, broken.messages)
     chosen = Chosen(faces, np.flatnonzero(labelled == (split != "five")), split)
     if split == "five":
@@ -93,10 +95,3 @@ def _in_tar(pictures: TarPictures, tar: Path) -> bytes:
     if not pictures.has(TABLE):
         raise InputError(f"{tar}: holds no {TABLE}")
     return pictures.read(TABLE)
-
-
-def _beside(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error

@@ -18,7 +18,7 @@ from .broken import Broken
 from .database import Database, Extended, Table
 from .packed_tar import TABLE
 from .pictures import TarPictures
-from .text import labelled_rows, numbers, table_rows
+from .text import labelled_rows, numbers, read_bytes, table_rows
 
 MARKUP = "2d10"
 TAR, LIST = "mtfl-train.tar", "mtfl-train-lfw10.csv"
@@ -42,10 +42,7 @@ def open_lfw10(root: Path, split: str = "train", skip_broken: bool = False) -> D
     tar, path = root / TAR, root / LIST
     pictures, broken = TarPictures(tar), Broken(skip_broken)
     five = _five(pictures, tar, broken)
-    try:
-        rows = table_rows(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    rows = table_rows(read_bytes(path), str(path))
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{path}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
     names, values = labelled_rows(

@@ -26,6 +26,14 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}:{number}", line
 
 
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file. Raises `InputError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
 def table_rows(data: bytes, where: str) -> Iterator[tuple[str, list[str]]]:
     """("where:line", cells) of each row of a CSV that is not blank. Raises `InputError` for what is no CSV in UTF-8."""
     try:

@@ -35,7 +35,7 @@ from .uncertainty import HIDDEN_HEADS, draw_risk, half_hidden
 #: What is looked for if --databases names nothing. The first one found with --detector tests the whole path.
 WANTED = ("mtfl-dev", "frames68", "synthetic", "300w", "aflw2000", "celeba", *(f"wflw/{s}" for s in SUBSETS))
 #: Split of each database that no training uses.
-TESTS = {"mtfl-dev": "dev"}
+TESTS = {"mtfl-dev": "dev", "aflw68": "dev", "aflw-pose": "dev"}
 
 
 def load_network(path: Path) -> tuple[ACDC, int]:

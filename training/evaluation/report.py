@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
+from ..data.aflw68 import FLAGS
 from ..fits.early_exit import last_stages
 from ..loop.validation import normaliser
 from ..observations import Observations
+from .flagged import MARKUP, by_flag
+from .groups import by_group
 from .uncertainty import uncertainty
 
 Calibration = Mapping[str, tuple[float, ...]]
@@ -35,8 +38,13 @@ def report(seen: Observations, calibration: Calibration | None = None, enough: f
     if len(known) and seen.poses:
         target = np.array([seen.annotations[i].pose for i in known])
         values["pose"] = _of_pose(seen, target, known)
-    if "pose" in seen.annotations[0].attributes and "2d5" in values["markups"]:
+    attributes = seen.annotations[0].attributes
+    if "pose" in attributes and "2d5" in values["markups"]:
         values["classes"] = _by_class(seen)
+    if "2d5" in values["markups"] and (groups := by_group(seen)):
+        values["groups"] = groups
+    if FLAGS in attributes and MARKUP in seen.points[-1]:
+        values["flagged"] = by_flag(seen)
     if enough:
         values["auto"] = _ended_early(seen, enough)
     return values

@@ -92,8 +92,15 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
     if "pose" in values:
         pose = {f"stage {i + 1}": row for i, row in enumerate(values["pose"]["mae"])}
         found.append(table(f"{name}: pose MAE ° of {values['pose']['faces']} faces", POSE_HEADS, pose))
+    if "flagged" in values:
+        heads = ["NME %", "offset removed", "points"]
+        found.append(table(f"{name}: 68 points as people flagged them", heads, values["flagged"]))
     if "classes" in values:
         found.append(_classes(name, values["classes"]))
+    if "groups" in values:
+        rows = {group: [m["error"], m["standard_error"], m["faces"]] for group, m in values["groups"].items()}
+        heads = ["NME %, offset removed", "standard error", "faces"]
+        found.append(table(f"{name}: five points by group", heads, rows))
     return found
 
 

@@ -12,7 +12,7 @@ from helpers.people import HEADER, row
 
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS, mirrored_points
-from acdc_fast.training.data import open_database
+from acdc_fast.training.data import aflw_pose, open_database
 from acdc_fast.training.data.aflw68 import COVERED
 from acdc_fast.training.data.lfw10 import COLUMNS as TEN_COLUMNS
 from acdc_fast.training.data.lfw10 import OFFSETS
@@ -125,3 +125,21 @@ def test_labels_move_by_markup(tmp_path: Path) -> None:
     after = moved(sample, Source("aflw68", shift=(1.0, 0.0), shifts={"2d5": (-2.5, 0.5)}))
     assert (after.landmarks["2d5"] - sample.landmarks["2d5"] == np.array([-2.5, 0.5], np.float32)).all()
     assert (after.landmarks["2d68"] - sample.landmarks["2d68"] == np.array([1, 0], np.float32)).all()
+
+
+def test_poses_of_the_development_list(tmp_path: Path) -> None:
+    pack(tmp_path / "mtfl-aflw-dev.tar", [MTFL], ["a.jpg", "b.jpg"])
+    path = tmp_path / "mtfl-aflw-dev-pose.csv"
+    points = [",".join(f"{k + n},{2 * k},{-k}" for k in range(68)) for n in (0, 0.5)]
+    rows = [f"a.jpg,10.5,-20,3,1.5,3,{points[0]}", f"b.jpg,-1,2,-3,1.5,4,{points[1]}"]
+    path.write_text("\n".join([",".join(aflw_pose.COLUMNS), *rows]))
+    faces = open_database("aflw-pose", tmp_path, derived=False)
+    poses = [faces.annotation(i).pose for i in range(2)]
+    assert np.array_equal(np.array(poses), [[10.5, -20, 3], [-1, 2, -3]])
+    assert faces[1].landmarks["3d68"][:2].tolist() == [[0.5, 0], [1.5, 2]] and faces[1].attributes["pose"] == 4
+    path.write_text("\n".join([",".join(aflw_pose.COLUMNS), rows[0].replace("10.5", "x")]))
+    with pytest.raises(InputError, match=r"mtfl-aflw-dev-pose\.csv:2: could not convert"):
+        open_database("aflw-pose", tmp_path, derived=False)
+    path.unlink()
+    with pytest.raises(InputError, match=r"mtfl-aflw-dev-pose\.csv: cannot be read"):
+        open_database("aflw-pose", tmp_path, derived=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def observations() -> Observations:
         stages.append({"2d5": points})
         poses.append(pose)
     side = np.array([40.0, 40, 40, np.nan])
-    return Observations(annotations, stages, poses, {"2d5": np.full((4, 5), 0.02)}, side, np.full((2, 4), 0.02))
+    return Observations(annotations, stages, poses, {"2d5": np.full((4, 5), 0.02)}, side, np.full((2, 4), 0.02), side)
 
 
 def test_report_by_hand() -> None:
@@ -91,3 +93,50 @@ def test_the_face_that_holds_the_labels_centre_is_taken() -> None:
     assert matching_face(faces(), annotation) is None
     assert matching_face(faces((30, 30, 90, 90)), annotation) is None
     assert matching_face(faces((0, 0, 100, 100), (10, 12, 40, 40), (30, 30, 50, 50)), annotation) == 1
+
+
+def test_groups_by_hand() -> None:
+    """Offsets are those of all faces: a group that is off by more keeps its own."""
+    seen = replace(observations(), light=np.array([10, 20, 30, np.nan]))
+    for i, annotation in enumerate(seen.annotations):
+        annotation.attributes.update({"gender": 1 + i % 2, "glasses": 2})  # type: ignore[attr-defined]
+    for n, points in enumerate(seen.points[-1]["2d5"]):
+        points[:, 1] += n if n < 3 else 0  # down by 0, 1 and 2 of 10
+    groups = report(seen)["groups"]
+    # Faces 0 and 2 learn their offset from face 1 (down by 1), face 1 from them (1 on average). Face 3 is missed.
+    assert groups["labelled male"]["error"] == pytest.approx(10)
+    assert groups["labelled female"]["error"] == pytest.approx((0 + 100) / 2)
+    assert groups["labelled female"]["standard_error"] == pytest.approx(50)
+    assert groups["without glasses"]["faces"] == 4 and "with glasses" not in groups
+    assert "darkest quarter" not in groups, "one face is no group"
+    text = "\n".join(database_tables("x", report(seen)))
+    assert "labelled female" in text and "standard error" in text
+
+
+def test_errors_by_flag_by_hand() -> None:
+    """Four faces with the outer eye corners 10 apart. A covered and a visible point are off, one is turned away."""
+    face = np.stack([np.arange(68.0), np.arange(68.0) % 7], 1)
+    face[36], face[45] = (0, 0), (10, 0)
+    annotations, points = [], np.stack([face] * 4)
+    for i in range(4):
+        flags, labels = np.zeros(68, int), face.copy()
+        flags[5], flags[60], labels[7] = 1, 1, np.nan
+        flags[7] = 2
+        attributes = {"flags-2d68": flags, "pose": 3}
+        annotations.append(Annotation(source="aflw68", name=str(i), landmarks={"2d68": labels}, attributes=attributes))
+    annotations[1].landmarks["2d68"][45] = np.nan  # no eye line: the face is not measured
+    annotations[1].attributes["flags-2d68"][45] = 2
+    points[:, 5, 0] += 5.0  # covered, jaw: the same on each face, so it is an offset
+    points[0, 20, 1] += 10.0  # visible, inner: of one face
+    points[1] += 1000.0
+    points[2] = np.nan
+    side = np.array([40.0, 40, np.nan, 40])
+    spread = {"2d68": np.full((4, 68), 0.02)}
+    seen = Observations(annotations, [{"2d68": points}], [], spread, side, np.full((1, 4), 0.02), side)
+    flagged = report(seen)["flagged"]
+    # Measured: faces 0, 2 (missed: 100) and 3. Face 3 gives the offset of 0 and 2; face 0 that of 3.
+    assert flagged["visible"] == pytest.approx([(100 / 65 + 100 + 0) / 3, (100 / 65 + 100 + 100 / 65) / 3, 3 * 65])
+    assert flagged["covered"] == pytest.approx([(25 + 100 + 25) / 3, (0 + 100 + 0) / 3, 3 * 2])
+    assert flagged["jaw"] == pytest.approx([(50 / 16 + 100 + 50 / 16) / 3, 100 / 3, 3 * 16])
+    assert flagged["inner"][0] == pytest.approx((100 / 51 + 100) / 3)
+    assert "covered" in "\n".join(database_tables("aflw68", report(seen)))

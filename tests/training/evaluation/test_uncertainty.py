@@ -34,7 +34,7 @@ def observations(spread: np.ndarray, error: np.ndarray) -> Observations:
     side = np.full(FACES, 20.0)
     points[3], side[3] = np.nan, np.nan
     spreads = {"2d5": np.repeat(spread[:, None], 5, 1)}
-    return Observations(annotations, [{"2d5": points}], [], spreads, side, spread[None])
+    return Observations(annotations, [{"2d5": points}], [], spreads, side, spread[None], side)
 
 
 def test_doubt_in_the_order_of_the_errors() -> None:
@@ -80,8 +80,8 @@ def test_calibration_error_counts_what_the_confidence_promises() -> None:
 
 def test_too_few_faces_say_nothing() -> None:
     seen = observations(np.ones(FACES), np.ones(FACES))
-    points = [{"2d5": seen.points[0]["2d5"][:3]}]
-    few = Observations(seen.annotations[:3], points, [], {"2d5": np.ones((3, 5))}, seen.side[:3], np.ones((1, 3)))
+    points, side = [{"2d5": seen.points[0]["2d5"][:3]}], seen.side[:3]
+    few = Observations(seen.annotations[:3], points, [], {"2d5": np.ones((3, 5))}, side, np.ones((1, 3)), side)
     assert uncertainty(few, "2d5", {})  # three found
     few.side[0] = np.nan
     assert uncertainty(few, "2d5", {}) == {}

@@ -25,8 +25,8 @@ def observations(errors: np.ndarray, mean_spreads: np.ndarray) -> Observations:
     """(stages, N) errors in eye distances → observations with these errors."""
     annotations = [Annotation(source="made", name=str(i), landmarks={"2d5": TARGET}) for i in range(errors.shape[1])]
     points = [{"2d5": TARGET + np.stack([10 * e, 0 * e], 1)[:, None]} for e in errors]
-    spread = {"2d5": np.ones((errors.shape[1], 5))}
-    return Observations(annotations, points, [], spread, np.full(errors.shape[1], 20.0), mean_spreads)
+    spread, side = {"2d5": np.ones((errors.shape[1], 5))}, np.full(errors.shape[1], 20.0)
+    return Observations(annotations, points, [], spread, side, mean_spreads, side)
 
 
 def test_a_face_ends_at_the_first_stage_that_is_narrow_enough() -> None:

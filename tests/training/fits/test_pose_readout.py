@@ -79,7 +79,7 @@ def observed(count: int) -> Observations:
     labels = [Annotation(source="made", name=str(i), landmarks={}, pose=t) for i, t in enumerate(truth)]
     side = np.ones(count)
     side[0] = np.nan  # missed
-    return Observations(labels, [{"3d68": points}], [omega], {}, side, np.ones((1, count)))
+    return Observations(labels, [{"3d68": points}], [omega], {}, side, np.ones((1, count)), side)
 
 
 def test_it_is_written_and_too_few_faces_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

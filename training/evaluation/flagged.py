@@ -1,0 +1,54 @@
+"""Errors on 68 points by what people say of each point (`data.aflw68`): in sight or covered, inner face or jaw.
+
+Points that are turned away have no label. Errors are in % of the distance of the outer eye corners, so a face whose
+corner is turned away is left out. A face's error is the mean over its points of the kind, at most 100. A face that the
+detector missed has 100. The offset of each point is its mean, in the axes of the eyes' line, over one half of the
+faces; it is subtracted on the other half.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from .. import metrics
+from ..data.aflw68 import COVERED_FLAG, FLAGS, VISIBLE_FLAG
+from ..observations import Observations
+
+MARKUP = "2d68"
+#: The first points of the 68 are the jaw's.
+JAW = 17
+
+
+def by_flag(seen: Observations) -> dict[str, list[float]]:
+    """Kind of points → [mean error, mean error with the offset removed, number of points]."""
+    annotations = seen.annotations
+    target = np.array([a.landmarks[MARKUP] for a in annotations], np.float64)
+    flags = np.array([a.attributes[FLAGS] for a in annotations])
+    axes, distance = metrics.face_axes(target, MARKUP)
+    gap = np.einsum("nij,nlj->nli", axes, seen.points[-1][MARKUP] - target) / distance[:, None, None]
+    fair, half = gap.copy(), np.arange(len(gap)) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a point that no face of the half has: mean of nothing
+        for part in (0, 1):
+            fair[half == part] -= np.nan_to_num(np.nanmean(gap[half != part], 0))
+    inner, labelled = np.arange(flags.shape[1]) >= JAW, (flags == VISIBLE_FLAG) | (flags == COVERED_FLAG)
+    kinds = {
+        "all": labelled, "visible": flags == VISIBLE_FLAG, "covered": flags == COVERED_FLAG,
+        "inner": labelled & inner, "jaw": labelled & ~inner,
+    }  # fmt: skip
+    measured = np.isfinite(distance)
+    return {
+        kind: [*(_mean(g, taken, seen.missed, measured) for g in (gap, fair)), float(taken[measured].sum())]
+        for kind, taken in kinds.items()
+        if taken[measured].any()
+    }
+
+
+def _mean(gap: np.ndarray, taken: np.ndarray, missed: np.ndarray, measured: np.ndarray) -> float:
+    """Mean over the faces, %. ``gap`` (N, L, 2) eye distances, ``taken`` (N, L) points, ``measured`` (N,) faces."""
+    errors = np.where(taken & ~missed[:, None], np.linalg.norm(gap, axis=2), 0.0)
+    count = taken.sum(1)
+    of_face = np.where(missed, metrics.MISS, errors.sum(1) / np.maximum(count, 1))
+    return 100 * float(np.minimum(of_face, metrics.MISS)[measured & (count > 0)].mean())
