@@ -105,13 +105,20 @@ def _aligned(
 
 def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, size: int, facts: dict[str, str]) -> None:
     with _torch_there("onnx"):
+        import torch  # noqa: F401
+    write_onnx(module, path, "crops", _example(batch, size), _dynamic(batch), facts)
+
+
+def write_onnx(module: Any, path: str | os.PathLike[str], name: str, example: Any, dynamic: Any,
+               facts: dict[str, str]) -> None:  # fmt: skip
+    """A module of one input of this name, traced with ``example``, and ``facts`` as its metadata."""
+    with _torch_there("onnx"):
         import onnx
         import onnxscript  # noqa: F401  torch's exporter needs both
         import torch
-    example, dynamic = _example(batch, size), _dynamic(batch)
     with written_beside(path) as beside, torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            module, (example,), input_names=["crops"], output_names=module.outputs, opset_version=OPSET,
+            module, (example,), input_names=[name], output_names=module.outputs, opset_version=OPSET,
             dynamic_shapes=dynamic, dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None

@@ -1,0 +1,76 @@
+// The network of landmarks: faces of one picture, from their squares.
+import { cut, squareInPicture, toPicture } from "./crops.js";
+
+/** `run(name → tensor-like {data, dims})` is the network; `facts` models.json's "landmarks". */
+export class Aligner {
+  constructor(run, facts) {
+    this.run = run;
+    this.facts = facts;
+  }
+
+  /**
+   * A grey picture and squares → a face each: its square, the square for the next picture, points, covariance and
+   * confidence of each markup, pose in degrees, presence. A square that does not fit its face is cut again.
+   */
+  async align(grey, squares) {
+    let faces = await this.once(grey, squares);
+    for (let cuts = 0; cuts < 2 && this.facts.second_look; cuts++) {
+      const poor = faces.filter((face) => !this.fits(face));
+      if (!poor.length) break;
+      const again = await this.once(grey, poor.map((face) => asked(face)));
+      const better = new Map(poor.map((face, i) => [face, again[i]]));
+      const least = this.facts.second_look.better;
+      faces = faces.map((face) => {
+        const other = better.get(face);
+        return other && other.measure < least * face.measure ? other : face;
+      });
+    }
+    return faces;
+  }
+
+  async once(grey, squares) {
+    if (!squares.length) return [];
+    const { size } = this.facts.crop;
+    const crops = new Float32Array(squares.length * size * size);
+    squares.forEach((square, i) => crops.set(cut(grey, square, this.facts.crop), i * size * size));
+    const answer = await this.run({ crops: { data: crops, dims: [squares.length, 1, size, size] } });
+    return squares.map((square, i) => faceOf(answer, i, square, Object.keys(this.facts.markups)));
+  }
+
+  fits({ own, narrowest }) {
+    const { smaller, larger, away, lost } = this.facts.second_look;
+    const [x, y, side] = own;
+    return side >= smaller && side <= larger && Math.hypot(x - 0.5, y - 0.5) <= away && narrowest <= lost;
+  }
+}
+
+/** What is cut instead; never less than 0.3 or more than 3 sides of the crop. */
+function asked({ own: [x, y, side], square }) {
+  return squareInPicture([x, y, Math.min(Math.max(side, 0.3), 3)], square);
+}
+
+function faceOf(answer, index, square, markups) {
+  const own = rows(answer.square, index)[0];
+  const face = { square, own, next: squareInPicture(own, square), landmarks: {}, covariance: {}, confidence: {} };
+  const spreads = markups.map((markup) => {
+    const moments = rows(answer[`covariance_${markup}`], index);
+    face.landmarks[markup] = toPicture(rows(answer[`landmarks_${markup}`], index), square);
+    face.covariance[markup] = moments.map((values) => values.map((value) => value * square[2] ** 2));
+    face.confidence[markup] = rows(answer[`confidence_${markup}`], index)[0];
+    return moments.reduce((sum, [xx, , yy]) => sum + Math.sqrt(Math.max(xx + yy, 0)), 0) / moments.length;
+  });
+  const side = Math.max(own[2], 1e-6);
+  face.narrowest = Math.min(...spreads);
+  face.measure = face.narrowest * Math.max(side, 1 / side);
+  face.pose = rows(answer.pose, index)[0];
+  face.presence = answer.presence ? answer.presence.data[index] : 1;
+  return face;
+}
+
+/** The part of one face: a list of rows of the last dimension. */
+function rows({ data, dims }, index) {
+  const width = dims.length > 1 ? dims.at(-1) : 1;
+  const count = dims.slice(1).reduce((product, side) => product * side, 1);
+  const part = Array.from(data.subarray(index * count, (index + 1) * count));
+  return Array.from({ length: count / width }, (_, i) => part.slice(i * width, (i + 1) * width));
+}
