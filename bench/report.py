@@ -38,22 +38,23 @@ def tables(record: dict[str, Any]) -> str:
                 lines.append(f"| {name} | {row['note']} | | | {error} |")
         lines.append("")
     threads = machine["threads"]
-    for width, layers in record["layers"].items():
+    for key, measured in record["layers"].items():
+        (width, isa), layers, at_best = key.split(), measured["steps"], measured["peak"]
         total = sum(layer["seconds"] for layer in layers.values())
         products = sum(layer["transformed"] for layer in layers.values())
-        bound = products / (peak[threads] * 1e9)
+        bound = products / at_best
         lines += [
-            f"### Steps at width {width}, batch 1, {threads} threads",
+            f"### Steps at width {width}, {isa}, batch 1, {threads} threads",
             "",
             f"{total * 1e3:.2f} ms in all; {products / 1e9:.2f} GFLOP of products after Winograd take "
-            f"{bound * 1e3:.2f} ms at the measured peak: {bound / total:.0%} of the bound.",
+            f"{bound * 1e3:.2f} ms at the measured peak of {at_best / 1e9:.0f} GFLOP/s: {bound / total:.0%} of the bound.",
             "",
             "| step, all stages | ms | share | GFLOP direct | GFLOP after Winograd | share of peak | "
             "transforms in, product, transforms out, ms × threads |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
         for name, layer in layers.items():
-            of_peak = layer["transformed"] / layer["seconds"] / (peak[threads] * 1e9)
+            of_peak = layer["transformed"] / layer["seconds"] / at_best
             parts = ", ".join(f"{layer[p] * 1e3:.2f}" for p in ("input", "product", "output") if p in layer)
             lines.append(
                 f"| {name} | {layer['seconds'] * 1e3:.2f} | {layer['seconds'] / total:.0%} | "

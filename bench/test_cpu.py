@@ -28,6 +28,8 @@ from acdc_fast.export import export_network  # noqa: E402
 
 ALL = native_library().available_threads()
 WIDTHS, BATCHES, THREADS = (16, 32, 64), (1, 8, 32), sorted({1, ALL})
+#: Instruction sets whose steps are timed: the best one in float32, and AVX2 where that is not it.
+LAYER_ISAS = list(dict.fromkeys([native_library().isa(), *(("avx2",) if platform.machine() == "x86_64" else ())]))
 ROUNDS = {(16, 1): 40, (32, 1): 25, (64, 1): 15}  # others: 5
 
 
@@ -123,13 +125,15 @@ def test_peers(
     save(out, record)
 
 
+@pytest.mark.parametrize("isa", LAYER_ISAS)
 @pytest.mark.parametrize("width", WIDTHS, ids=lambda w: f"width{w}")
-def test_layers(width: int, out: Path, record: dict[str, Any], network_of: Any) -> None:
+def test_layers(width: int, isa: str, out: Path, record: dict[str, Any], network_of: Any) -> None:
     """Time of each step of our engine with all threads, and the share of the peak that its products reach."""
     network, _ = network_of(width)
-    engine = NativeEngine(network.config, {k: v.numpy() for k, v in network.state_dict().items()}, threads=ALL)
+    arrays = {k: v.numpy() for k, v in network.state_dict().items()}
+    engine = NativeEngine(network.config, arrays, threads=ALL, isa=isa)
     crop = np.random.default_rng(0).random((128, 128), np.float32)
-    runs = []
+    runs, peak = [], fma_peak(ALL, isa)
     for _ in range(30):
         steps: dict[str, float] = {}
         for name, seconds in engine.profile(crop):
@@ -145,5 +149,5 @@ def test_layers(width: int, out: Path, record: dict[str, Any], network_of: Any) 
             "seconds": float(np.median([r[name] for r in runs])), "direct": direct, "transformed": transformed, **parts
         }  # fmt: skip
     assert set(layers) == {k for k in runs[0] if "/" not in k}
-    record["layers"][str(width)] = layers
+    record["layers"][f"{width} {isa}"] = {"peak": max(peak, fma_peak(ALL, isa)), "steps": layers}
     save(out, record)
