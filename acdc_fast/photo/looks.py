@@ -52,11 +52,11 @@ def scales(longest: int, min_size: float | None) -> list[float]:
 
 def tiled(width: int, height: int, scale: float) -> list[Look]:
     """Looks that cover a picture of these sides at a scale."""
-    cut = tiles(*_scaled((width, height), scale), LONGEST, SHARED)
+    cut = tiles(*scaled_size((width, height), scale), LONGEST, SHARED)
     return [Look(scale, tile=tile) for tile in cut] if len(cut) > 1 else [Look(scale)]
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
@@ -64,15 +64,20 @@ def found(picture: Image.Image, looks: Iterable[Look], threads: int | None = Non
     """(N, 5) float64 x0, y0, x1, y1 in pixels of the picture, score: of all looks, in their order.
 
     The same for any number of ``threads``; None: as many as there are CPUs."""
+    return np.concatenate(found_by_look(picture, looks, threads))
+
+
+def found_by_look(picture: Image.Image, looks: Iterable[Look], threads: int | None = None) -> list[np.ndarray]:
+    """The same as `found`, one array for each look."""
     looks = list(looks)
-    if len(looks) == 1:
-        return _found(picture, looks[0])
+    if len(looks) < 2 or threads == 1:
+        return [_found(picture, look) for look in looks]
     with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
-        return np.concatenate(list(pool.map(lambda look: _found(picture, look), looks)))
+        return list(pool.map(lambda look: _found(picture, look), looks))
 
 
 def _found(picture: Image.Image, look: Look) -> np.ndarray:
-    scaled = _scaled(picture.size, look.scale)
+    scaled = scaled_size(picture.size, look.scale)
     across, down = picture.width / scaled[0], picture.height / scaled[1]
     left, top, right, bottom = look.tile or (0, 0, *scaled)
     part = picture

@@ -1,0 +1,59 @@
+"""Our own network proposes faces, the library verifies those of which the network is not sure.
+
+Each of these is cut out with what lies around it and scaled so that the face has the size at which the library sees
+well. So the library looks at small pictures alone, and small faces are verified enlarged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from .looks import Look, found_by_look, scaled_size
+
+#: From this score on a box of the network needs no verification. From the second on it is proposed.
+SURE, PROPOSED = 0.9, 0.3
+#: The library must give a box of at least this score, with at least this intersection over union with the proposed one.
+VERIFIED, SAME = 0.6, 0.4
+#: Of more doubtful boxes than these in one picture the weaker ones are dropped. It bounds the time.
+MOST = 32
+#: Side √(w·h) of the face in its cut, and longest side of the cut, pixels. Nothing is enlarged by more than the third:
+#: the library takes much enlarged eyes and mouths for faces.
+FACE, CUT, ENLARGED = 60, 150, 3.0
+
+
+def verified(rgb: np.ndarray, proposed: np.ndarray, least: float = VERIFIED, threads: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 and the network's (N, 5) boxes and scores → (K, 5): the sure ones, then the library's.
+
+    A box of which the network is not sure counts where the library finds a face of score ``least`` there. Then box and
+    score are the library's. Any number of ``threads`` gives the same result."""
+    sure = proposed[:, 4] >= SURE
+    doubtful = proposed[~sure & (proposed[:, 4] >= PROPOSED)]
+    doubtful = doubtful[np.argsort(-doubtful[:, 4], kind="stable")][:MOST]
+    if not len(doubtful):
+        return proposed[sure]
+    picture = Image.fromarray(rgb)
+    seen = found_by_look(picture, [cut(box, *picture.size) for box in doubtful], threads)
+    faces = [proposed[sure]]
+    for box, others in zip(doubtful, seen, strict=True):
+        others = others[(others[:, 4] >= least) & (overlaps(others, box[None])[:, 0] > SAME)]
+        faces.append(others[np.argsort(-others[:, 4], kind="stable")][:1])
+    return np.concatenate(faces)
+
+
+def cut(box: np.ndarray, width: int, height: int) -> Look:
+    """The look at the surroundings of a box (x0, y0, x1, y1, …) in a picture of ``width`` × ``height``."""
+    scale = min(ENLARGED, FACE / float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]))))
+    x, y = scale * (box[0] + box[2]) / 2, scale * (box[1] + box[3]) / 2
+    sides = scaled_size((width, height), scale)
+    left, top = (int(np.clip(round(c - CUT / 2), 0, side - 1)) for c, side in zip((x, y), sides, strict=True))
+    right, bottom = min(left + CUT, sides[0]), min(top + CUT, sides[1])
+    return Look(scale, tile=(left, top, right, bottom))
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4 or more), (M, 4 or more) → (N, M) intersection over union."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    shared = np.maximum(high - low, 0).prod(2)
+    area, other = ((each[:, 2:4] - each[:, :2]).prod(1) for each in (a, b))
+    return np.asarray(shared / (area[:, None] + other - shared))
