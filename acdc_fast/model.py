@@ -179,9 +179,9 @@ class Model:
         pairs for a list of images; images as for `align`.
 
         ``search``: ``detector``, "library", "own" (the package's network: faster, misses more), "both" (the
-        library verifies what that proposes; see the guide to finding faces) or a function: (H, W, 3) uint8 RGB → boxes (N, 4),
-        scores (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.4, "own" 0.7, "both"
-        0.6, none of a function's);
+        library verifies what that proposes; see the guide to finding faces) or a function: (H, W, 3) uint8 RGB →
+        boxes (N, 4), scores (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.4, "own" 0.7,
+        "both" 0.6, none of a function's);
         ``max_faces``, of more than these the smaller ones are dropped; ``min_size``, side √(w·h) in pixels of the
         smallest face wanted (None: what one look at the picture shrunk to 800 pixels finds, about a thirtieth of the
         longest side; a small one costs time, see `photo.detection`); ``overlap``, intersection over union above which
