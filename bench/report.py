@@ -47,7 +47,8 @@ def tables(record: dict[str, Any]) -> str:
             f"### Steps at width {width}, {isa}, batch 1, {threads} threads",
             "",
             f"{total * 1e3:.2f} ms in all; {products / 1e9:.2f} GFLOP of products after Winograd take "
-            f"{bound * 1e3:.2f} ms at the measured peak of {at_best / 1e9:.0f} GFLOP/s: {bound / total:.0%} of the bound.",
+            f"{bound * 1e3:.2f} ms at the measured peak of {at_best / 1e9:.0f} GFLOP/s: "
+            f"{bound / total:.0%} of the bound.",
             "",
             "| step, all stages | ms | share | GFLOP direct | GFLOP after Winograd | share of peak | "
             "transforms in, product, transforms out, ms × threads |",

@@ -4,13 +4,16 @@
     pytest bench/test_frontier.py --benchmark --data-root data --frontier w16.json
 
 The JSON has the accuracy. This measures the time, in the type of ``evaluate --dtype``. runs/bench/frontier.md and
-frontier.png show both.
+frontier.png show both. Where MediaPipe's package and LiteRT (``ai-edge-litert``) are installed, MediaPipe's landmark
+network is timed in turns with ours.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,28 @@ def one_by_one(model: Model, crops: np.ndarray) -> None:
         model._run(crop[None], mask=False)
 
 
+def mediapipe_network() -> Callable[[], None] | None:
+    """One call: FACES faces by MediaPipe's landmark network (192², 468 points), one thread of LiteRT. None: absent."""
+    package = find_spec("mediapipe")
+    if package is None or package.origin is None or find_spec("ai_edge_litert") is None:
+        print("MediaPipe's network is not timed: its package or ai-edge-litert is not installed")
+        return None
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = Path(package.origin).parent / "modules" / "face_landmark" / "face_landmark.tflite"
+    network = Interpreter(model_path=str(file), num_threads=1)
+    network.allocate_tensors()
+    entry = network.get_input_details()[0]
+    crop = np.random.default_rng(0).random(entry["shape"], np.float32)
+
+    def call() -> None:
+        for _ in range(FACES):
+            network.set_tensor(entry["index"], crop)
+            network.invoke()
+
+    return call
+
+
 def test_frontier(request: pytest.FixtureRequest, out: Path) -> None:
     root = Path(ask(request, "--data-root"))
     evaluated = [json.loads(Path(name).read_text()) for name in ask(request, "--frontier")]
@@ -71,6 +96,8 @@ def test_frontier(request: pytest.FixtureRequest, out: Path) -> None:
             key = f'{name}, stages="auto"'
             rows[key] = (auto["stages"], auto["nme"][MARKUP], auto["nme_offset_removed"][MARKUP])
             calls[key] = partial(one_by_one, make(stages="auto"), crops)
+    if (peer := mediapipe_network()) is not None:
+        calls["MediaPipe"] = peer
     times = interleaved(calls, ROUNDS)
     lines = [
         f"| | stages run | ms a face, one core, median | quartiles | {DATABASE} NME % | offset removed |",
@@ -82,6 +109,11 @@ def test_frontier(request: pytest.FixtureRequest, out: Path) -> None:
             f"| {name} | {stages:.2f} | {1e3 * times[name].median / FACES:.2f} | {low:.2f} to {high:.2f} "
             f"| {plain:.2f} | {fair:.2f} |"
         )
+    if peer is not None:
+        measured = times["MediaPipe"]
+        low, high = (1e3 * v / FACES for v in measured.quartiles)
+        took = f"{1e3 * measured.median / FACES:.2f} | {low:.2f} to {high:.2f}"
+        lines.append(f"| MediaPipe's network alone | | {took} | | {PEERS['MediaPipe'][1]} |")
     text = "\n".join(lines) + "\n"
     (out / "frontier.md").write_text(text)
     plot(rows, times, out / "frontier.png")
@@ -103,9 +135,10 @@ def plot(rows: dict[str, tuple[float, float, float]], times: dict[str, Times], p
             if n == f'{kind}, stages="auto"':
                 axis.plot(1e3 * times[n].median / FACES, rows[n][2], "*", color=drawn.get_color(), markersize=12)
     for peer, (milliseconds, error) in PEERS.items():
+        milliseconds = 1e3 * times[peer].median / FACES if peer in times else milliseconds
         axis.plot(milliseconds, error, "s", color="#8c8c8c")
         axis.annotate(peer, (milliseconds, error), textcoords="offset points", xytext=(5, 4), fontsize=8)
-    axis.set(xlabel="ms a face on one core (stars: stages=\"auto\"; squares: peers, measured before)", xscale="log")
+    axis.set(xlabel="ms a face on one core (stars: stages=\"auto\"; squares: peers)", xscale="log")
     axis.set(ylabel=f"{DATABASE}, NME %, offset removed")
     axis.legend(frameon=False)
     figure.savefig(path, dpi=120)
