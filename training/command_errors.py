@@ -15,7 +15,7 @@ P = ParamSpec("P")
 def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Decorates a command's ``main``: errors become ``name: what is wrong`` on stderr.
 
-    Exit code 2 for input that cannot be used, else 1.
+    Exit code 2 for input that cannot be used, else 1; 130 after Ctrl-C.
     """
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
@@ -26,6 +26,8 @@ def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Call
             except AcdcError as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 return 2 if isinstance(error, InputError) else 1
+            except KeyboardInterrupt:
+                return 130
 
         return command
 

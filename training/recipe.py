@@ -9,13 +9,17 @@ themselves, or that two kinds of machine made, need two recipes: one names the o
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from acdc_fast.errors import InputError
+from acdc_fast.locks import locked
+from acdc_fast.stopping import StopRequests
 from acdc_fast.weights import bundled
 
 from .command_errors import errors_in_one_line
@@ -161,22 +165,52 @@ def run_recipe(path: Path, data_root: Path, out: Path) -> int:
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
     (out / "data").mkdir(parents=True, exist_ok=True)
-    for item in data_root.iterdir():  # drawn faces must lie beside their sources, whose folder may be read-only
-        link = out / "data" / item.name
-        if not link.exists():
-            link.symlink_to(item.resolve())
-    total = steps(recipe, path.parent, out)
-    for number, (result, command) in enumerate(total, 1):
-        if result.exists():
-            print(f"[{number}/{len(total)}] {result} is there", flush=True)
-            continue
-        print(f"[{number}/{len(total)}] {' '.join(command)}", flush=True)
-        code = subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}).returncode
-        if code:
-            print(f"ended with code {code}; the same command goes on from here", file=sys.stderr)
-            return code
+    with locked(out) as lock:
+        for item in data_root.iterdir():  # drawn faces must lie beside their sources, whose folder may be read-only
+            link = out / "data" / item.name
+            if not link.exists():
+                link.unlink(missing_ok=True)  # one to a place that is gone
+                link.symlink_to(item.resolve())
+        total = steps(recipe, path.parent, out)
+        for number, (result, command) in enumerate(total, 1):
+            if result.exists():
+                print(f"[{number}/{len(total)}] {result} is there", flush=True)
+                continue
+            print(f"[{number}/{len(total)}] {' '.join(command)}", flush=True)
+            for rest in result.parent.glob(f".{glob.escape(result.stem)}-*"):  # of a step that was killed
+                rest.unlink()
+            code = run_step(command, lock)
+            if code:
+                print(f"ended with code {code}; the same command goes on from here", file=sys.stderr)
+                return code
     print(f"{total[-1][0]} is written")
     return 0
+
+
+def run_step(command: list[str], lock: int) -> int:
+    """Runs one step; gives its exit code. A request to stop goes on to the step, which may keep its work first.
+
+    The step holds the recipe's lock too: if the recipe alone is killed, the step goes on, and a second recipe must not
+    begin beside it.
+    """
+    step: subprocess.Popen[bytes] | None = None
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        if step:
+            step.send_signal(number)
+
+    before = {number: signal.signal(number, ask) for number in StopRequests.SIGNALS}
+    try:
+        handles = () if sys.platform == "win32" else (lock,)
+        step = subprocess.Popen(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}, pass_fds=handles)
+        for number in asked:  # before there was a step
+            step.send_signal(number)
+        return step.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @errors_in_one_line()

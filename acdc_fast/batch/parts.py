@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import AcdcError, InputError
 from ..files import naming, put
+from ..locks import lock
 from .names import digest_of
 
 Job = dict[str, Any]
@@ -155,15 +155,9 @@ def _empty(folder: Path) -> None:
 def _locked(path: Path) -> IO[bytes]:
     """The file, locked while it is open; the system lets go of it when a process dies."""
     file = open(path, "ab")  # noqa: SIM115  it stays open as long as the run
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            message = f"{path.parent}: another run is at work there; wait for it or choose another output"
-            raise AcdcError(message) from None
-        except OSError:  # a file system without locks
-            pass
+    try:
+        lock(file.fileno(), path.parent)
+    except AcdcError:
+        file.close()
+        raise
     return file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,16 +34,16 @@ def written(tmp_path: Path) -> Path:
 
 
 class Shell:
-    """Replaces `subprocess.run`: records commands, makes the files that they would make, and fails on request."""
+    """Replaces `run_step`: records commands, makes the files that they would make, and fails on request."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
         self.fails = ""
 
-    def run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    def run(self, command: list[str], lock: int) -> int:
         self.commands.append(command)
         if self.fails and self.fails in command:
-            return subprocess.CompletedProcess(command, 3)
+            return 3
         results = [command[command.index(f) + 1] for f in ("-o", "--pose", "--presence", "--enough") if f in command]
         if "acdc_fast.training.teach" in command:
             data = command[command.index("--data-root") + 1]
@@ -55,13 +54,13 @@ class Shell:
         for result in results:
             Path(result).parent.mkdir(exist_ok=True)
             Path(result).write_bytes(b"")
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     shell = Shell()
-    monkeypatch.setattr(subprocess, "run", shell.run)
+    monkeypatch.setattr(recipe, "run_step", shell.run)
     return shell
 
 

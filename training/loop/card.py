@@ -32,9 +32,11 @@ def validations(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return found
 
 
-def write_card(folder: Path, settings: Settings, sources: Sequence[Any], held_out: Sequence[Any], device: str) -> Path:
-    """From the weights file and the history in ``folder``. Returns the card's path."""
-    weights = load_weights(folder / "weights.safetensors")
+def write_card(
+    folder: Path, made: Path, settings: Settings, sources: Sequence[Any], held_out: Sequence[Any], device: str
+) -> Path:
+    """From the weights file ``made`` and the history in ``folder``. Returns the card's path."""
+    weights = load_weights(made)
     card = weights.card
     rows = [
         ("network", f"width {settings.network.width}, {settings.network.stages} stages, {settings.network.variant}"),

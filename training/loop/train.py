@@ -11,6 +11,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from tqdm import tqdm
 from acdc_fast.bundled import bundled
 from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.files import written_beside
+from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 
 from ..command_errors import errors_in_one_line
+from ..data import Database
 from ..distributed import World, join, lost
 from ..sampling.batches import Batches, open_source
 from ..sampling.device_batches import DeviceBatches
@@ -36,6 +40,8 @@ from .update import Update
 from .validation import validate
 
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
+#: Seconds to wait for the data workers of a run that was killed: they hold its folder until they see its end.
+PATIENCE = 20.0
 
 
 def train(
@@ -74,28 +80,41 @@ def _train(
     run = Run(settings, world)
     if init:
         run.start_from(init)
-    if resume:
-        run.restore(load_checkpoint(out / NAME))
-    elif (out / NAME).exists():
-        raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-    _make_folder(out)
-    batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
-    with StopRequests() as stops:
-        stopped = _loop(run, batches, held_out, out, min(until or settings.updates, settings.updates), stops)
+    if not resume:
+        _make_folder(out)
+    with locked(out, PATIENCE) if world.leads and out.is_dir() else nullcontext():
+        if resume:
+            run.restore(load_checkpoint(out / NAME))
+        elif (out / NAME).exists():
+            raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+        batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
+        last = min(until or settings.updates, settings.updates)
+        with StopRequests() as stops:
+            stopped = _loop(run, batches, held_out, out, last, stops)
+        return _finish(run, (sources, held_out), out, stopped, stops.received)
+
+
+def _finish(
+    run: Run, databases: tuple[list[Database], list[Database]], out: Path, stopped: bool, signals: Sequence[int]
+) -> int:
+    """Writes the weights and their card, unless the run was stopped. Returns the exit code."""
+    world = run.world
     if stopped:
         if world.leads:
             print(f"stopped after update {run.step}; --resume goes on from there", file=sys.stderr)
-        return 128 + (stops.received[0] if stops.received else signal.SIGTERM)
+        return 128 + (signals[0] if signals else signal.SIGTERM)
     if world.leads:
-        best = settings.patience is not None and (out / BEST).exists()
-        if best:
-            with written_beside(out / WEIGHTS) as beside:
+        best = run.settings.patience is not None and (out / BEST).exists()
+        with written_beside(out / WEIGHTS) as beside:
+            if best:
                 shutil.copyfile(out / BEST, beside)
-        else:
-            write_weights(run, out / WEIGHTS)
+            else:
+                write_weights(run, beside)
+            # Where there are weights a run is done (`recipe`, `ablation`), so the card comes before them.
+            card = write_card(out, beside, run.settings, *databases, str(world.device))
         of = run.best.step if best else run.step
         print(f"{out / WEIGHTS}: trained weights after {of} updates", file=sys.stderr)
-        print(f"{write_card(out, settings, sources, held_out, str(world.device))}: their card", file=sys.stderr)
+        print(f"{card}: their card", file=sys.stderr)
     return 0
 
 
