@@ -128,6 +128,11 @@ class Model:
         return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown)
 
     @property
+    def chosen_threads(self) -> bool:
+        """Whether the caller said how many threads."""
+        return self._options["threads"] is not None
+
+    @property
     def threads(self) -> int:
         """Threads that a call may use."""
         return self._threads or cpus()

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..weights import fingerprint
 from .needs import pyarrow, tqdm
 from .outputs import Summary, format_of, join, summary_of
 from .parts import Job, Parts, discard
+from .ray_rows import Cluster, ray_rows
 from .rows import aligned, row_of, schema_of
 from .sources import Source, open_source
 
@@ -47,13 +48,13 @@ class Tally:
 def run_batch(
     model: Model, source: str | Sequence[str], out: str, column: str | None = None, part: int = PART,
     overwrite: bool = False, note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
-    camera: Camera | None = None,
+    camera: Camera | None = None, cluster: str | None = None,
 ) -> Tally:  # fmt: skip
     """``source``: an image file; a folder, searched through and sorted by name; a tar, in its own order; a parquet
     file whose ``column`` holds paths or image bytes; or several of these, one after the other. An image that cannot
     be read gives a row with its error, and a ``note`` (by default to stderr). A finished output of the same job is
     left as it is; ``overwrite`` writes it again. ``search``: what is looked for, as in `Model.detect`; ``camera``: as
-    in `Model.align`.
+    in `Model.align`; ``cluster``: the work is done by workers of Ray, see `ray_rows.Cluster`.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
@@ -75,9 +76,14 @@ def run_batch(
         return _tally(summary, resumed=summary["images"])
     parts = Parts(folder, job, images.names, overwrite, pq)
     resumed = parts.images
+    ray = Cluster(cluster) if cluster is not None else None  # before we listen, for it listens too
     with StopRequests() as stops:
         schema = schema_of(pa, model.markups, camera is not None)
-        _align(model, images, search, camera, parts, part, schema, note, stops)
+        try:
+            _align(model, images, search, camera, parts, part, schema, note, stops, ray)
+        finally:
+            if ray is not None:
+                ray.close()
         if stops.received:
             parts.lock.close()
             return Tally(parts.images, parts.faces, parts.broken, resumed, len(images.names), stops.received[0])
@@ -88,7 +94,7 @@ def run_batch(
 
 def _align(
     model: Model, images: Source, search: Mapping[str, Any], camera: Camera | None, parts: Parts, size: int,
-    schema: Any, note: Callable[[str], None] | None, stops: StopRequests,
+    schema: Any, note: Callable[[str], None] | None, stops: StopRequests, ray: Cluster | None,
 ) -> None:  # fmt: skip
     """Makes the parts that are missing, until it is asked to stop."""
     start = parts.images
@@ -103,11 +109,20 @@ def _align(
     # Shown on a terminal alone.
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
         tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
+        names, pictures = images.names[start:], images.after(start)
+        each: Iterator[dict[str, Any]]
+        if ray is None:
+            each = (
+                row_of(model, *result, tell, camera is not None)
+                for result in aligned(model, names, pictures, search, camera)
+            )
+        else:
+            each = ray_rows(ray, model, names, pictures, search, camera, tell, lambda: stops.received)
         try:
-            for name, picture, faces in aligned(model, images.names[start:], images.after(start), search, camera):
+            for row in each:
+                rows.append(row)
                 if stops.received:
                     break
-                rows.append(row_of(model, name, picture, faces, tell, camera is not None))
                 bar.update()
                 if len(rows) >= size:
                     flush()

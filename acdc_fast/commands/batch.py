@@ -18,6 +18,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     text = "write the output again if it exists, also if it is of another job"
     sub.add_argument("--overwrite", action="store_true", help=text)
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
+    text = "workers of Ray do it: on this machine, or in the cluster at ADDRESS (auto: this machine's)"
+    sub.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=text)
     search_arguments(sub)
     camera_arguments(sub)
     model_arguments(sub)
@@ -26,10 +28,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
-    out, search, camera = options.out, search_of(options), camera_of(options)
+    out = options.out
     tally = run_batch(
-        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search, camera=camera
-    )
+        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search_of(options),
+        camera=camera_of(options), cluster=options.ray,
+    )  # fmt: skip
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
     if tally.stopped is not None:
         text = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"

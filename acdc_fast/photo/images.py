@@ -76,6 +76,11 @@ def load_picture(image: ImageLike, name: str | None = None) -> Picture:
 
 
 def _from_file(name: str) -> np.ndarray:
+    return _from_bytes(bytes_of(name), name)
+
+
+def bytes_of(name: str) -> bytes:
+    """What a picture's file holds, undecoded. Raises `InputError`."""
     path = Path(name)
     try:
         if path.is_dir():
@@ -90,12 +95,11 @@ def _from_file(name: str) -> np.ndarray:
         if not path.stat().st_size:  # such as /proc/kmsg, which is a regular file by its name and would never end
             raise InputError(f"{name}: is empty")
         with open(path, "rb") as file:
-            data = _read(file, name)
+            return _read(file, name)
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise InputError(f"{name!r}: cannot be read ({_line(error)})") from error
-    return _from_bytes(data, name)
 
 
 def _read(file: Any, name: str) -> bytes:

@@ -105,6 +105,8 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "video": _module("av"),
     "opencv": _module("cv2"),
     "pandas": _module("pandas"),
+    "ray": _module("ray"),
+    "node": _program("node"),
     "data": _folder,
     "lock": _lock,
 }
