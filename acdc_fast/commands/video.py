@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from ..errors import InputError
 from .arguments import (
@@ -11,6 +12,7 @@ from .arguments import (
     complain,
     model_arguments,
     model_of,
+    note,
     positive,
     search_arguments,
     search_of,
@@ -34,13 +36,22 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ..stopping import StopRequests
     from ..video.films import run_video
+    from ..video.opening import endless
 
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
-    broken = run_video(
-        model, options.input, options.out, options.every, options.markup, search, camera, options.display
-    )
+    # Of a film that is cut off nothing is written; a webcam or a stream has no other end than to be stopped.
+    stops = StopRequests() if endless(options.input) else None
+    with stops or contextlib.nullcontext():
+        broken = run_video(
+            model, options.input, options.out, options.every, options.markup, search, camera, options.display, stops
+        )
+    if stops and stops.received:
+        if options.out:
+            note(f"stopped; {options.out} holds what came before")
+        return 128 + stops.received[0]
     return complain(broken, 2) if broken else 0

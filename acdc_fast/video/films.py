@@ -19,6 +19,7 @@ from ..photo.camera import Camera
 from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
+from ..stopping import StopRequests
 from .encoding import FilmWriter, codec_of
 from .opening import opened
 from .tracking import Tracker
@@ -37,12 +38,14 @@ def run_video(
     search: Mapping[str, Any] | None = None,
     camera: Camera | None = None,
     display: bool = False,
+    stops: StopRequests | None = None,
 ) -> str | None:
     """``source``: a film, a stream's address or a webcam's number. ``display``: shows it in a window alone.
 
     Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
-    ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`. Gives a note where the video
+    ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`; ``stops``: once one is
+    received, the video ends as if the source had, and what is written is whole. Gives a note where the video
     breaks off: what came before is written. Raises `InputError` where nothing can be read, and for a name that no
     format of film goes by.
     """
@@ -53,7 +56,7 @@ def run_video(
         raise InputError(f"{out}: would overwrite the video that is being read")
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
-    frames = _Frames(av, source)
+    frames = _Frames(av, source, stops)
     tracker = Tracker(model, every, search=Search(**search or {}), camera=camera)
     if display:
         _show(frames, tracker, markup)
@@ -83,8 +86,8 @@ def _av() -> Any:
 class _Frames:
     """Upright RGB frames of a file with their times; ``broken`` says afterwards where it broke off."""
 
-    def __init__(self, av: Any, source: str) -> None:
-        self.av, self.source = av, source
+    def __init__(self, av: Any, source: str, stops: StopRequests | None = None) -> None:
+        self.av, self.source, self.stops = av, source, stops
         self.broken: str | None = None
         self.container = opened(av, source)
         if not self.container.streams.video:
@@ -110,6 +113,8 @@ class _Frames:
                         rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
                         yield rgb, frame.time, frame.pts
                         count += 1
+                        if self.stops and self.stops.received:
+                            return
             except self.av.FFmpegError as error:
                 self.broken = f"{self.source}: breaks off after {count} frames ({_line(error)})"
         if not count:

@@ -31,6 +31,11 @@ def opened(av: Any, source: str) -> Any:
     raise InputError(f"{source}: no such file")
 
 
+def endless(source: str) -> bool:
+    """Whether it is a webcam or a stream: its user ends it. A film ends by itself."""
+    return not Path(source).is_file()
+
+
 def _webcam(av: Any, number: int) -> Any:
     if sys.platform.startswith("linux"):
         return av.open(f"/dev/video{number}", format="v4l2")
