@@ -183,13 +183,12 @@ class Model:
         """Boxes (N, 4) float32 xyxy pixels and scores (N,) float32 of one image, largest face first, or a list of such
         pairs for a list of images; images as for `align`.
 
-        ``search``: ``detector``, "library", "own" (the package's network: faster, misses more), "both" (the
-        library verifies what that proposes; see the guide to finding faces) or a function: (H, W, 3) uint8 RGB →
-        boxes (N, 4), scores (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.4, "own" 0.7,
-        "both" 0.6, none of a function's);
+        ``search``: ``detector``, "both" (the package's network proposes, libfacedetection verifies), "own" (the
+        network alone), "library" (libfacedetection alone) or a function: (H, W, 3) uint8 RGB → boxes (N, 4), scores
+        (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.7, "library" 0.4, a function: none);
         ``max_faces``, of more than these the smaller ones are dropped; ``min_size``, side √(w·h) in pixels of the
-        smallest face wanted (None: what one look at the picture shrunk to 800 pixels finds, about a thirtieth of the
-        longest side; a small one costs time, see `photo.detection`); ``overlap``, intersection over union above which
+        smallest face wanted (None: what is found in the picture at no more than 2048 pixels; a small one costs time in
+        larger pictures, see `photo.detection`); ``overlap``, intersection over union above which
         two boxes are one face, 0.5.
         Raises `InputError` for an image or a setting that cannot be used.
         """

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[30, 40, 50, 60, 80, 120, 400])
     parser.add_argument("--pictures", nargs="+", default=["1000x750", "2000x1500", "4000x3000"])
     parser.add_argument("--default", action="store_true", help="without min_size")
-    parser.add_argument("--detector", choices=("library", "own"), default="library")
+    parser.add_argument("--detector", choices=("library", "own", "both"), default="both")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     database = open_database("mtfl", args.root, "train", derived=False)

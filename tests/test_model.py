@@ -240,7 +240,7 @@ def test_what_is_looked_for() -> None:
     with Image.open(PHOTO) as picture:
         both.paste(picture, (256, 0))
     pictures = [both, half, np.zeros((60, 80), np.uint8), str(PHOTO)]
-    for settings in ({}, {"max_faces": 1}, {"min_size": 70}, {"min_score": 0.99}, {"min_size": 30, "overlap": 0.2}):
+    for settings in ({}, {"max_faces": 1}, {"min_size": 70}, {"min_score": 1.0}, {"min_size": 30, "overlap": 0.2}):
         found = model.detect(pictures, **settings)
         aligned = model.align(pictures, **settings)
         for (boxes, scores), faces, picture in zip(found, aligned, pictures, strict=True):
@@ -250,7 +250,7 @@ def test_what_is_looked_for() -> None:
     assert [len(boxes) for boxes, _ in model.detect(pictures)] == [2, 1, 0, 1]
     assert [len(faces) for faces in model.align(pictures, max_faces=1)] == [1, 1, 0, 1]
     assert [len(faces) for faces in model.align(pictures, min_size=70)] == [1, 0, 0, 1]
-    assert [len(faces) for faces in model.align(pictures, min_score=0.99)] == [0, 0, 0, 0]
+    assert [len(faces) for faces in model.align(pictures, min_score=1.0)] == [0, 0, 0, 0]
     faces = model.align(half, detector=lambda rgb: ([[80, 30, 140, 90], [0, 0, 30, 30]], [0.3, 0.2]))
     assert faces.boxes.tolist() == [[80, 30, 140, 90], [0, 0, 30, 30]]
     assert faces.scores.tolist() == pytest.approx([0.3, 0.2])

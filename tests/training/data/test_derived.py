@@ -77,6 +77,7 @@ def test_boxes_of_another_detector_are_never_read(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(libfacedetection, "library_file", lambda: files["library"])
     monkeypatch.setattr(pyramid, "WEIGHTS", files["own"])
     made: list[str] = []
+    search = detection.Search
 
     def detected(database: Database) -> np.ndarray:
         made.append("")
@@ -89,12 +90,16 @@ def test_boxes_of_another_detector_are_never_read(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(derived, "detected_boxes", detected)
     assert [first(), first()] == [1, 1]
-    files["library"].write_bytes(b"library, new weights")
-    assert first() == 2
-    monkeypatch.setattr(detection, "Search", partial(detection.Search, "own"))
-    assert first() == 3
-    files["own"].write_bytes(b"own, new weights")
-    assert [first(), first()] == [4, 4]
+    for number, name in enumerate(files, 2):  # by default both look
+        files[name].write_bytes(name.encode() + b", new weights")
+        assert first() == number
+    for number, name in enumerate(files, 4):
+        monkeypatch.setattr(detection, "Search", partial(search, name))
+        assert first() == number
+        for other, file in files.items():
+            if other != name:
+                file.write_bytes(file.read_bytes() + b"!")
+        assert first() == number
 
 
 def test_missing_pictures_leave_faces_without_a_box() -> None:
