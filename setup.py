@@ -131,7 +131,8 @@ setup(
     },
     package_data={
         "acdc_fast": [
-            "pretrained/*.safetensors", "pretrained/*.md", "pretrained/detector/*", "readout/head_shape.*", "py.typed",
+            "pretrained/*.safetensors", "pretrained/*.md", "pretrained/detector/*", "readout/head_shape.*",
+            "readout/blendshapes.*", "py.typed",
         ],
         "acdc_fast.csrc_cuda": ["*.cuh", "table.h"],
     },

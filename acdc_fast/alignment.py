@@ -16,7 +16,7 @@ from .photo.camera import Camera, Views
 from .photo.crops import crop_faces, crop_views
 from .photo.finding import Found
 from .photo.images import Picture
-from .readout import head_shape, orientation, second_look
+from .readout import blendshapes, head_shape, orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
@@ -193,6 +193,7 @@ class Alignment:
         spread = (blur * squares[:, 2:3]).astype(np.float32)
         sure = confidence(blur, blur.mean(1), self.calibration)
         pose = None if prediction.pose is None else head_pose(np.asarray(prediction.pose))
+        shapes = {} if pose is None else self._blendshapes(points, pose.matrix)
         if self.camera is not None and pose is not None:
             solid = slices[head_shape.MARKUP]
             pose = self._in_space(self.camera, picture, squares, pose, points[:, solid], sure[:, solid])
@@ -201,7 +202,15 @@ class Alignment:
         )
         shown = self._visible(prediction, blur)
         there = presence(narrowest_spread(prediction), self.usual_spread, self.presence_limit)
-        return Faces(boxes, scores * there, landmarks, spreads, confidences, pose, picture.name, visible=shown)
+        told = landmarks, spreads, confidences, pose, picture.name
+        return Faces(boxes, scores * there, *told, visible=shown, blendshapes=shapes)
+
+    def _blendshapes(self, points: np.ndarray, matrix: np.ndarray) -> dict[str, np.ndarray]:
+        """Name → (N,) of (N, L, 2) points of all markups and the pose (N, 3, 3) in their crops."""
+        slices = self.weights.config.slices
+        if not all(markup in slices for markup in blendshapes.MARKUPS):
+            return {}
+        return blendshapes.blendshapes({markup: points[:, slices[markup]] for markup in blendshapes.MARKUPS}, matrix)
 
     def _visible(self, prediction: Prediction, blur: np.ndarray) -> dict[str, np.ndarray]:
         """Markup → (N, L) chance of being in sight, of the markups handed out that the weights tell it of."""

@@ -116,6 +116,9 @@ class Faces(ByValue):
     source: str | None = field(default=None, compare=False)  # path of the image, where one was given
     ids: np.ndarray | None = None  # (N,) int64: a number that stays with a face from frame to frame; None in one image
     visible: dict[str, np.ndarray] = field(default_factory=dict)  # markup -> (N, L) float32 in [0, 1], 1 = in sight
+    #: Name of an expression as phones give it, such as "jawOpen", -> (N,) float32 in [0, 1], 1 = full. Left and right
+    #: are the person's own. Empty where the weights lack the points that it is read from.
+    blendshapes: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -144,8 +147,8 @@ class Faces(ByValue):
 
     def to_dict(self) -> dict[str, Any]:
         """``{"image": path or None, "faces": […]}``: plain numbers, rounded, one entry a face with ``box`` (xyxy),
-        ``score``, ``pose`` (degrees, or None), ``landmarks``, ``spread``, ``confidence`` and ``visible`` by markup, and
-        ``id`` where there are ids. The layout is that of the command line's JSON.
+        ``score``, ``pose`` (degrees, or None), ``landmarks``, ``spread``, ``confidence`` and ``visible`` by markup,
+        ``blendshapes`` by name, and ``id`` where there are ids. The layout is that of the command line's JSON.
         """
         return {"image": self.source, "faces": [self._entry(i) for i in range(len(self))]}
 
@@ -164,6 +167,7 @@ class Faces(ByValue):
             "spread": {name: _rounded(values[i], 3) for name, values in self.spread.items()},
             "confidence": {name: _rounded(values[i], 4) for name, values in self.confidence.items()},
             "visible": {name: _rounded(values[i], 4) for name, values in self.visible.items()},
+            "blendshapes": {name: round(float(values[i]), 4) for name, values in self.blendshapes.items()},
             **({} if self.ids is None else {"id": int(self.ids[i])}),
         }
 
@@ -171,7 +175,8 @@ class Faces(ByValue):
         """A table with one row a face, in pixels and degrees. Columns: ``image``, ``id`` where there are ids, ``x0``,
         ``y0``, ``x1``, ``y1``, ``score``, ``yaw``, ``pitch``, ``roll``, with a camera ``translation_x``, ``_y`` and
         ``_z``, and for each point k of a markup such as 2d68 ``2d68_x{k}``, ``2d68_y{k}``, ``2d68_spread{k}``,
-        ``2d68_confidence{k}``, and ``2d68_visible{k}`` where the weights tell it. Needs pandas, else `ImportError`.
+        ``2d68_confidence{k}``, and ``2d68_visible{k}`` where the weights tell it; then ``blendshape_jawOpen`` and so
+        on. Needs pandas, else `ImportError`.
         """
         try:
             import pandas
@@ -190,6 +195,7 @@ class Faces(ByValue):
             parts |= {"spread": self.spread[name], "confidence": self.confidence[name]}
             parts |= {"visible": self.visible[name]} if name in self.visible else {}
             columns |= {f"{name}_{part}{k}": v for part, values in parts.items() for k, v in enumerate(values.T)}
+        columns |= {f"blendshape_{name}": values for name, values in self.blendshapes.items()}
         return pandas.DataFrame(columns)
 
 

@@ -106,7 +106,10 @@ def alone(model: Model, pictures: list[np.ndarray], boxes: list[np.ndarray]) -> 
         values = np.stack([values_of(face)[name][0].ravel() for face in flat])
         apart = np.abs(values[:, None] - values[None]).max(2) + np.eye(len(flat))
         least = apart.min() if values.shape[1] > 3 else np.median(apart)
-        assert name == "scores" or least > apart_by(name), f"{name}: two faces cannot be told apart ({least})"
+        # Many faces show nothing of an expression: test_blendshapes.py tells those apart.
+        assert name == "scores" or name.startswith("blendshapes") or least > apart_by(name), (
+            f"{name}: two faces cannot be told apart ({least})"
+        )
     for i, quarters in LYING.items():
         eyes = one[i][0].landmarks["2d5"][0][[0, 1]]
         across = eyes[1] - eyes[0]

@@ -51,6 +51,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "training.observations": {"model"},
     "training.teach": {"model"},
     "training.evaluation.evaluate": {"model"},
+    "training.fits.blendshapes_fit": {"model"},
     "training.fits.confidence_fit": {"model"},
     "training.fits.presence_fit": {"model"},
     "training.fits.visibility_faces": {"model"},

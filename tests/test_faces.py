@@ -24,7 +24,8 @@ def made_up(count: int, seed: int = 0, ids: bool = True) -> Faces:
     points, flat = {"2d68": values(68, 2), "2d5": values(5, 2)}, {"2d68": values(68), "2d5": values(5)}
     sure = {"2d68": values(68), "2d5": values(5)}
     names = np.arange(count) + 7 if ids else None
-    return Faces(values(4), values(), points, flat, sure, pose, "a.jpg", names, {"2d68": values(68)})
+    shapes = {"jawOpen": values(), "mouthSmileLeft": values()}
+    return Faces(values(4), values(), points, flat, sure, pose, "a.jpg", names, {"2d68": values(68)}, shapes)
 
 
 def arrays(faces: Faces) -> list[np.ndarray]:
@@ -52,7 +53,7 @@ def test_every_field_is_indexed_as_an_array_is(index: Any) -> None:
     faces = made_up(5)
     kept = index if isinstance(index, slice) else np.atleast_1d(index) if np.size(index) else np.zeros(0, int)
     chosen = faces[index]
-    assert isinstance(chosen, Faces) and len(arrays(chosen)) == len(arrays(faces)) == 16
+    assert isinstance(chosen, Faces) and len(arrays(chosen)) == len(arrays(faces)) == 18
     for got, whole in zip(arrays(chosen), arrays(faces), strict=True):
         np.testing.assert_array_equal(got, whole[kept])
     assert chosen.source == "a.jpg" and len(chosen) == len(faces.boxes[kept])
@@ -126,6 +127,9 @@ def test_to_dict_is_plain_and_whole() -> None:
         np.testing.assert_allclose(entry["confidence"]["2d68"], faces.confidence["2d68"][i], atol=0.000051)
         assert set(entry["visible"]) == {"2d68"}
         np.testing.assert_allclose(entry["visible"]["2d68"], faces.visible["2d68"][i], atol=0.000051)
+        assert set(entry["blendshapes"]) == {"jawOpen", "mouthSmileLeft"}
+        for name, values in faces.blendshapes.items():
+            assert entry["blendshapes"][name] == pytest.approx(values[i], abs=5.1e-5)
         assert entry["score"] == pytest.approx(faces.scores[i], abs=5.1e-5)
         assert entry["pose"]["pitch"] == pytest.approx(faces.pose.pitch[i], abs=5.1e-4)
     assert "id" not in made_up(1, ids=False).to_dict()["faces"][0]
@@ -136,7 +140,7 @@ def test_to_pandas_is_one_row_a_face() -> None:
     pytest.importorskip("pandas", reason="pandas is not installed (extra [test])")
     faces = made_up(3)
     table = faces.to_pandas()
-    assert len(table) == 3 and len(table.columns) == 1 + 1 + 4 + 1 + 3 + 3 + 4 * 73 + 68
+    assert len(table) == 3 and len(table.columns) == 1 + 1 + 4 + 1 + 3 + 3 + 4 * 73 + 68 + 2
     np.testing.assert_array_equal(table[[f"translation_{axis}" for axis in "xyz"]], faces.pose.translation)
     assert table["id"].tolist() == [7, 8, 9] and table["image"].tolist() == ["a.jpg"] * 3
     np.testing.assert_array_equal(table["yaw"], faces.pose.yaw)
@@ -145,6 +149,8 @@ def test_to_pandas_is_one_row_a_face() -> None:
     np.testing.assert_array_equal(table["2d5_spread0"], faces.spread["2d5"][:, 0])
     np.testing.assert_array_equal(table["2d5_confidence4"], faces.confidence["2d5"][:, 4])
     np.testing.assert_array_equal(table["2d68_visible66"], faces.visible["2d68"][:, 66])
+    for name, values in faces.blendshapes.items():
+        np.testing.assert_array_equal(table[f"blendshape_{name}"], values)
     assert len(made_up(0).to_pandas()) == 0
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from ..errors import InputError
 from ..markups import MARKUPS
+from ..readout.blendshapes import told
 from ..readout.results import as_dict
 from .needs import pyarrow
 from .parts import KEY, Part, Parts
@@ -125,6 +126,7 @@ def _csv(parts: Sequence[Part], markups: tuple[str, ...], placed: bool) -> Itera
         head += [f"{markup}_{i}_{axis}" for i in numbers for axis in "xy"]
         head += [f"{markup}_{i}_{kind}" for kind in ("spread", "confidence") for i in numbers]
         head += [f"{markup}_{i}_visible" for i in numbers if sighted((markup,))]
+    head += [f"blendshape_{name}" for name in told()]
     yield _line(head)
     for entry in _entries(parts, markups):
         start = [entry["image"], entry.get("width"), entry.get("height"), entry.get("error")]
@@ -137,7 +139,7 @@ def _csv(parts: Sequence[Part], markups: tuple[str, ...], placed: bool) -> Itera
                 line += [*face["spread"][markup], *face["confidence"][markup]]
                 if sighted((markup,)):
                     line += face["visible"].get(markup, [None] * MARKUPS[markup].points)
-            yield _line(line)
+            yield _line([*line, *(face["blendshapes"].get(name) for name in told())])
         if not entry.get("faces"):
             yield _line([*start, *[None] * (len(head) - 4)])
 

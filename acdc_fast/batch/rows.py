@@ -15,6 +15,7 @@ from ..photo import coordinates
 from ..photo.camera import Camera
 from ..photo.images import ImageLike, Picture, load_picture
 from ..photo.prefetch import prefetch
+from ..readout.blendshapes import told
 from ..readout.visibility import MARKUPS as SIGHTED
 from ..types import Faces, HeadPose
 from .names import printable
@@ -89,6 +90,7 @@ def faces_of(row: dict[str, Any], markups: tuple[str, ...]) -> Faces:
         visible={
             m: array(f"visible_{m}", MARKUPS[m].points) for m in sighted(markups) if row[f"visible_{m}"] is not None
         },
+        blendshapes={n: array(f"blendshape_{n}") for n in told() if row[f"blendshape_{n}"] is not None},
     )  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def schema_of(pa: Any, markups: tuple[str, ...], placed: bool = False) -> Any:
         fields += [(f"landmarks_{markup}", each(2 * count)), (f"spread_{markup}", each(count))]
         fields += [(f"confidence_{markup}", each(count))]
         fields += [(f"visible_{markup}", each(count))] if markup in SIGHTED else []
+    fields += [(f"blendshape_{name}", pa.list_(pa.float32())) for name in told()]
     return pa.schema(fields)
 
 
@@ -127,6 +130,8 @@ def _columns(faces: Faces, placed: bool) -> dict[str, Any]:
         row[f"confidence_{markup}"] = faces.confidence[markup].tolist()
         if markup in SIGHTED:
             row[f"visible_{markup}"] = faces.visible[markup].tolist() if markup in faces.visible else None
+    for name in told():
+        row[f"blendshape_{name}"] = faces.blendshapes[name].tolist() if faces.blendshapes else None
     return row
 
 

@@ -17,6 +17,8 @@ from ..types import Faces, HeadPose
 REST = 0.045
 #: What a speed of one side (for pose: of one radian) a frame adds to the cutoff; and the share of the face's own.
 SPEED, WHOLE = 25.0, 0.1
+#: Of blendshapes: how many times their full range counts as one side.
+FULL = 3.0
 #: Cutoff of the speeds, cycles a frame.
 SPEEDS = 0.05
 #: A point is averaged at most this many times longer or shorter than the others of its face.
@@ -53,7 +55,8 @@ class Smoother:
         self._filters: dict[tuple[int, str], _Filter] = {}
 
     def step(self, faces: Faces) -> Faces:
-        """The same faces with steadier landmarks and pose, its place and points in space too; all else is as it was."""
+        """The same faces with steadier landmarks, blendshapes and pose, its place and points in space too; all else is
+        as it was."""
         assert faces.ids is not None
         ids: list[int] = faces.ids.tolist()
         self._filters = {key: f for key, f in self._filters.items() if key[0] in ids}
@@ -74,7 +77,12 @@ class Smoother:
                 flat = [self._step(n, " ", p, np.ones(len(p)), s) for n, p, s in zip(ids, both, size, strict=True)]
                 moved = np.stack(flat).astype(np.float32)
                 pose = replace(pose, translation=moved[:, 0], points=moved[:, 1:])
-        return replace(faces, landmarks=landmarks, pose=pose)
+        shapes = faces.blendshapes
+        if shapes and ids:
+            values = np.stack(list(shapes.values()), 1)[..., None]
+            flat = [self._step(n, "  ", v, np.ones(len(v)), FULL)[:, 0] for n, v in zip(ids, values, strict=True)]
+            shapes = dict(zip(shapes, np.clip(np.stack(flat), 0, 1).T.astype(np.float32), strict=True))
+        return replace(faces, landmarks=landmarks, pose=pose, blendshapes=shapes)
 
     def _step(self, name: int, what: str, values: np.ndarray, weight: np.ndarray, unit: float) -> np.ndarray:
         values = values.astype(np.float64)

@@ -26,6 +26,7 @@ from helpers.small import fitted, sighted, small_weights  # noqa: E402
 from acdc_fast import Camera, Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.errors import AcdcError, InputError  # noqa: E402
+from acdc_fast.readout.blendshapes import told as shape_names  # noqa: E402
 from acdc_fast.readout.results import as_dict  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
 
@@ -336,6 +337,12 @@ def test_formats_hold_the_same(tmp_path: Path, folder: Path, model: Model, sees:
     assert float(lines[3]["2d68_5_y"]) == face["landmarks"]["2d68"][5][1] and lines[1]["face"] == ""
     assert float(lines[3]["3d68_67_confidence"]) == face["confidence"]["3d68"][67] and "empty" in lines[2]["error"]
     assert (float(lines[3]["x1"]), float(lines[3]["roll"])) == (face["box"][2], face["pose"]["roll"])
+    assert set(face["blendshapes"]) == set(shape_names())
+    for name, value in face["blendshapes"].items():
+        assert float(lines[3][f"blendshape_{name}"]) == value
+        assert rows[3][f"blendshape_{name}"][0] == pytest.approx(value, abs=1e-4)
+        assert rows[1][f"blendshape_{name}"] == rows[2][f"blendshape_{name}"] == []
+        assert lines[1][f"blendshape_{name}"] == ""
     assert bool(face["visible"]) == sees
     if sees:
         assert float(lines[3]["2d68_66_visible"]) == face["visible"]["2d68"][66]

@@ -20,6 +20,7 @@ from helpers.small import small_weights
 
 from acdc_fast.bundled import DEFAULT
 from acdc_fast.commands import cli
+from acdc_fast.readout.blendshapes import told
 from acdc_fast.weights import save_weights
 
 
@@ -47,7 +48,8 @@ def test_json_of_a_photo(capsys: pytest.CaptureFixture[str], weights: str) -> No
     (image,) = json.loads(out)["images"]
     assert (image["image"], image["width"], image["height"]) == (str(PHOTO), 512, 512)
     (face,) = image["faces"]
-    assert set(face) == {"box", "score", "pose", "landmarks", "spread", "confidence", "visible"}
+    assert set(face) == {"box", "score", "pose", "landmarks", "spread", "confidence", "visible", "blendshapes"}
+    assert set(face["blendshapes"]) == set(told()) and all(0 <= v <= 1 for v in face["blendshapes"].values())
     assert set(face["pose"]) == {"yaw", "pitch", "roll"} and len(face["box"]) == 4 and 0.4 < face["score"] <= 1
     assert np.shape(face["landmarks"]["2d98"]) == (98, 2) and np.shape(face["confidence"]["3d68"]) == (68,)
 

@@ -39,6 +39,7 @@ REGISTRY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "coco": ("own", "open_coco", ("train", "dev", "test")),
     "synthetic": (".synthesis.dataset", "open_synthetic", ("train", "test", "more")),
     "skinned": (".synthesis.dataset", "open_skinned", ("train", "test", "more")),
+    "expressive": (".synthesis.dataset", "open_expressive", ("train", "test", "more")),
     "reposed": (".synthesis.dataset", "open_reposed", ("train", "test")),
 }  # fmt: skip
 

@@ -12,10 +12,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in paralle
 
 
 from ..command_errors import errors_in_one_line
-from .dataset import PEOPLE, SIZE, reposed, skinned, synthetic
+from .dataset import PEOPLE, SIZE, expressive, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
 
-SOURCES = {"synthetic": synthetic, "skinned": skinned, "reposed": reposed}
+SOURCES = {"synthetic": synthetic, "skinned": skinned, "expressive": expressive, "reposed": reposed}
 
 
 @errors_in_one_line()
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
     parser.add_argument(
         "--source", choices=sorted(SOURCES), default="synthetic",
-        help="rendered people (default), the same with real skin, or real faces turned to new poses",
+        help="rendered people (default), with real skin, with any expression, or real faces turned to new poses",
     )  # fmt: skip
     parser.add_argument("--split", choices=sorted(PEOPLE), default="train", help="people to draw (default: train)")
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of a picture's side (default: {SIZE})")

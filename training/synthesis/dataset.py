@@ -1,4 +1,4 @@
-"""Drawn faces as databases: rendered ("synthetic", "skinned") and real ones with new poses ("reposed").
+"""Drawn faces as databases: rendered ("synthetic", "skinned", "expressive") and real ones with new poses ("reposed").
 
 A face is drawn when it is asked for, or read from a tar of faces drawn before. Face ``i`` of a split depends only on
 its number. The splits of rendered faces use separate ranges of seeds. The splits of reposed faces are the splits by
@@ -19,7 +19,8 @@ from acdc_fast.errors import InputError
 from ..data.database import Database
 from ..data.frames68 import open_frames68
 from ..data.sample import Annotation, Sample
-from .face_tar import Draw, open_drawn
+from .blendshapes import sample_free
+from .face_tar import BLENDSHAPES, Draw, open_drawn
 from .mesh import FILE, FaceModel, load_model
 from .realskin import take_skin
 from .render import Person, Rendered, make_person, render
@@ -31,6 +32,8 @@ MARKUPS = ("2d98", "2d68", "2d5", "3d68")
 PEOPLE = {"train": 0, "test": 1_000_000, "more": 2_000_000}
 #: The split of the frames that gives them their skin.
 SKINS = {"train": "train", "test": "test", "more": "train"}
+#: Added for "expressive": other people again.
+EXPRESSIVE = 3_000_000
 SHOTS = 4  # pictures of each person, or of each real face
 SIZE = 192  # pixels of a picture's side
 
@@ -51,6 +54,12 @@ def _person(path: str, seed: int) -> Person:
 def _draw_person(root: str, split: str, size: int, index: int) -> Rendered:
     person = _person(root, PEOPLE[split] + index // SHOTS)
     return render(_model(root), person, index % SHOTS, size)
+
+
+@lru_cache(maxsize=8)
+def _draw_expressive(root: str, split: str, size: int, index: int) -> Rendered:
+    person = _person(root, EXPRESSIVE + PEOPLE[split] + index // SHOTS)
+    return render(_model(root), person, index % SHOTS, size, expressions=sample_free)
 
 
 @lru_cache(maxsize=8)
@@ -123,12 +132,13 @@ class Drawn(Database):
 
     def annotation(self, index: int) -> Annotation:
         drawn = self.rendered(index)
+        more = {} if drawn.blendshapes is None else {BLENDSHAPES: drawn.blendshapes}
         return Annotation(
             source=self.name,
             name=self._picture(index),
             landmarks=drawn.landmarks,
             pose=drawn.pose,
-            attributes={f"visible-{markup}": drawn.visible[markup] for markup in self.markups},
+            attributes={f"visible-{markup}": drawn.visible[markup] for markup in self.markups} | more,
         )
 
 
@@ -138,6 +148,12 @@ def synthetic(root: Path, split: str = "train", length: int = 100_000, size: int
         raise InputError(f"synthetic has splits {', '.join(PEOPLE)}, not {split!r}")
     _model(str(root))  # raises at once if the model is missing
     return Drawn("synthetic", split, MARKUPS, length, partial(_draw_person, str(root), split, size))
+
+
+def expressive(root: Path, split: str = "train", length: int = 100_000, size: int = SIZE) -> Drawn:
+    """The same of other people, with any expression on either side of the face, drawn on the fly: for blendshapes."""
+    synthetic(root, split)  # raises at once if the split is unknown or the model missing
+    return Drawn("expressive", split, MARKUPS, length, partial(_draw_expressive, str(root), split, size))
 
 
 def reposed(root: Path, split: str = "train") -> Drawn:
@@ -169,3 +185,9 @@ def open_skinned(root: Path, split: str = "train", skip_broken: bool = False) ->
     """``skinned-<split>.tar`` under ``root`` if it exists, else faces drawn on the fly."""
     stored = root / f"skinned-{split}.tar"
     return open_drawn(stored, "skinned", split) if stored.is_file() else skinned(root, split)
+
+
+def open_expressive(root: Path, split: str = "train", skip_broken: bool = False) -> Database:
+    """``expressive-<split>.tar`` under ``root`` if it exists, else faces drawn on the fly."""
+    stored = root / f"expressive-{split}.tar"
+    return open_drawn(stored, "expressive", split) if stored.is_file() else expressive(root, split)

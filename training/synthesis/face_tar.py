@@ -28,6 +28,8 @@ from ..data.pictures import TarPictures
 from .render import Rendered
 
 LABELS = "annotations.npz"
+#: Of each face (52,) in the order of `readout.blendshapes.NAMES`, where they are known.
+BLENDSHAPES = "blendshapes"
 QUALITY = 92
 CHUNK = 16  # faces that a process draws at a time; a multiple of the shots of a person
 Draw = Callable[[int], Rendered]
@@ -87,6 +89,8 @@ def write_drawn(path: Path, draw: Draw, markups: Sequence[str], indices: Sequenc
             for markup in markups:
                 labels[markup].append(face.landmarks[markup])
                 labels[f"visible-{markup}"].append(face.visible[markup])
+            if face.blendshapes is not None:
+                labels.setdefault(BLENDSHAPES, []).append(face.blendshapes)
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {key: np.asarray(values) for key, values in labels.items()}
         np.savez(buffer, **arrays)
@@ -103,6 +107,7 @@ def open_drawn(path: Path, name: str, split: str) -> Database:
     files = [f"{i:07d}.jpg" for i in data["index"]]
     visible = {key: values for key, values in data.items() if key.startswith("visible-")}
     points = {key.removeprefix("visible-"): data[key.removeprefix("visible-")] for key in visible}
+    more = {BLENDSHAPES: data[BLENDSHAPES]} if BLENDSHAPES in data else {}
     return Extended(
-        Table(name, split, pictures, files, files, points, attributes=visible), data.get("box"), data["pose"]
+        Table(name, split, pictures, files, files, points, attributes=visible | more), data.get("box"), data["pose"]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,11 +11,12 @@ from acdc_fast import _native
 
 from . import covers, photo, scene
 from .assembly import M, Mesh
+from .blendshapes import blendshapes_of
 from .light import Light
 from .markup import Points, brow_edges
 from .materials import colour_of
 from .mesh import FaceModel
-from .person import apply_expression, sample_expression, sample_identity
+from .person import Gaze, apply_expression, sample_expression, sample_identity
 from .pose import MIDDLE, Camera, head_to_camera, sample_pose
 from .skin import Looks, paint, sample_looks
 
@@ -29,6 +31,11 @@ class Rendered:
     pose: np.ndarray  # (3,) float32 yaw, pitch, roll in degrees
     depth: np.ndarray  # (68,) float32 depth of "3d68" in pixels, larger is nearer
     traits: dict[str, float] = field(default_factory=dict)
+    blendshapes: np.ndarray | None = None  # (52,) float32 in the order of `readout.blendshapes.NAMES`; None: not known
+
+
+#: Draws the strengths of the model's expression shapes, and the gaze.
+Expressions = Callable[[FaceModel, np.random.Generator], tuple[dict[str, float], Gaze]]
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,17 @@ def make_person(model: FaceModel, seed: int, texture: np.ndarray | None = None) 
 
 
 def render(
-    model: FaceModel, person: Person, seed: int, size: int = 192, yaw_limit: float = 90.0, oversample: float = 1.35
+    model: FaceModel,
+    person: Person,
+    seed: int,
+    size: int = 192,
+    yaw_limit: float = 90.0,
+    oversample: float = 1.35,
+    expressions: Expressions = sample_expression,
 ) -> Rendered:
     """A shot of a person: (size, size) pixels, the face about 0.55 of their width. Same arguments, same bytes."""
     rng = np.random.default_rng([2, person.seed, seed])
-    strengths, gaze = sample_expression(model, rng)
+    strengths, gaze = expressions(model, rng)
     head = apply_expression(model, person.vertices, strengths, gaze)
     pose = sample_pose(rng, yaw_limit)
     rotation = head_to_camera(pose)
@@ -99,6 +112,7 @@ def render(
         pose=pose.astype(np.float32),
         depth=(landmarks["3d68"][:, 2] * camera.scale * scale).astype(np.float32),
         traits={"lens": lens, "open": strengths.get("jawOpen", 0.0), "tone": person.looks.tone},
+        blendshapes=blendshapes_of(strengths, gaze),
     )
 
 
