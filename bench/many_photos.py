@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -34,7 +35,7 @@ Contestant = Callable[[list[Path]], int]
 
 
 def ours(model: Model, detector: str) -> dict[str, Contestant]:
-    """A list, one picture at a time, and the batch job, whose Parquet file counts too."""
+    """A list, one picture at a time, and the batch job, whose Parquet file counts too; the same by Ray where it is."""
 
     def align(paths: list[Path]) -> int:
         return sum(len(faces) for faces in model.align_each(paths, detector=detector) if isinstance(faces, Faces))
@@ -42,12 +43,20 @@ def ours(model: Model, detector: str) -> dict[str, Contestant]:
     def one_by_one(paths: list[Path]) -> int:
         return sum(len(model.align(path, detector=detector)) for path in paths)
 
-    def batch(paths: list[Path]) -> int:
+    def batch(cluster: str | None, paths: list[Path]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder) / "x.parquet")
-            return run_batch(model, str(paths[0].parent), out, search={"detector": detector}).faces
+            return run_batch(model, str(paths[0].parent), out, search={"detector": detector}, cluster=cluster).faces
 
-    return {"align": align, "align-one": one_by_one, "batch": batch}
+    found: dict[str, Contestant] = {"align": align, "align-one": one_by_one, "batch": partial(batch, None)}
+    if importlib.util.find_spec("ray") is not None:
+        import ray
+
+        # One cluster for all rounds; starting it takes seconds. Its workers are other processes: of their CPUs nothing
+        # is counted.
+        ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        found["batch-ray"] = partial(batch, "local")
+    return found
 
 
 def mediapipe() -> Contestant:
@@ -89,7 +98,7 @@ def rgb_of(path: Path) -> np.ndarray:
 
 def contestants(model: Model, detector: str, only: list[str]) -> dict[str, Contestant]:
     """Those that are wanted and can run; what cannot is said."""
-    found = ours(model, detector)
+    found: dict[str, Contestant] = ours(model, detector)
     for name, make in {"mediapipe": mediapipe, "dlib": lambda: dlib(0), "dlib-enlarged": lambda: dlib(1)}.items():
         try:
             found[name] = make()
