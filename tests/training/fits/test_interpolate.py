@@ -42,6 +42,14 @@ def test_fits_of_either_are_left_out() -> None:
     assert weights_of(between).handed_out == whole.handed_out
 
 
+def test_the_mask_of_the_end_counts() -> None:
+    end = load_weights(bundled_path("acdc-w16"))
+    start = replace(end, config=replace(end.config, mask_markups=("2d5",)))
+    end = replace(end, config=replace(end.config, mask_markups=("3d68",)))
+    between = interpolate.interpolated(start, end, 0.5)
+    assert between.config == end.config and np.array_equal(between.arrays["excite.2.weight"], end.arrays["excite.2.weight"])
+
+
 def test_what_cannot_be_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_weights(tmp_path / "a.safetensors", CONFIG)
     write_weights(tmp_path / "b.safetensors", replace(CONFIG, width=8))
