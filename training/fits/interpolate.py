@@ -26,8 +26,8 @@ def check_share(share: float) -> None:
 def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     """``share`` of ``end`` and the rest of ``start``, batch norm's statistics included, with the card of ``end``.
 
-    Refinement, pose, confidence and visibility were fitted to other weights. They are left out. Which markups are in the
-    mask may differ, because it changes no array; those of ``end`` count. Raises `InputError` if the two networks differ.
+    Refinement, pose, confidence and visibility were fitted to other weights. They are left out. The markups in the mask
+    may differ, because they change no array; those of ``end`` count. Raises `InputError` if the two networks differ.
     """
     check_share(share)
     if replace(start.config, mask_markups=end.config.mask_markups) != end.config:
