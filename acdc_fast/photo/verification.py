@@ -11,8 +11,9 @@ from PIL import Image
 
 from .looks import Look, found_by_look, scaled_size
 
-#: From this score on a box of the network needs no verification. From the second on it is proposed.
-SURE, PROPOSED = 0.95, 0.3
+#: From this score on a box of the network needs no verification. From the second on it is verified; from the third on
+#: where the picture has no sure box, because a face that the network does not see well may be the only one.
+SURE, DOUBTFUL, PROPOSED = 0.95, 0.5, 0.3
 #: The library must give a box of at least this score, with at least this intersection over union with the proposed one.
 VERIFIED, SAME = 0.7, 0.4
 #: Of more doubtful boxes than these in one picture the weaker ones are dropped. It bounds the time.
@@ -28,7 +29,7 @@ def verified(rgb: np.ndarray, proposed: np.ndarray, least: float = VERIFIED, thr
     A box of which the network is not sure counts where the library finds a face of score ``least`` there. Then box and
     score are the library's. Any number of ``threads`` gives the same result."""
     sure = proposed[:, 4] >= SURE
-    doubtful = proposed[~sure & (proposed[:, 4] >= PROPOSED)]
+    doubtful = proposed[~sure & (proposed[:, 4] >= (DOUBTFUL if sure.any() else PROPOSED))]
     doubtful = doubtful[np.argsort(-doubtful[:, 4], kind="stable")][:MOST]
     if not len(doubtful):
         return proposed[sure]
