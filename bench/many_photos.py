@@ -1,6 +1,6 @@
 """Photos to landmarks, many of them: our ways of doing it and other people's loops, in turns in one run.
 
-    python bench/many_photos.py PHOTOS.tar [--detector own] [--weights acdc-w16-fast] [--rounds 5]
+    python bench/many_photos.py PHOTOS.tar [--detector both] [--weights acdc-w16-fast] [--rounds 5]
         [--kinds small large] [--only align mediapipe]
 
 Two kinds of JPEG files are made of the tar's pictures: as they are (``small``), and the first ``--large`` of them
@@ -129,7 +129,7 @@ def written(tar: Path, folder: Path, count: int, longest: int | None) -> list[Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("tar", type=Path)
-    parser.add_argument("--detector", default="library")
+    parser.add_argument("--detector", default="both")
     parser.add_argument("--weights", default="acdc-w16-fast")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", type=int, default=1000, help="pictures as they are")

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=4)
     parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--weights", default="acdc-w16-fast")
-    parser.add_argument("--detector", default="library")
+    parser.add_argument("--detector", default="both")
     parser.add_argument("--show", type=Path, help="writes each tenth frame of the first film here")
     options = parser.parse_args()
     model, network = load_model(options.data / FILE), Model.from_pretrained(options.weights)
