@@ -71,9 +71,18 @@ COMMANDS = {
 
 
 def write_inputs(root: Path, name: str) -> None:
-    """A made-up head, twelve discs with five points, and noisy pictures with a pose, as many as its fit asks for."""
+    """Settings, and twelve discs with five points."""
     (root / "data").mkdir(parents=True)
     write_faces(root / "data")
+    (root / "one.yaml").write_text(SETTINGS.replace("STAGES", "2" if name == "recipe" else "1"))
+    (root / "two.yaml").write_text(SETTINGS.replace("STAGES", "2"))
+    if name == "recipe":
+        write_recipe(root)
+
+
+def write_recipe(root: Path) -> None:
+    """A made-up head, and noisy pictures with a pose, as many as its fit asks for."""
+    (root / "recipe.yaml").write_text(RECIPE)
     made_up.write(root / "data")
     points = {m: np.random.default_rng(1).uniform(16, 32, (MARKUPS[m].points, 2)) for m in ("2d5", "3d68")}
 
@@ -87,9 +96,6 @@ def write_inputs(root: Path, name: str) -> None:
     true, face_tar.detected_box = face_tar.detected_box, lambda _: np.full(4, np.nan, np.float32)
     face_tar.write_drawn(root / "data" / "synthetic-train.tar", draw, tuple(points), range(MIN_FACES + 5), 1)
     face_tar.detected_box = true
-    (root / "one.yaml").write_text(SETTINGS.replace("STAGES", "2" if name == "recipe" else "1"))
-    (root / "two.yaml").write_text(SETTINGS.replace("STAGES", "2"))
-    (root / "recipe.yaml").write_text(RECIPE)
 
 
 class Step:
