@@ -132,5 +132,5 @@ def test_joined_gives_each_face_once_with_the_mean_box() -> None:
 
 
 def test_unknown_detector() -> None:
-    with pytest.raises(InputError, match='"library", "own", "both" or a function'):
+    with pytest.raises(InputError, match='"both", "own", "library" or a function'):
         Search(detector="owl")

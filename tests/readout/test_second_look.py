@@ -143,7 +143,7 @@ def test_the_weights_say_when_a_crop_is_cut_again(monkeypatch: pytest.MonkeyPatc
         model.align(PHOTO, boxes=box[None])
         return seen
 
-    box = Model(weights).align(PHOTO).boxes[0]
+    box = np.array([178.0, 63.0, 267.0, 174.0])
     larger, right = of_kind(box, "larger"), of_kind(box, "right")
     middle = (box[:2] + box[2:]) / 2
     smaller = np.concatenate([middle + 0.75 * (box[:2] - middle), middle + 0.75 * (box[2:] - middle)])

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_fast.errors import InputError
+from acdc_fast.metadata import MOST
 from acdc_fast.photo.coordinates import BOX_SCALE
 from acdc_fast.readout.confidence import confidence, narrowest
 from acdc_fast.weights import load_weights, save_weights
@@ -114,6 +115,8 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
             right = error < NEAR
             ece = expected_calibration_error(confidence(spread, mean_spread, fitted).ravel(), right.ravel())
             share = f"{right.mean():.1%} of {error.size} points right"
+            if max(map(abs, fitted)) > MOST:
+                raise InputError(f"--calibrate: no confidence of {markup} fits these faces: {share}")
             print(f"{markup}: own {fitted[0]:.2f}, face {fitted[1]:.2f}, {share}, ECE {ece:.3f}")
     card = dict(weights.card)
     spreads = np.concatenate([narrowest(o.spread.values())[~o.missed] for o in seen])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.faces import write_faces, write_weights
+from helpers.faces import find_by_hand, write_faces, write_weights
 
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
@@ -25,7 +25,7 @@ CONFIG = ACDCConfig(width=4, stages=2, markups=("2d5", "3d68"))
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
+    find_by_hand(monkeypatch, tmp_path / "cache", widest=6)  # where an untrained network is right now and then
     write_weights(tmp_path / "w.safetensors", CONFIG, resolution="32")
     return write_faces(tmp_path, 24)
 
@@ -69,6 +69,16 @@ def test_calibration_is_written_to_new_weights(root: Path) -> None:
     assert 0 < float(spread) < 1
     assert (after.config, after.card) == (before.config, before.card)
     assert all(np.array_equal(after.arrays[n], v) for n, v in before.arrays.items())
+
+
+def test_a_confidence_that_cannot_be_is_not_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an untrained network's points so few are right that the fit leaves the numbers that a file may hold."""
+    find_by_hand(monkeypatch, tmp_path / "other", widest=1)
+    with pytest.raises(InputError, match=r"no confidence of 2d5 fits these faces: \d+\.\d% of 120 points right"):
+        run(root, "--databases", "mtfl/train", "--calibrate", str(root / "c.safetensors"))
+    assert not (root / "c.safetensors").exists()
 
 
 def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

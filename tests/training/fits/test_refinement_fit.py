@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.faces import write_faces, write_weights
+from helpers.faces import find_by_hand, write_faces, write_weights
 
 from acdc_fast import ACDCConfig
 from acdc_fast.errors import InputError
@@ -122,7 +122,7 @@ network: {width: 4, stages: 1, markups: [2d68, 2d5], variant: ac}
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
+    find_by_hand(monkeypatch, tmp_path / "cache")
     write_weights(tmp_path / "w.safetensors", CONFIG, resolution="32")
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     return write_faces(tmp_path, 24)

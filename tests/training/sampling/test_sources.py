@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.faces import find_by_hand
 from helpers.small_training import ALONE
 
 from acdc_fast.errors import InputError
@@ -42,8 +43,11 @@ def test_every_face_has_its_turn_once_a_sweep(root: Path, small: Settings) -> No
     assert sorted(seen[:5]) == sorted(f"faces/{i}.jpg" for i in range(5))  # a whole sweep before any comes twice
 
 
-def test_a_source_moves_and_weighs_its_labels(root: Path, small: Settings) -> None:
+def test_a_source_moves_and_weighs_its_labels(
+    root: Path, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Moved in the picture, so that a mirrored face's labels move the other way; the pictures stay."""
+    find_by_hand(monkeypatch, tmp_path)
     changed = [{"name": "mtfl", "shift": [2.0, -1.0], "markups": {"2d5": 0.25}}]
     settings = [small, build(Settings, {**small.to_dict(), "databases": changed}, "x")]
     plain, moved = (Batches(s, [open_source(Source("mtfl"), root)], ALONE) for s in settings)
