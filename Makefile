@@ -41,7 +41,7 @@ docs: $(VENV)/installed-for-tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/installed-for-tests
-	$(BIN)/ruff check acdc_fast kernels training bench tests docs wheels setup.py
+	$(BIN)/ruff check acdc_fast kernels training bench tests docs wheels examples setup.py
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 	$(MAKE) --no-print-directory types
 

@@ -26,9 +26,8 @@ from PIL import Image
 
 WEB = Path(__file__).resolve().parents[1] / "examples" / "web"
 sys.path.insert(0, str(WEB))
+import make_page  # noqa: E402
 import serve  # noqa: E402
-
-import build  # noqa: E402
 
 #: Opens the page in a frame, starts its camera and sends on each change of what it says.
 WATCH = """<!doctype html><iframe src="index.html" width="900" height="900" allow="camera"></iframe><script>
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--weights", default="acdc-w16-phone")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--size", default="640x480")
-    parser.add_argument("--runtime", type=Path, default=build.RUNTIME.parent)
+    parser.add_argument("--runtime", type=Path, default=make_page.RUNTIME.parent)
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -67,7 +66,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         site = Path(scratch) / "site"
-        build.build(site, options.weights, options.runtime / "dist")
+        make_page.make_page(site, options.weights, options.runtime / "dist")
         (site / "watch.html").write_text(WATCH)
         camera = Path(scratch) / "camera.jpg"
         size = tuple(int(side) for side in options.size.split("x"))

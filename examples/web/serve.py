@@ -26,7 +26,7 @@ def server(folder: str, port: int = 0, handler: type[Handler] = Handler) -> Thre
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", default="out/web", help="what build.py has made (%(default)s)")
+    parser.add_argument("folder", nargs="?", default="out/web", help="what make_page.py has made (%(default)s)")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     with server(options.folder, options.port) as running:

@@ -33,9 +33,8 @@ if not RUNTIME.is_dir():
 pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra [onnx]): no networks for the page")
 
 sys.path.insert(0, str(WEB))
+import make_page  # noqa: E402
 import serve  # noqa: E402
-
-import build  # noqa: E402
 
 sys.path.pop(0)
 
@@ -82,7 +81,7 @@ class Shown(dict[str, Any]):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, camera_frame: Path) -> Shown:
     site = tmp_path_factory.mktemp("site")
-    build.build(site, WEIGHTS, RUNTIME)
+    make_page.make_page(site, WEIGHTS, RUNTIME)
     for name in ("page.html", "page.js"):
         shutil.copy(Path(__file__).with_name(name), site)
     several().save(site / "several.png")

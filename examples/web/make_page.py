@@ -1,4 +1,4 @@
-"""Makes the page as a folder that any web server can hand out: `python examples/web/build.py [OUT]`.
+"""Makes the page as a folder that any web server can hand out: `python examples/web/make_page.py [OUT]`.
 
 Needs `npm install` in this folder for ONNX Runtime, and `pip install 'acdc-fast[onnx]'` for the networks.
 """
@@ -23,7 +23,7 @@ FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thread
          "ort-wasm-simd-threaded.asyncify.wasm")  # fmt: skip
 
 
-def build(out: Path, weights: str, runtime: Path = RUNTIME) -> None:
+def make_page(out: Path, weights: str, runtime: Path = RUNTIME) -> None:
     missing = [name for name in FILES if not (runtime / name).is_file()]
     if missing:
         raise SystemExit(f"{runtime} has no {missing[0]}: run `npm install` in {HERE} first")
@@ -49,5 +49,5 @@ if __name__ == "__main__":
     parser.add_argument("out", nargs="?", type=Path, default=Path("out/web"), help="folder of the page (%(default)s)")
     parser.add_argument("--weights", default="acdc-w16-phone", help="a pretrained name (%(default)s)")
     options = parser.parse_args()
-    build(options.out, options.weights)
+    make_page(options.out, options.weights)
     print(f"{options.out} is the page; `python {Path(__file__).parent / 'serve.py'} {options.out}` hands it out")
