@@ -108,23 +108,39 @@ def face_axes(target: ArrayLike, markup: str | None = None) -> tuple[Floats, Flo
     return np.stack([along, across], 1), distance
 
 
-def offset_removed_errors(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
-    """(N, L) point errors by eye distance after each point's mean offset is subtracted.
+def eye_line_gaps(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
+    """(N, L, 2) from each label to its point, along the face's eye line and across, in eye distances.
 
-    Offsets are in the axes of the face's eye line and in eye distances. The even faces give the offsets for the odd
-    ones, and the odd for the even. Faces not found are not used for the offsets and keep the error `MISS`.
+    NaN where the label or the point is unknown.
     """
     predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
     axes, distance = face_axes(target, markup)
-    gap = np.einsum("nij,nlj->nli", axes, predicted - target) / distance[:, None, None]
-    found = np.isfinite(gap).all(axis=(1, 2))
-    half = np.arange(len(gap)) % 2
-    errors = np.full(gap.shape[:2], MISS)
+    return np.asarray(np.einsum("nij,nlj->nli", axes, predicted - target) / distance[:, None, None])
+
+
+def offsets_removed(gap: ArrayLike) -> Floats:
+    """(N, L, 2) gaps → the same, each point's mean offset subtracted.
+
+    The even faces give the offsets for the odd ones, and the odd for the even. A NaN gives none. A point that no face
+    of a half knows has the offset 0.
+    """
+    gap = np.asarray(gap, np.float64)
+    known, fair, half = np.isfinite(gap), gap.copy(), np.arange(len(gap)) % 2
     for part in (0, 1):
-        teach, taught = found & (half != part), found & (half == part)
-        offset = gap[teach].mean(0) if teach.any() else 0.0
-        errors[taught] = np.linalg.norm(gap[taught] - offset, axis=2)
-    return errors
+        others = half != part
+        count = known[others].sum(0)
+        fair[~others] -= np.where(known, gap, 0.0)[others].sum(0) / np.maximum(count, 1)
+    return fair
+
+
+def offset_removed_errors(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
+    """(N, L) point errors by eye distance after each point's mean offset is subtracted (`offsets_removed`).
+
+    Faces not found have no part in the offsets and keep the error `MISS`.
+    """
+    errors = np.linalg.norm(offsets_removed(eye_line_gaps(predicted, target, markup)), axis=2)
+    errors[~np.isfinite(np.asarray(predicted, np.float64)).all(axis=(1, 2))] = MISS
+    return np.asarray(errors)
 
 
 def offset_removed_nme(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:

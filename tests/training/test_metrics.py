@@ -88,6 +88,18 @@ def test_offset_is_learnt_on_the_other_half() -> None:
     assert metrics.offset_removed_nme(predicted, target) == pytest.approx([0.1, 0.1, 1.0, 0.1])
 
 
+def test_a_point_without_a_label_gives_no_offset_and_gets_no_error() -> None:
+    gap = np.zeros((4, 3, 2))
+    gap[[0, 2], 0], gap[[1, 3], 1] = (1, 0), (0, 2)
+    gap[2, 0] = gap[1, 1] = np.nan  # so face 0 alone tells point 0 of the even faces, face 3 alone point 1 of the odd
+    gap[[0, 2], 2] = np.nan  # no even face knows point 2
+    gap[1, 2] = (5, 5)
+    fair = metrics.offsets_removed(gap)
+    assert fair[:, 0].tolist() == [[1, 0], [-1, 0], pytest.approx([np.nan] * 2, nan_ok=True), [-1, 0]]
+    assert fair[:, 1].tolist() == [[0, -2], pytest.approx([np.nan] * 2, nan_ok=True), [0, -2], [0, 2]]
+    assert np.isnan(fair[[0, 2], 2]).all() and fair[[1, 3], 2].tolist() == [[5, 5], [0, 0]]
+
+
 def test_separation() -> None:
     assert metrics.separation([1, 2], [3, 4]) == 1.0
     assert metrics.separation([1, 3], [2, 3]) == pytest.approx((1 + 0 + 1 + 0.5) / 4)

@@ -32,9 +32,8 @@ def open_aflw_pose(root: Path, split: str = "dev", skip_broken: bool = False) ->
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{path}:1: columns {','.join(COLUMNS[:4])} … {','.join(COLUMNS[-2:])} expected")
     names, values = labelled_rows(
-        rows, lambda row, line: numbers(row[1:], len(COLUMNS) - 1, line, broken),
-        lambda picture: None if pictures.has(picture) else f"picture {picture} is not in {tar.name}", broken,
-    )  # fmt: skip
+        rows, lambda row, line: numbers(row[1:], len(COLUMNS) - 1, line, broken), pictures.fault, broken
+    )
     table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
     points = table[:, 5:].reshape(-1, 68, 3)[..., :2]
     classes = {"pose": table[:, 4].astype(int)}

@@ -40,9 +40,8 @@ def open_packed(
     if header != wanted:
         raise InputError(f"{where}:1: columns {','.join(wanted[:5])}… expected ({len(wanted)}), found {header[:5]}…")
     names, values = labelled_rows(
-        rows, lambda row, line: numbers(row[1:], len(wanted) - 1, line, broken),
-        lambda picture: None if pictures.has(picture) else f"picture {picture} is not in the tar", broken,
-    )  # fmt: skip
+        rows, lambda row, line: numbers(row[1:], len(wanted) - 1, line, broken), pictures.fault, broken
+    )
     table = np.asarray(values, np.float32).reshape(-1, len(wanted) - 1)
     points = table[:, : 2 * count].reshape(-1, count, 2)
     extra = {key: table[:, 2 * count + i].astype(np.int64) for i, key in enumerate(attributes)}

@@ -62,6 +62,10 @@ class TarPictures:
     def where(self, name: str) -> str:
         return f"{self.path}:{name}"
 
+    def fault(self, name: str) -> str | None:
+        """What is wrong with a table's row of this picture: it is not here. None if it is."""
+        return None if self.has(name) else f"picture {name} is not in {self.path.name}"
+
 
 def decode_grey(data: bytes, where: str) -> np.ndarray:
     """An encoded picture as (H, W) uint8 grey, in the orientation of its stored pixels. Raises `InputError`."""

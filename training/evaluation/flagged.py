@@ -8,8 +8,6 @@ faces; it is subtracted on the other half.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from .. import metrics
@@ -26,19 +24,14 @@ def by_flag(seen: Observations) -> dict[str, list[float]]:
     annotations = seen.annotations
     target = np.array([a.landmarks[MARKUP] for a in annotations], np.float64)
     flags = np.array([a.attributes[FLAGS] for a in annotations])
-    axes, distance = metrics.face_axes(target, MARKUP)
-    gap = np.einsum("nij,nlj->nli", axes, seen.points[-1][MARKUP] - target) / distance[:, None, None]
-    fair, half = gap.copy(), np.arange(len(gap)) % 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a point that no face of the half has: mean of nothing
-        for part in (0, 1):
-            fair[half == part] -= np.nan_to_num(np.nanmean(gap[half != part], 0))
+    gap = metrics.eye_line_gaps(seen.points[-1][MARKUP], target, MARKUP)
+    fair = metrics.offsets_removed(gap)
     inner, labelled = np.arange(flags.shape[1]) >= JAW, (flags == VISIBLE_FLAG) | (flags == COVERED_FLAG)
     kinds = {
         "all": labelled, "visible": flags == VISIBLE_FLAG, "covered": flags == COVERED_FLAG,
         "inner": labelled & inner, "jaw": labelled & ~inner,
     }  # fmt: skip
-    measured = np.isfinite(distance)
+    measured = np.isfinite(metrics.eye_distance(target, MARKUP))
     return {
         kind: [*(_mean(g, taken, seen.missed, measured) for g in (gap, fair)), float(taken[measured].sum())]
         for kind, taken in kinds.items()

@@ -45,7 +45,7 @@ def test_packed_mtfl(tmp_path: Path) -> None:
         ("a.jpg,1,2,3,4,5,6,7,8,9,10,1,2,1", r"annotations\.csv:3: 14 numbers expected, 13 found"),
         ("a.jpg,1,2,3,x,5,6,7,8,9,10,1,2,1,3", r"annotations\.csv:3: could not convert"),
         ("a.jpg,1,2,3,nan,5,6,7,8,9,10,1,2,1,3", r"annotations\.csv:3: a number is not finite"),
-        ("gone.jpg,1,2,3,4,5,6,7,8,9,10,1,2,1,3", r"annotations\.csv:3: picture gone\.jpg is not in the tar"),
+        ("gone.jpg,1,2,3,4,5,6,7,8,9,10,1,2,1,3", r"annotations\.csv:3: picture gone\.jpg is not in mtfl-train\.tar"),
     ],
 )
 def test_packed_broken_line(tmp_path: Path, row: str, message: str) -> None:
