@@ -42,12 +42,14 @@ class Augmentation:
     gamma: float = 0.25  # σ of log(gamma)
     noise: float = 0.25
     jpeg: float = 0.2
+    turned: float = 0.0  # the face lies on its side or upside down, and only `Loss.wide` learns from it
+    aside: float = 0.0  # the crop lies beside the face, and only `Loss.wide` learns from it
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            chances = ("loose", "mirror", "cut", "occluder", "blur", "low_resolution", "noise", "jpeg")
-            limit = 1.0 if item.name in chances else np.inf
+            strengths = ("rotation", "scale", "shift", "brightness", "contrast", "gamma")
+            limit = np.inf if item.name in strengths else 1.0
             if not 0 <= value <= limit:
                 raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
 
@@ -99,6 +101,7 @@ class Loss:
     stages: tuple[float, ...] | None = None  # None: the paper's ⅛, ¼, ½, 1 (§III-C); heavier early ones are ours
     markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
     spread: float = 0.0  # weight of `losses.spread_loss`, which makes a map as wide as its point's usual error; ours
+    wide: float = 0.0  # weight of `losses.wide_loss`, which asks for wide maps where no upright face is; ours
 
 
 @dataclass(frozen=True)

@@ -61,5 +61,5 @@ class Captured:
 
 
 def _tensors(image: Tensor, targets: Targets) -> list[Tensor]:
-    pose = [] if targets.pose is None else [targets.pose]
-    return [image, *targets.landmarks.values(), *targets.weights.values(), *pose]
+    others = [labels for labels in (targets.pose, targets.wide) if labels is not None]
+    return [image, *targets.landmarks.values(), *targets.weights.values(), *others]

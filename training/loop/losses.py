@@ -19,6 +19,9 @@ from ..sampling.targets import Targets
 
 #: Least variance of a map, crop units²: below it the slope of the root grows without bound (1/100 pixel of 128²).
 LEAST_VARIANCE = 1e-8
+#: A map is to be this many times as wide as usual where there is no upright face. `acdc_fast.readout.orientation` looks
+#: at a face again from 1.5 times; the rest is room for faces whose maps are narrower than those of most.
+WIDER = 2.5
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:
@@ -69,6 +72,20 @@ def spread_loss(predicted: Tensor, covariance: Tensor, target: Tensor, weights: 
     return loss
 
 
+def wide_loss(covariance: Tensor, wide: Tensor) -> Tensor:
+    """Hinge that makes maps wide where no upright face is (ours): (B, L, 3), (B,) 1 or 0 → scalar.
+
+    Mean over faces and points of max(0, log(`WIDER` · usual) − log(spread)) of the crops marked in ``wide``; 0 for the
+    others. A point's usual spread is the mean of the other crops', without gradient. If there are none, the loss is 0.
+    """
+    spread = (covariance[..., 0] + covariance[..., 2]).clamp_min(LEAST_VARIANCE).sqrt()
+    others = 1 - wide
+    usual = (spread.detach() * others[:, None]).sum(0) / others.sum().clamp_min(1)
+    missing = (WIDER * usual).clamp_min(LEAST_VARIANCE**0.5).log() - spread.log()
+    loss: Tensor = (missing.clamp_min(0) * wide[:, None]).mean() * (others.sum() > 0)
+    return loss
+
+
 def pose_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Eq. 8: mean over faces of |Δyaw| + |Δpitch| + |Δroll| in degrees / 90. (B, 3) degrees twice → scalar."""
     known = torch.isfinite(target).all(1)
@@ -83,12 +100,14 @@ def cascade_loss(
     markup_weights: Mapping[str, float] | None = None,
     scales: Sequence[float] | None = None,
     spread_weight: float = 0.0,
+    wide_weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over stages of λ·(eq. 7 for each markup of the batch + pose_weight · eq. 8), and its parts.
 
     ``prediction`` must have its stages (``all_stages=True``). The parts are named ``stage1/2d68``, ``stage1/pose``, …,
     unweighted and detached. Ours: ``spread_weight`` adds `spread_loss` of each markup to eq. 7; ``markup_weights``
-    weigh the markups (1 if absent); ``scales`` replace the paper's λ. Raises `ValueError` if no label can be used.
+    weigh the markups (1 if absent); ``scales`` replace the paper's λ; ``wide_weight`` adds the mean over markups of
+    `wide_loss`. Raises `ValueError` if no label can be used.
     """
     if prediction.stages is None:
         raise ValueError("the loss needs every stage: call the network with all_stages=True")
@@ -109,6 +128,13 @@ def cascade_loss(
                 loss = spread_loss(*moments, target, weights)
                 parts[f"stage{i + 1}/{markup}/spread"] = loss.detach()
                 total = total + scale * markup_weights.get(markup, 1.0) * spread_weight * loss
+        if wide_weight:  # with no such crop too: every process reports the same parts
+            moments_of = [covariance.float() for covariance in stage.covariance.values()]
+            wide = moments_of[0].new_zeros(len(moments_of[0])) if targets.wide is None else targets.wide
+            hinges = [wide_loss(covariance, wide) for covariance in moments_of]
+            loss = torch.stack(hinges).mean()
+            parts[f"stage{i + 1}/wide"] = loss.detach()
+            total = total + scale * wide_weight * loss
         if targets.pose is not None and stage.pose is not None:
             loss = pose_loss(stage.pose.float(), targets.pose)
             parts[f"stage{i + 1}/pose"] = loss.detach()

@@ -52,7 +52,7 @@ class Update:
             run.world.device.type, torch.bfloat16, enabled=run.settings.bf16, cache_enabled=self.captured is None
         ):
             prediction = run.parallel(image, all_stages=True)
-        total, parts = cascade_loss(prediction, targets, loss.pose, loss.markups, loss.stages, loss.spread)
+        total, parts = cascade_loss(prediction, targets, loss.pose, loss.markups, loss.stages, loss.spread, loss.wide)
         run.optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(run.network.parameters(), run.settings.optimiser.clip or float("inf"))

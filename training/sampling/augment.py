@@ -26,6 +26,10 @@ from ..settings import Augmentation
 
 #: Boxes that other people bring: so many times the detector's side, and their centre up to so many sides from its own.
 LOOSE_SIDES, LOOSE_SHIFT = (0.6, 2.0), 0.3
+#: Degrees that a face may be turned by which the network is not to read.
+TURNS = (90.0, 180.0, 270.0)
+#: A crop beside the face has its centre so many sides from the face's, in any direction.
+ASIDE = (1.0, 1.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,9 @@ class Crop:
     pose: np.ndarray | None  # (3,) float32 yaw, pitch, roll in degrees, as seen in the crop
     square: np.ndarray  # (4,) centre, side, angle in pixels of the picture, before the mirror
     mirrored: bool = False
+    #: There is no upright face: it is turned by quarters, or lies beside the crop. No label is used (weights 0, pose
+    #: NaN); `losses.wide_loss` alone learns from such a crop.
+    wide: bool = False
 
 
 def face_square(face: Annotation) -> np.ndarray:
@@ -82,7 +89,7 @@ def crop_face(
     """One face as the network sees it, augmented if a generator is given."""
     if size < 8:
         raise ValueError(f"a crop of {size} pixels is too small")
-    square, mirrored, border, fill = face_square(sample), False, cv2.BORDER_REPLICATE, 0
+    square, mirrored, wide, border, fill = face_square(sample), False, False, cv2.BORDER_REPLICATE, 0
     if rng is not None:
         how = how or Augmentation()
         rotation, grow, right, down = rng.normal(size=4) * (how.rotation, how.scale, how.shift, how.shift)
@@ -92,6 +99,13 @@ def crop_face(
         if how.loose and rng.random() < how.loose:
             square[:2] += square[2] * rng.uniform(-LOOSE_SHIFT, LOOSE_SHIFT, 2)
             square[2] *= np.exp(rng.uniform(*np.log(LOOSE_SIDES)))
+        if how.turned and rng.random() < how.turned:
+            square[3] += rng.choice(TURNS)
+            wide = True
+        elif how.aside and rng.random() < how.aside:
+            way = rng.uniform(0, 2 * np.pi)
+            square[:2] += square[2] * rng.uniform(*ASIDE) * np.array([np.cos(way), np.sin(way)])
+            wide = True
         mirrored = bool(rng.random() < how.mirror)
         if rng.random() < 0.5:  # outside the picture: its border goes on, or one grey
             border, fill = cv2.BORDER_CONSTANT, int(rng.integers(256))
@@ -108,7 +122,9 @@ def crop_face(
         weights = {m: w[MARKUPS[m].mirror] for m, w in weights.items()}
         pose = None if pose is None else pose * np.array([-1, 1, -1], np.float32)
     for markup, points in landmarks.items():
-        weights[markup] *= ((points > 0) & (points < 1)).all(1)
+        weights[markup] *= ((points > 0) & (points < 1)).all(1) & (not wide)
+    if wide and pose is not None:
+        pose = np.full(3, np.nan, np.float32)
     if rng is not None and how is not None:
         image = photometry(image, rng, how)
     return Crop(
@@ -118,6 +134,7 @@ def crop_face(
         pose,
         square,
         mirrored,
+        wide,
     )
 
 

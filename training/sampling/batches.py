@@ -58,6 +58,7 @@ def collate(crops: Sequence[Crop], source: str) -> Batch:
             {m: torch.from_numpy(np.stack([c.landmarks[m] for c in crops])) for m in markups},
             {m: torch.from_numpy(np.stack([c.weights[m] for c in crops])) for m in markups},
             torch.from_numpy(np.stack(poses)) if any(c.pose is not None for c in crops) else None,
+            torch.tensor([float(c.wide) for c in crops]) if any(c.wide for c in crops) else None,
         ),
     )
 

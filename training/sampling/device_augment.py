@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from acdc_fast.markups import MARKUPS
 
 from ..settings import Augmentation
-from .augment import LOOSE_SHIFT, LOOSE_SIDES
+from .augment import ASIDE, LOOSE_SHIFT, LOOSE_SIDES, TURNS
 from .device_dataset import NOMINAL, SIDE, ResidentFaces
 from .device_photometry import Draws, photometry
 from .targets import Targets
@@ -37,6 +37,16 @@ def crop_batch(
         away = draws.uniform(2, low=-LOOSE_SHIFT, high=LOOSE_SHIFT) * side[:, None]
         centre = torch.where(loose[:, None], centre + away, centre)
         side = torch.where(loose, side * draws.uniform(low=low, high=high).exp(), side)
+    wide = torch.zeros(len(index), dtype=torch.bool, device=index.device)
+    if how.turned:
+        wide = draws.chance(how.turned)
+        quarters = draws.uniform(high=len(TURNS)).floor() + 1
+        rotation = torch.where(wide, rotation + TURNS[0] * quarters, rotation)
+    if how.aside:
+        aside, way = draws.chance(how.aside) & ~wide, draws.uniform(high=2 * math.pi)
+        far = side * draws.uniform(low=ASIDE[0], high=ASIDE[1])
+        moved = centre + far[:, None] * torch.stack([way.cos(), way.sin()], 1)
+        centre, wide = torch.where(aside[:, None], moved, centre), wide | aside
     mirrored = draws.chance(how.mirror)
     image = _sample(resident, index, centre, side, rotation, mirrored, size, how, draws)
     landmarks, weights = {}, {}
@@ -47,13 +57,14 @@ def crop_batch(
         own = torch.where(mirrored[:, None, None], flipped, own)
         weight = resident.weights[markup][index]
         weight = torch.where(mirrored[:, None], weight[:, table], weight)
-        landmarks[markup], weights[markup] = own, weight * ((own > 0) & (own < 1)).all(2)
+        landmarks[markup], weights[markup] = own, weight * ((own > 0) & (own < 1)).all(2) * ~wide[:, None]
     pose = None
     if resident.pose is not None:
         pose = turned(resident.pose[index], -rotation)
         flipped = torch.stack([-pose[:, 0], pose[:, 1], -pose[:, 2]], 1)
-        pose = torch.where(mirrored[:, None], flipped, pose)
-    return photometry(image, how, draws), Targets(landmarks, weights, pose)
+        pose = torch.where(mirrored[:, None], flipped, pose).masked_fill(wide[:, None], math.nan)
+    marks = wide.float() if how.turned or how.aside else None
+    return photometry(image, how, draws), Targets(landmarks, weights, pose, marks)
 
 
 # Constants for every batch are put on the device once: a copy from memory that is not pinned makes the host wait until

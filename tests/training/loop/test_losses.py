@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from acdc_fast.training.loop.losses import cascade_loss, landmark_loss, pose_loss, spread_loss, stage_weights
+from acdc_fast.training.loop.losses import (
+    WIDER,
+    cascade_loss,
+    landmark_loss,
+    pose_loss,
+    spread_loss,
+    stage_weights,
+    wide_loss,
+)
 from acdc_fast.training.sampling.targets import Targets
 from acdc_fast.types import Prediction
 
@@ -64,6 +74,48 @@ def test_spread_enters_the_cascades_loss_by_its_weight() -> None:
     total, parts = cascade_loss(whole, targets, scales=(1.0, 2.0), markup_weights={"2d5": 3.0}, spread_weight=0.5)
     assert parts["stage2/2d5/spread"].item() == pytest.approx(0.05 - 1e-4, rel=1e-4)  # a point map: spread 10⁻⁴
     assert (total - without).item() == pytest.approx(3 * 3.0 * 0.5 * (0.05 - 1e-4), rel=1e-4)
+
+
+def spreads(values: list[list[float]]) -> torch.Tensor:
+    """(B, L) spreads → (B, L, 3) covariances, all of it along y, and a correlation that must not count."""
+    rows = torch.tensor(values)
+    return torch.stack([torch.zeros_like(rows), rows, rows**2], 2).requires_grad_()
+
+
+def test_wide_loss_by_hand() -> None:
+    """Usual spreads 0.1 and 0.2 by the first two faces. The third is to be wider; of the fourth only one map is."""
+    covariance = spreads([[0.05, 0.2], [0.15, 0.2], [0.1, 0.1], [0.1, 0.2 * WIDER * 1.01]])
+    loss = wide_loss(covariance, torch.tensor([0.0, 0, 1, 1]))
+    loss.backward()
+    hinges = [math.log(WIDER), math.log(2 * WIDER), math.log(WIDER), 0]
+    assert loss.item() == pytest.approx(sum(hinges) / 8, rel=1e-5)  # over 4 faces and 2 points
+    assert covariance.grad is not None
+    assert not covariance.grad[:2].any() and not covariance.grad[3, 1].any()  # upright faces; a map wide enough
+    # d log √(a + c) = ½/(a + c)
+    assert covariance.grad[2, 0].tolist() == pytest.approx([-0.5 / 0.01 / 8, 0, -0.5 / 0.01 / 8], rel=1e-5)
+    assert wide_loss(covariance, torch.ones(4)).item() == 0  # no other face says what is usual
+    assert wide_loss(covariance, torch.zeros(4)).item() == 0
+
+
+def test_a_turned_crop_learns_by_its_spread_alone() -> None:
+    """Weights of 0 and a pose of NaN: no gradient reaches its points or its pose, and the spread loss leaves it out."""
+    points, pose = torch.rand(2, 5, 2).requires_grad_(), torch.zeros(2, 3).requires_grad_()
+    covariance = spreads([[0.1] * 5, [0.1] * 5])
+    stage = Prediction({"2d5": points}, {"2d5": covariance}, pose, None, None)
+    targets = Targets(
+        {"2d5": torch.rand(2, 5, 2)}, {"2d5": torch.tensor([[1.0], [0.0]]).expand(2, 5)},
+        torch.tensor([[1.0, 2, 3], [math.nan] * 3]), torch.tensor([0.0, 1]),
+    )  # fmt: skip
+    whole = Prediction({"2d5": points}, {"2d5": covariance}, pose, None, (stage,))
+    without, _ = cascade_loss(whole, targets, spread_weight=0.1)
+    total, parts = cascade_loss(whole, targets, spread_weight=0.1, wide_weight=0.5)
+    assert parts["stage1/wide"].item() == pytest.approx(math.log(WIDER) / 2, rel=1e-5)
+    assert (total - without).item() == pytest.approx(0.5 * math.log(WIDER) / 2, rel=1e-4)
+    total.backward()
+    assert points.grad is not None and pose.grad is not None and covariance.grad is not None
+    assert points.grad[0].any() and not points.grad[1].any()
+    assert pose.grad[0].any() and not pose.grad[1].any()
+    assert covariance.grad[1, :, 2].tolist() == pytest.approx([0.5 * -0.5 / 0.01 / 10] * 5, rel=1e-4)
 
 
 def test_pose_loss_by_hand() -> None:

@@ -63,6 +63,20 @@ def test_it_learns(root: Path, tmp_path: Path) -> None:
     assert curve[-1] < 0.5 * curve[0], curve
 
 
+def test_a_run_that_sees_turned_crops_reports_how_wide_its_maps_are_to_be(
+    root: Path, small: Settings, tmp_path: Path
+) -> None:
+    """Half of the crops are turned. Their term is a part of the loss, with the weight of the settings."""
+    augment, weight = replace(small.augment, turned=0.5), 2.0
+    for name, loss in (("without", small.loss), ("with", replace(small.loss, wide=weight))):
+        run = replace(small, augment=augment, loss=replace(loss, stages=(1.0, 1.0)))
+        assert train(run, root, tmp_path / name, until=1, device="cpu") == 0
+    without, line = (read_history(tmp_path / name)[0] for name in ("without", "with"))
+    parts = sum(line[f"mtfl/stage{stage}/wide"] for stage in (1, 2))
+    assert parts > 0 and "mtfl/stage1/wide" not in without
+    assert line["mtfl/loss"] - without["mtfl/loss"] == pytest.approx(weight * parts, rel=1e-4)
+
+
 def test_resume_is_exact_after_a_kill_while_writing(root: Path, small: Settings, tmp_path: Path) -> None:
     """The process dies with half of its fourth checkpoint written; the third is whole and goes on bit for bit."""
     assert train(small, root, tmp_path / "whole", device="cpu") == 0

@@ -227,6 +227,27 @@ def test_a_tiny_picture_can_be_cut() -> None:
         assert crop.image.shape == (1, 32, 32)
 
 
+def test_turned_and_aside_crops_have_no_labels() -> None:
+    """The shares are those asked for, the squares are turned or beside the face, and no other crop changes."""
+    how = replace(ONLY_GEOMETRY, rotation=0, scale=0, shift=0, turned=0.4, aside=0.5)
+    sample = face(pose=np.array([10, 5, 3], np.float32))
+    plain, crops = face_square(sample), [crop_face(sample, 64, np.random.default_rng(i), how) for i in range(400)]
+    angle = np.array([c.square[3] for c in crops])
+    away = np.linalg.norm([c.square[:2] - plain[:2] for c in crops], axis=1) / plain[2]
+    wide, turned, aside = np.array([c.wide for c in crops]), angle != 0, away != 0
+    assert (wide == turned | aside).all() and not (turned & aside).any()
+    assert 0.33 < turned.mean() < 0.47 and 0.23 < aside.mean() < 0.37  # 0.4, and half of the rest
+    assert set(angle) == {0, 90, 180, 270} and 1 <= away[aside].min() < 1.1 and 1.5 < away.max() <= 1.6
+    for crop in crops:
+        assert crop.pose is not None and np.isnan(crop.pose).all() == crop.wide
+        assert (crop.weights["2d5"] == (0 if crop.wide else 1)).all()
+    quarter = next(c for c in crops if c.square[3] == 90 and not c.mirrored)
+    upright = next(c for c in crops if not c.wide and not c.mirrored)
+    inside = np.s_[0, 8:56, 8:56]  # beyond the picture lies its border, or one grey
+    apart = np.abs(quarter.image[inside].astype(float) - np.rot90(upright.image[0])[8:56, 8:56])
+    assert apart.mean() < 1  # the square turns clockwise, so the face in it counterclockwise
+
+
 def test_loose_boxes_are_those_of_other_people() -> None:
     """A share of the crops, 0.6 to 2 times as wide, up to 0.3 of a side away; the labels move along."""
     how = replace(ONLY_GEOMETRY, rotation=0, scale=0, shift=0, mirror=0, loose=0.5)

@@ -136,6 +136,25 @@ def test_loose_boxes_are_those_of_other_people() -> None:
     assert 0.599 <= scale.min() < 0.65 and 1.9 < scale.max() <= 2.001 and 0.28 < np.abs(away).max() <= 0.301
 
 
+def test_turned_and_aside_crops_have_no_labels() -> None:
+    """As `augment`'s: with the labels' weights gone, the points still tell the turn and the place."""
+    pose = np.array([10, 5, 3], np.float32)
+    sample = Sample(source="", name="", image=smooth(240, 200, 0), landmarks={"2d5": FIVE}, pose=pose)
+    resident = resident_of(*[sample] * 400)
+    _, targets = batch(resident, 64, replace(STILL, turned=0.4, aside=0.5, mirror=0.5))
+    assert targets.wide is not None and targets.pose is not None
+    points, wide = targets.landmarks["2d5"].numpy(), targets.wide.bool().numpy()
+    plain = batch(resident, 64, STILL)[1].landmarks["2d5"][0].numpy()
+    down = np.stack([points[:, 3] + points[:, 4] - points[:, 0] - points[:, 1]])[0]  # from the eyes to the mouth
+    turned, away = down[:, 1] < 0.95 * np.ptp(plain[:, 1]), np.linalg.norm(points.mean(1) - plain.mean(0), axis=1)
+    aside = away > 0.9
+    assert (wide == turned | aside).all() and not (turned & aside).any()
+    assert 0.33 < turned.mean() < 0.47 and 0.23 < aside.mean() < 0.37
+    assert (targets.weights["2d5"].numpy() == ~wide[:, None]).all()
+    assert (torch.isnan(targets.pose).all(1).numpy() == wide).all()
+    assert batch(resident, 64, STILL)[1].wide is None
+
+
 def test_mirrored_labels_change_sides() -> None:
     sample = Sample(source="", name="", image=smooth(200, 200, 0), landmarks={"2d5": FIVE})
     plain, mirrored = (
