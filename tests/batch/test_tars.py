@@ -16,8 +16,8 @@ pytest.importorskip("torch", reason="torch is not installed: it makes the weight
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [parquet])")
 
 import pyarrow.parquet as pq
+from helpers.batch_jobs import quiet, stop_after
 from helpers.paths import PHOTO
-from helpers.small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.batch import job as batch
@@ -25,11 +25,6 @@ from acdc_fast.batch import tars
 from acdc_fast.errors import InputError
 
 NAMES = ("a.png", "b.jpg", "broken.jpg", "c.webp", "deep/er/d.PNG")
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return Model(small_weights(stages=1), resolution=32)
 
 
 @pytest.fixture
@@ -57,7 +52,7 @@ def packed(folder: Path, target: Path, names: Any = None) -> Path:
 
 
 def rows(model: Model, sources: Any, out: Path, **options: Any) -> list[dict[str, Any]]:
-    batch.run_batch(model, sources, str(out), note=lambda text: None, **options)
+    batch.run_batch(model, sources, str(out), note=quiet, **options)
     found: list[dict[str, Any]] = pq.read_table(out).to_pylist()
     return found
 
@@ -108,7 +103,7 @@ def test_several_inputs_side_by_side(folder: Path, tmp_path: Path, model: Model)
     for count in (6, 8, 11):
         again = tmp_path / f"again{count}.parquet"
         stop_after(model, sources, again, count)
-        tally = batch.run_batch(model, sources, str(again), note=lambda text: None)
+        tally = batch.run_batch(model, sources, str(again), note=quiet)
         assert (tally.resumed, tally.rows) == (count, 12) and pq.read_table(again).to_pylist() == found
     with pytest.raises(InputError, match="source"):
         batch.run_batch(model, sources[::-1], str(out))
@@ -116,23 +111,6 @@ def test_several_inputs_side_by_side(folder: Path, tmp_path: Path, model: Model)
         batch.run_batch(model, [str(first), f"{tmp_path}/x/../s.tar"], str(tmp_path / "twice.parquet"))
     with pytest.raises(InputError, match="no such file"):
         batch.run_batch(model, [str(first), str(tmp_path / "none.tar")], str(tmp_path / "none.parquet"))
-
-
-def stop_after(model: Model, sources: list[str], out: Path, count: int) -> None:
-    real, seen = batch.row_of, []
-
-    def counted(*arguments: Any) -> dict[str, Any]:
-        if len(seen) == count:
-            raise KeyboardInterrupt
-        seen.append(1)
-        return real(*arguments)
-
-    batch.row_of = counted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            batch.run_batch(model, sources, str(out), part=1, note=lambda text: None)
-    finally:
-        batch.row_of = real
 
 
 def test_a_tar_that_changes_makes_another_job(folder: Path, tmp_path: Path, model: Model) -> None:
