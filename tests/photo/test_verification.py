@@ -88,8 +88,12 @@ def test_which_boxes_count(library: PaintedDetector) -> None:
     np.testing.assert_allclose(faces, [[*BOXES[1], 0.75]], atol=2)  # where none is sure, weaker ones are looked at
     assert len(verification.verified(crowd(), rows((BOXES[1], 0.5)), 0.76, 1)) == 0
     assert len(verification.verified(crowd(), rows((BOXES[1], 0.5)), 0.74, 1)) == 1
-    assert len(verification.verified(crowd(), rows((BOXES[1], 0.5), shift=40), threads=1)) == 0  # a face, but elsewhere
+    for shift, count in ((17, 1), (27, 0), (40, 0)):  # overlaps of 0.48, 0.32 and 0.18: a face, but elsewhere
+        assert len(verification.verified(crowd(), rows((BOXES[1], 0.5), shift=shift), threads=1)) == count, shift
     assert verification.verified(crowd(), rows()).shape == (0, 5)
+    at_limits = rows((empty, verification.SURE), (BOXES[1], verification.DOUBTFUL), (BOXES[2], 0.4))
+    faces = verification.verified(crowd(), at_limits, threads=1)
+    np.testing.assert_allclose(faces, [[*empty, verification.SURE], [*BOXES[1], 0.75]], atol=2)
 
 
 def test_the_best_of_the_librarys_boxes_counts(library: PaintedDetector) -> None:
@@ -147,6 +151,15 @@ def test_no_library_where_the_network_is_sure(library: PaintedDetector, monkeypa
     assert len(detect(crowd(), Search("both", min_score=0.97))[0]) == 1
 
 
+def test_boxes_of_one_face_are_verified_once(library: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that they leave room for other faces in what is verified at most."""
+    doubles = [(tuple(side + 0.1 * i for side in BOXES[1]), 0.9 - 0.001 * i) for i in range(verification.MOST)]
+    proposing(monkeypatch, lambda rgb: rows(*doubles, (BOXES[2], 0.6)))
+    boxes, _ = detect(crowd(), Search("both"))
+    np.testing.assert_allclose(boxes, [BOXES[1], BOXES[2]], atol=2)
+    assert library.seen == 2
+
+
 def test_lower_scores_where_they_are_asked_for(library: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = black(640, 480)
     paint(picture, BOXES[1], 0.5, 1)
@@ -161,7 +174,7 @@ def test_where_nothing_is_proposed_the_library_looks_once_at_a_small_picture(
 ) -> None:
     asked = proposing(monkeypatch, lambda rgb: rows())
     picture = black(*size)
-    box = (size[0] // 10, size[1] // 6, size[0] * 7 // 10, size[1] * 9 // 10)
+    box = (0, size[1] // 6, size[0] * 7 // 10, size[1] * 9 // 10)  # cut by the picture's border
     paint(picture, box, 0.8, 1)
     boxes, scores = detect(picture, Search("both"))
     np.testing.assert_allclose(boxes, [box], atol=size[0] / detection.LAST)
