@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
-from PIL import Image
 
 from ..detector import pyramid
 from ..errors import InputError
 from . import libfacedetection
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
-from .verification import PROPOSED, VERIFIED, verified
+from .verification import PROPOSED, VERIFIED, overlaps, verified
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +112,11 @@ def detect(rgb: np.ndarray, search: Search | None = None, threads: int | None = 
 
 def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
     """(N, 5) boxes and scores."""
-    picture = Image.fromarray(rgb)
+    size = rgb.shape[1], rgb.shape[0]
     least = THRESHOLD if search.min_score is None else search.min_score
-    longest = max(picture.size)
+    longest = max(size)
     steps = scales(longest, search.min_size)
-    first, upright = steps[0], [look for scale in steps for look in tiled(*picture.size, scale)]
+    first, upright = steps[0], [look for scale in steps for look in tiled(*size, scale)]
     tries = [upright]
     for scale, border in RETRIES:
         tries.append([Look(min(first * scale, LONGEST / (longest * (1 + 2 * border))), border)])
@@ -125,7 +124,7 @@ def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
     for attempt, looks in enumerate(tries):
         if attempt:
             log.debug("no face found: looking again, %s", looks[0])
-        faces = found(picture, looks, threads)
+        faces = found(rgb, looks, threads)
         faces = faces[faces[:, 4] >= least]
         if len(faces):
             break
@@ -149,7 +148,7 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
             return faces
     if both:
         log.debug("no face found: the library looks at the whole picture, at %d pixels", LAST)
-        faces = found(Image.fromarray(rgb), [Look(min(2.0, LAST / max(rgb.shape)), LAST_BORDER)], threads)
+        faces = found(rgb, [Look(min(2.0, LAST / max(rgb.shape)), LAST_BORDER)], threads)
     return faces[faces[:, 4] >= least]
 
 
@@ -190,8 +189,4 @@ def distinct(faces: np.ndarray, most: float) -> list[int]:
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two xyxy boxes."""
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(0.0, w) * max(0.0, h)
-    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return float(shared / (both - shared))
+    return float(overlaps(a[None], b[None])[0, 0])

@@ -60,30 +60,44 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def found(picture: Image.Image, looks: Iterable[Look], threads: int | None = None) -> np.ndarray:
-    """(N, 5) float64 x0, y0, x1, y1 in pixels of the picture, score: of all looks, in their order.
+def found(rgb: np.ndarray, looks: Iterable[Look], threads: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1 in pixels of the picture, score: of all looks, in their order.
 
     The same for any number of ``threads``; None: as many as there are CPUs."""
-    return np.concatenate(found_by_look(picture, looks, threads))
+    return np.concatenate(found_by_look(rgb, looks, threads))
 
 
-def found_by_look(picture: Image.Image, looks: Iterable[Look], threads: int | None = None) -> list[np.ndarray]:
+def found_by_look(rgb: np.ndarray, looks: Iterable[Look], threads: int | None = None) -> list[np.ndarray]:
     """The same as `found`, one array for each look."""
     looks = list(looks)
     if len(looks) < 2 or threads == 1:
-        return [_found(picture, look) for look in looks]
+        return [_found(rgb, look) for look in looks]
     with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
-        return list(pool.map(lambda look: _found(picture, look), looks))
+        return list(pool.map(lambda look: _found(rgb, look), looks))
 
 
-def _found(picture: Image.Image, look: Look) -> np.ndarray:
-    scaled = scaled_size(picture.size, look.scale)
-    across, down = picture.width / scaled[0], picture.height / scaled[1]
+def part_of(rgb: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """The part ``box`` (x0, y0, x1, y1, pixels) of (H, W, 3) uint8, scaled to ``size``: averaged where it shrinks.
+
+    Only the part is copied, and around it what the filter reads: the picture may be large."""
+    height, width = rgb.shape[:2]
+    if size == (width, height) and box == (0, 0, width, height):
+        return Image.fromarray(np.ascontiguousarray(rgb))
+    around = [int(np.ceil(max(1.0, (box[i + 2] - box[i]) / size[i]))) + 1 for i in (0, 1)]
+    left, top = (max(0, int(box[i]) - around[i]) for i in (0, 1))
+    right, bottom = (int(np.ceil(box[i + 2])) + around[i] for i in (0, 1))
+    part = Image.fromarray(np.ascontiguousarray(rgb[top:bottom, left:right]))
+    moved = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return part.resize(size, Image.Resampling.BILINEAR, moved)
+
+
+def _found(rgb: np.ndarray, look: Look) -> np.ndarray:
+    whole_size = rgb.shape[1], rgb.shape[0]
+    scaled = scaled_size(whole_size, look.scale)
+    across, down = whole_size[0] / scaled[0], whole_size[1] / scaled[1]
     left, top, right, bottom = look.tile or (0, 0, *scaled)
-    part = picture
-    if (right - left, bottom - top) != picture.size:  # averages where it shrinks; of the large picture no copy is made
-        box = (left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height))
-        part = picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box)
+    box = (left * across, top * down, min(right * across, whole_size[0]), min(bottom * down, whole_size[1]))
+    part = part_of(rgb, box, (right - left, bottom - top))
     if look.turn:
         part = part.transpose(getattr(Image.Transpose, f"ROTATE_{360 - look.turn}"))  # Pillow turns the other way
     edge = round(look.border * max(part.size))

@@ -188,7 +188,29 @@ def test_pillow_turns_as_said() -> None:
     found = looks.find
     try:
         looks.find = lambda part: seen.append(np.asarray(part)) or np.zeros((0, 5))  # type: ignore[func-returns-value]
-        looks.found(Image.fromarray(picture), [looks.Look(1.0, turn=90)])
+        looks.found(picture, [looks.Look(1.0, turn=90)])
     finally:
         looks.find = found
     assert seen[0].shape == (60, 40, 3) and (seen[0][0] == 255).all() and not seen[0][1:].any()
+
+
+@pytest.mark.parametrize("size", [(700, 500), (40, 33)])
+def test_a_part_is_what_pillow_cuts_from_the_whole_picture(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a unit of 255: where the part lies is a rounded number. What is copied is little more than the part."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    picture, copied, copy = Image.fromarray(rgb), [], Image.fromarray
+    monkeypatch.setattr(looks.Image, "fromarray", lambda array: copied.append(array.shape) or copy(array))
+    for _ in range(60):
+        x0, x1 = sorted(rng.choice([0.0, *rng.uniform(0, size[0], 3), size[0]], 2, replace=False))
+        y0, y1 = sorted(rng.choice([0.0, *rng.uniform(0, size[1], 3), size[1]], 2, replace=False))
+        to = (int(rng.integers(1, 120)), int(rng.integers(1, 120)))
+        expected = np.asarray(picture.resize(to, Image.Resampling.BILINEAR, (x0, y0, x1, y1)), int)
+        given = np.asarray(looks.part_of(rgb, (x0, y0, x1, y1), to), int)
+        assert given.shape == expected.shape and abs(given - expected).max() <= 1
+        assert copied[-1][1] <= x1 - x0 + 2 * (3 + max(1, (x1 - x0) / to[0]))
+        assert copied[-1][0] <= y1 - y0 + 2 * (3 + max(1, (y1 - y0) / to[1]))
+    whole = looks.part_of(np.rot90(rgb), (0, 0, size[1], size[0]), (size[1], size[0]))
+    np.testing.assert_array_equal(np.asarray(whole), np.rot90(rgb))

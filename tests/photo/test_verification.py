@@ -70,7 +70,7 @@ def test_verified_boxes_are_the_librarys_in_pixels_of_the_picture(library: Paint
     faces = faces[np.argsort(faces[:, 4])]
     np.testing.assert_allclose(faces[:, :4], BOXES, atol=2)
     np.testing.assert_allclose(faces[:, 4], [0.7, 0.75, 0.8, 0.85], atol=1e-6)
-    assert library.seen == 4
+    assert library.seen == 4 + 2  # a second time at those of 0.7 and 0.75
     for threads in (2, None):
         again = verification.verified(crowd(), proposed, threads=threads)
         assert np.array_equal(again[np.argsort(again[:, 4])], faces)
@@ -83,7 +83,7 @@ def test_which_boxes_count(library: PaintedDetector) -> None:
     faces = verification.verified(crowd(), proposed, threads=1)
     np.testing.assert_allclose(faces[0], [*empty, 0.96])
     np.testing.assert_allclose(faces[1:], [[*BOXES[1], 0.75]], atol=2)
-    assert library.seen == 2
+    assert library.seen == 2 + 1
     faces = verification.verified(crowd(), rows((BOXES[1], 0.31), (BOXES[2], 0.29)), threads=1)
     np.testing.assert_allclose(faces, [[*BOXES[1], 0.75]], atol=2)  # where none is sure, weaker ones are looked at
     assert len(verification.verified(crowd(), rows((BOXES[1], 0.5)), 0.76, 1)) == 0
@@ -106,7 +106,40 @@ def test_at_most_so_many_are_verified_and_the_weaker_are_dropped(library: Painte
     nothing = [((float(x), 400.0, x + 20.0, 420.0), 0.5) for x in range(0, 600, 10)]
     faces = verification.verified(crowd(), rows((BOXES[0], 0.4), *nothing, (BOXES[1], 0.6)), threads=1)
     np.testing.assert_allclose(faces, [[*BOXES[1], 0.75]], atol=2)
-    assert library.seen == verification.MOST
+    assert library.seen == verification.MOST + 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (0.79, 0.62, 0.705),
+        (0.79, 0.6, None),
+        (0.52, 0.89, 0.705),
+        (0.49, 1.0, None),
+        (0.81, 0.0, 0.81),
+        (0.75, 0, None),
+    ],
+)
+def test_a_second_look_where_the_score_is_close(
+    first: float, second: float, counts: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library gives these scores for the small and the larger cut; 0: nothing. The box is that of the first."""
+    near, far = (100.0, 100.0, 160.0, 160.0), (400.0, 300.0, 460.0, 360.0)
+    cuts: list[int] = []
+
+    def find(part: Image.Image) -> np.ndarray:
+        cuts.append(part.width)
+        corner, score = (part.width - 60) / 2, first if part.width == verification.CUT else second
+        wide = 0 if part.width == verification.CUT else 4  # the second look's box is another
+        box = [corner - wide, corner, corner + 60, corner + 60, score if part.getpixel((0, 0)) == (0, 0, 0) else 0.95]
+        return np.array([box] if score else []).reshape(-1, 5)
+
+    monkeypatch.setattr(looks, "find", find)
+    picture = black(640, 480)
+    picture[200:, 300:] = 9  # around the other box, which the library sees at once
+    faces = verification.verified(picture, rows((near, 0.6), (far, 0.7)), threads=1)
+    np.testing.assert_allclose(faces, [[*far, 0.95]] + ([[*near, counts]] if counts else []))
+    assert cuts == [96, 96] + [128] * (first not in (0.49, 0.81))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (640, 480), (4000, 31)])
@@ -114,12 +147,13 @@ def test_cuts_lie_in_the_picture(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     for middle in rng.uniform(-0.5, 1.5, (200, 2)) * size:
         half = np.exp(rng.uniform(0, np.log(2000), 2))
-        look = verification.cut(np.array([*(middle - half), *(middle + half)]), *size)
+        longest = int(rng.choice([verification.CUT, verification.LARGER]))
+        look = verification.cut(np.array([*(middle - half), *(middle + half)]), *size, longest)
         assert look.tile is not None
         left, top, right, bottom = look.tile
         across, down = looks.scaled_size(size, look.scale)
         assert 0 <= left < right <= across and 0 <= top < bottom <= down
-        assert max(right - left, bottom - top) <= verification.CUT and look.scale <= verification.ENLARGED
+        assert max(right - left, bottom - top) <= longest and look.scale <= verification.ENLARGED
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
@@ -197,5 +231,5 @@ def test_the_network_and_the_library_themselves(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(looks, "find", find)
     monkeypatch.setattr(verification, "SURE", 1.1)
     (verified,), scores = detect(np.asarray(photo), Search("both"))
-    assert looked and max(max(size) for size in looked) <= verification.CUT
+    assert looked and max(max(size) for size in looked) <= verification.LARGER
     assert verification.overlaps(box[None], verified[None])[0, 0] > 0.7 and scores[0] >= verification.VERIFIED
