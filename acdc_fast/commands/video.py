@@ -29,6 +29,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     text = "show it in a window; q or Esc ends it (needs a screen and opencv-python)"
     sub.add_argument("--display", action="store_true", help=text)
     sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
+    text = "give each frame's own points; else they are steadied from frame to frame"
+    sub.add_argument("--exact", action="store_true", help=text)
     sub.add_argument("--markup", help="markup to draw (default: 2d68)")
     search_arguments(sub)
     camera_arguments(sub)
@@ -48,8 +50,9 @@ def run(options: argparse.Namespace) -> int:
     stops = StopRequests() if endless(options.input) else None
     with stops or contextlib.nullcontext():
         broken = run_video(
-            model, options.input, options.out, options.every, options.markup, search, camera, options.display, stops
-        )
+            model, options.input, options.out, options.every, options.markup, search, camera, options.display, stops,
+            smooth=not options.exact,
+        )  # fmt: skip
     if stops and stops.received:
         if options.out:
             note(f"stopped; {options.out} holds what came before")

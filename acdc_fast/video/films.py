@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from ..stopping import StopRequests
+from ..types import Faces
 from .encoding import FilmWriter, codec_of
 from .opening import opened
-from .tracking import Tracker
+from .tracking import Tracker, stepper
 from .window import Window
 
 #: (H, W, 3) uint8 RGB, time in seconds, time in the stream's own unit.
 Frame = tuple[np.ndarray, "float | None", "int | None"]
+Step = Callable[[np.ndarray], Faces]
 
 
 def run_video(
@@ -39,15 +41,16 @@ def run_video(
     camera: Camera | None = None,
     display: bool = False,
     stops: StopRequests | None = None,
+    smooth: bool = True,
 ) -> str | None:
     """``source``: a film, a stream's address or a webcam's number. ``display``: shows it in a window alone.
 
     Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
-    ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`; ``stops``: once one is
-    received, the video ends as if the source had, and what is written is whole. Gives a note where the video
-    breaks off: what came before is written. Raises `InputError` where nothing can be read, and for a name that no
-    format of film goes by.
+    ``search``: what is looked for, as in `Model.detect`; ``camera``: as in `Model.align`; ``smooth``: as in
+    `Model.track`; ``stops``: once one is received, the video ends as if the source had, and what is written is whole.
+    Gives a note where the video breaks off: what came before is written. Raises `InputError` where nothing can be read,
+    and for a name that no format of film goes by.
     """
     av = _av()
     if display and out is not None:
@@ -57,18 +60,18 @@ def run_video(
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
     frames = _Frames(av, source, stops)
-    tracker = Tracker(model, every, search=Search(**search or {}), camera=camera)
+    step = stepper(Tracker(model, every, search=Search(**search or {}), camera=camera), smooth)
     if display:
-        _show(frames, tracker, markup)
+        _show(frames, step, markup)
     elif out is None:
-        for line in _lines(frames, tracker):
+        for line in _lines(frames, step):
             print(line, flush=True)
     elif out.endswith(".jsonl"):
         with written_beside(out) as beside, beside.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in _lines(_shown(frames), tracker))
+            file.writelines(line + "\n" for line in _lines(_shown(frames), step))
     else:
         with written_beside(out) as beside:
-            note = _write(av, frames, tracker, beside, out, markup)
+            note = _write(av, frames, step, beside, out, markup)
         if note:
             print(f"acdc-fast: {note}", file=sys.stderr)
     return frames.broken
@@ -133,21 +136,21 @@ def _shown(frames: _Frames) -> Iterator[Frame]:
     yield from tqdm(frames, total=round(total) or None, unit="frame", disable=None, dynamic_ncols=True)
 
 
-def _show(frames: _Frames, tracker: Tracker, markup: str | None) -> None:
+def _show(frames: _Frames, step: Step, markup: str | None) -> None:
     """The annotated frames in a window, until the video or the user ends it."""
     with Window(f"acdc-fast: {frames.source}") as window, contextlib.closing(iter(frames)) as running:
         for rgb, _, _ in running:
-            if not window.show(np.asarray(draw_faces(rgb, tracker.step(rgb), markup))):
+            if not window.show(np.asarray(draw_faces(rgb, step(rgb), markup))):
                 break
 
 
-def _lines(frames: Iterable[Frame], tracker: Tracker) -> Iterator[str]:
+def _lines(frames: Iterable[Frame], step: Step) -> Iterator[str]:
     for index, (rgb, time, _) in enumerate(frames):
-        faces = as_dict(tracker.step(rgb))
+        faces = as_dict(step(rgb))
         yield json.dumps({"frame": index, "time": None if time is None else round(time, 6), "faces": faces})
 
 
-def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, markup: str | None) -> str | None:
+def _write(av: Any, frames: _Frames, step: Step, beside: Path, out: str, markup: str | None) -> str | None:
     """Writes the annotated film; gives a note where its sound could not be taken over."""
     codec, rate = codec_of(out), Fraction(frames.stream.average_rate or 25)
     sound, note = (frames.sound if codec.sound else None), None
@@ -167,7 +170,7 @@ def _write(av: Any, frames: _Frames, tracker: Tracker, beside: Path, out: str, m
 
         frames.listens = sound is not None
         for rgb, _, pts in _shown(frames):
-            writer.add(np.asarray(draw_faces(rgb, tracker.step(rgb), markup)), pts)
+            writer.add(np.asarray(draw_faces(rgb, step(rgb), markup)), pts)
             pass_on_sound()
         writer.end()
         pass_on_sound()

@@ -7,7 +7,7 @@ and looks alike. A cut ends every track.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -102,14 +102,21 @@ def follow(
     camera: Camera | None = None,
 ) -> Iterator[Faces]:
     """`Model.track`. The options are checked at once, the frames when they are asked for."""
-    tracker, smoother = Tracker(model, every, absent, search, camera), Smoother() if smooth else None
+    step = stepper(Tracker(model, every, absent, search, camera), smooth)
+    return (step(frame) for frame in frames)
 
-    def faces_of_frames() -> Iterator[Faces]:
-        for frame in frames:
-            faces = tracker.step(frame)
-            yield faces if smoother is None else smoother.step(faces)
 
-    return faces_of_frames()
+def stepper(tracker: Tracker, smooth: bool) -> Callable[[ImageLike], Faces]:
+    """What gives the faces of one frame after another, steadied if ``smooth`` says so."""
+    if not smooth:
+        return tracker.step
+    smoother = Smoother()
+
+    def step(frame: ImageLike) -> Faces:
+        picture = load_picture(frame)
+        return smoother.step(tracker.step(picture), picture.rgb)
+
+    return step
 
 
 class Tracker:
@@ -217,11 +224,14 @@ class Tracker:
         return tracks, faces, faces.scores
 
     def _following(self, faces: Faces, i: int, track: _Track) -> np.ndarray:
-        """(4,) the box that the landmarks suggest; the old one where the weights give no points to follow by."""
+        """(4,) the box that the landmarks suggest; where the face was expected if the weights give no points to follow
+        by, or if points that are in doubt jump away."""
         markup = first_of(faces.landmarks, ("2d68", "2d98", "2d5", "3d68"), with_five=True)
         if markup is None:
             return track.expected
-        return np.asarray(box_from_points(five_points(faces.landmarks[markup][i : i + 1], markup))[0])
+        box = np.asarray(box_from_points(five_points(faces.landmarks[markup][i : i + 1], markup))[0])
+        doubted = faces.scores[i] < SURE and overlap(box, track.expected) < MIN_OVERLAP
+        return track.expected if doubted else box
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

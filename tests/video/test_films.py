@@ -15,9 +15,11 @@ av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
 from helpers.paths import PHOTO  # noqa: E402
 from helpers.small import small_weights  # noqa: E402
 
+from acdc_fast import Model  # noqa: E402
 from acdc_fast.commands import cli  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.photo.detection import detect  # noqa: E402
+from acdc_fast.readout.results import as_dict  # noqa: E402
 from acdc_fast.types import Faces  # noqa: E402
 from acdc_fast.video import tracking  # noqa: E402
 from acdc_fast.video.films import run_video  # noqa: E402
@@ -182,3 +184,21 @@ def test_a_film_with_a_camera(tmp_path: Path) -> None:
     told = [json.loads(line)["faces"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert len(told) == 3 and all(len(faces[0]["pose"]["translation"]) == 3 for faces in told)
     assert -30 < told[0][0]["pose"]["translation"][2] < -2
+
+
+def test_points_are_steadied_unless_exact_ones_are_wanted(tmp_path: Path) -> None:
+    """The lines are those of `Model.track`, smooth by default, each frame's own with ``--exact``."""
+    rng = np.random.default_rng(0)
+    photo = np.asarray(Image.open(PHOTO).convert("RGB").crop((100, 0, 356, 192)))
+    noisy = [np.clip(photo + rng.normal(0, 12, photo.shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    source, network = film(tmp_path / "in.mkv", noisy), Model.from_pretrained("acdc-w16-fast")
+    with av.open(str(source)) as container:
+        seen = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    lines = {}
+    for smooth in (True, False):
+        out = tmp_path / f"{smooth}.jsonl"
+        options = [] if smooth else ["--exact"]
+        assert cli.main(["video", str(source), "-o", str(out), "--weights", "acdc-w16-fast", *options]) == 0
+        lines[smooth] = [json.loads(line)["faces"] for line in out.read_text().splitlines()]
+        assert lines[smooth] == [as_dict(faces) for faces in network.track(seen, smooth=smooth)]
+    assert lines[True][0] == lines[False][0] and lines[True][3] != lines[False][3]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from acdc_fast.photo.coordinates import euler_to_matrix
 from acdc_fast.types import Faces, HeadPose
@@ -158,3 +159,81 @@ def test_blendshapes_are_steadied_each_face_its_own() -> None:
     assert found[71, 0, 1] > 0.7 and found[75, 0, 1] < 0.3
     none = smoother.step(replace(faces_at(np.zeros((0, 68, 2)), np.zeros((0, 3)), []), blendshapes={"a": np.zeros(0)}))
     assert none.blendshapes["a"].shape == (0,)
+
+
+def textured(size: int = 240) -> np.ndarray:
+    """(H, W) grey values of a smooth random pattern, as float."""
+    rng = np.random.default_rng(5)
+    coarse = Image.fromarray(rng.uniform(30, 220, (size // 6, size // 6)).astype(np.float32))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def film_of(places: np.ndarray, noise: float = 3.0) -> list[np.ndarray]:
+    """Frames whose pattern is moved to (T, 2) places; each has noise of its own."""
+    rng, pattern = np.random.default_rng(6), Image.fromarray(textured(400))
+    frames = []
+    for x, y in places:
+        moved = pattern.transform(
+            (300, 300), Image.Transform.AFFINE, (1, 0, 50 - x, 0, 1, 50 - y), Image.Resampling.BILINEAR
+        )
+        grey = np.asarray(moved) + rng.normal(0, noise, (300, 300))
+        frames.append(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2))
+    return frames
+
+
+def moving(at: np.ndarray, points: np.ndarray, score: float = 0.95) -> Faces:
+    """The face of `faces_at`, whose box goes with it."""
+    faces = faces_at(points[None], np.zeros((1, 3)), [0])
+    boxes = np.array([[100, 100, 100 + SIDE, 100 + SIDE]]) + np.tile(at, 2)
+    return replace(faces, boxes=boxes.astype(np.float32), scores=np.full(1, score, np.float32))
+
+
+#: A head that wanders: up to 4 % of its side a frame, as in bench/steadiness.py.
+WAY = np.stack([30 * np.sin(2 * np.pi * np.arange(60) / 60), 12 * np.sin(2 * np.pi * np.arange(60) / 45)], 1)
+
+
+def test_with_the_picture_a_moving_face_is_as_steady_as_one_at_rest() -> None:
+    rng, frames = np.random.default_rng(1), film_of(WAY)
+    truth = BASE + WAY[:, None]
+    raw = truth + rng.normal(0, 0.4, truth.shape)
+    seen: dict[bool, np.ndarray] = {}
+    for known in (False, True):
+        smoother = Smoother()
+        steps = [smoother.step(moving(*of), rgb if known else None) for *of, rgb in zip(WAY, raw, frames, strict=True)]
+        seen[known] = np.array([faces.landmarks["2d68"][0] for faces in steps])[10:]
+
+    def jitter(points: np.ndarray) -> float:
+        return float(np.abs(np.diff(points - truth[10:], axis=0)).mean())
+
+    assert jitter(seen[True]) < 0.3 * jitter(raw[10:]) < jitter(seen[False])
+    error = [float(np.linalg.norm(points - truth[10:], axis=-1).mean()) for points in (seen[True], raw[10:])]
+    assert error[0] < 0.6 * error[1]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_one_frame_of_wrong_points_does_not_jump(known: bool) -> None:
+    """Where the picture denies them, whatever their score; without the picture where the score is low."""
+    rng, frames, smoother = np.random.default_rng(1), film_of(WAY), Smoother()
+    found = []
+    for f, rgb in enumerate(frames[:30]):
+        points = BASE + WAY[f] + rng.normal(0, 0.3, BASE.shape)
+        wrong = f == 20
+        if wrong:
+            points = points + (0.5 * SIDE, -0.3 * SIDE)
+        given = moving(WAY[f], points, 0.2 if wrong and not known else 0.95)
+        turned = faces_at(points[None], np.array([[60.0 if wrong else 0.0, 0, 0]]), [0])
+        given = replace(given, pose=turned.pose, blendshapes={"a": np.full(1, float(wrong), np.float32)})
+        faces = smoother.step(given, rgb if known else None)
+        found.append(float(np.linalg.norm(faces.landmarks["2d68"][0] - BASE - WAY[f], axis=1).mean()))
+        assert abs(faces.pose.yaw[0]) < 1e-3 and faces.blendshapes["a"][0] == 0
+    assert max(found) < (0.02 if known else 0.05) * SIDE
+
+
+def test_a_face_that_really_jumps_is_followed() -> None:
+    """Points that go on to deny the picture are believed after a while: it may be the picture that misleads."""
+    frames, smoother = film_of(np.zeros((30, 2))), Smoother()
+    found = []
+    for f, rgb in enumerate(frames):
+        to = np.array([0.0, 0.0]) if f < 10 else np.array([0.4, 0.0]) * SIDE
+        found.append(smoother.step(moving(np.zeros(2), BASE + to), rgb).landmarks["2d68"][0][:, 0].mean() - CENTRE[0])
+    assert abs(found[12]) < 0.01 * SIDE < 0.3 * SIDE < found[16] and found[-1] > 0.38 * SIDE

@@ -157,6 +157,31 @@ def test_doubt_asks_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     assert looks[:4] == [1, 1, 1, 2]
 
 
+@pytest.mark.parametrize("detected", [True, False])
+@pytest.mark.parametrize("score", [0.6, 0.95])
+def test_points_in_doubt_that_jump_do_not_take_the_face_along(
+    score: float, detected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One frame of wrong points among 30. In the next, the face is looked for where it was; if the maps were sure of
+    the jump, it is looked for there."""
+    person = Person(0, lambda f: (100 + f, 120), lambda f: score if f == 15 else 0.95)
+    person.detected = lambda f: detected or f != 15
+    scene, asked = Scene([person], monkeypatch, every=100), {}
+
+    def align(picture: Picture, boxes: np.ndarray) -> Faces:
+        faces, asked[scene.frame] = Scene.align(scene, picture, boxes), np.array(boxes)
+        wrong = np.float32(30 if scene.frame == 15 else 0)
+        return replace(faces, landmarks={"2d5": faces.landmarks["2d5"] + wrong})
+
+    monkeypatch.setattr(scene, "align", align)
+    for scene.frame in range(30):
+        scene.tracker.step(np.full((240, 320, 3), 128, np.uint8))
+    middle = {f: (boxes[0, :2] + boxes[0, 2:]) / 2 for f, boxes in asked.items()}
+    away = {f: 2 * float(np.abs(at - (100 + f, 120)).max()) for f, at in middle.items()}
+    assert max(away[f] for f in (14, 15)) < 8
+    assert away[16] < 8 if score == 0.6 else away[16] > 40
+
+
 def test_two_tracks_on_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face walks onto another and stays there: one number for the one that is seen, its own."""
     people = [Person(0, still(160)), Person(1, lambda f: (min(160, 60 + 5 * f), 120), detected=lambda f: f < 14)]
