@@ -47,6 +47,7 @@ class Alignment:
     limits: second_look.Limits = second_look.USUAL  # when a crop is cut again
     camera: Camera | None = None  # pose is that of the crop where there is none
     markups: tuple[str, ...] | None = None  # those of the faces; None: all that the weights hand out
+    upright: orientation.Upright | None = None  # what tells faces on their side; None: their narrowest maps alone
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
@@ -161,22 +162,23 @@ class Alignment:
         """Squares and predictions, where faces on their side or upside down are seen in a turned crop; the rule is in
         `orientation`. The ``given`` squares are turned, not the later ones: points of such a face are wrong, so
         no crop may be cut around them."""
-        limit = orientation.WIDE * self.usual_spread
-        wide = [np.flatnonzero(narrowest_spread(p) > limit) for p in predictions]
-        if not any(len(faces) for faces in wide):
+        judge = orientation.Judge(self.usual_spread, self.upright, self.weights.config.order)
+        with forks.held_off():
+            doubted = [np.flatnonzero(judge.doubt(p) > 0) for p in predictions]
+        if not any(len(faces) for faces in doubted):
             return squares, predictions
-        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, wide, strict=True)]
+        turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, doubted, strict=True)]
         again = self._predicted(pictures, turned)
-        for picture, faces, before, after in zip(pictures, wide, predictions, again, strict=True):
+        for picture, faces, before, after in zip(pictures, doubted, predictions, again, strict=True):
             for k, face in enumerate(faces.tolist()):
-                widths = narrowest_spread(after)[3 * k : 3 * k + 3].round(4).tolist()
                 log.debug(
-                    "%s: face %d has wide maps (%.4f of its crop), turned by 90, 180, 270 degrees they are %s",
-                    _name(picture), face, narrowest_spread(before)[face], widths,
+                    "%s: face %d is perhaps not upright (doubt %.1f), turned by 90, 180, 270 degrees %s",
+                    _name(picture), face, judge.doubt(before)[face], judge.doubt(after)[3 * k : 3 * k + 3].round(1),
                 )  # fmt: skip
         with forks.held_off():
             settled = [
-                orientation.best_turn(*each) for each in zip(squares, predictions, wide, turned, again, strict=True)
+                orientation.best_turn(*each, judge)
+                for each in zip(squares, predictions, doubted, turned, again, strict=True)
             ]
         return [s for s, _ in settled], [p for _, p in settled]
 

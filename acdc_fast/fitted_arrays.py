@@ -1,4 +1,4 @@
-"""Arrays of what is fitted after training (refinement, head pose, visibility), under their names in a weights file."""
+"""Arrays of what is fitted after training (refinement, head pose, visibility, upright), by their names in a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .config import ACDCConfig
 from .errors import InputError
 from .network_arrays import Arrays
 from .readout.head_pose import Readout
+from .readout.orientation import Upright
 from .readout.refinement import Refinement
 from .readout.visibility import COMPONENTS, Visibility
 
@@ -35,6 +36,11 @@ def visibility_arrays(visibility: Visibility | None) -> Arrays:
     arrays = {"visibility.scale": visibility.scale}
     arrays |= {f"{VISIBILITY_NUMBERS}{markup}": numbers for markup, numbers in visibility.numbers.items()}
     return {name: value.astype(np.float32) for name, value in arrays.items()}
+
+
+def upright_arrays(upright: Upright | None) -> Arrays:
+    """float32, by their name in a file."""
+    return {"upright.numbers": upright.numbers.astype(np.float32)} if upright else {}
 
 
 def pose_arrays(pose: Readout | None) -> Arrays:
@@ -88,3 +94,13 @@ def take_visibility(arrays: Arrays, config: ACDCConfig, refinement: Refinement |
     if fault := visibility.fault({m: config.points[m] for m in config.order}):
         raise InputError(f"{where}: {fault}")
     return visibility
+
+
+def take_upright(arrays: Arrays, config: ACDCConfig, where: str) -> Upright | None:
+    """Takes the array that tells upright faces out of a file's; None where there is none."""
+    if "upright.numbers" not in arrays:
+        return None
+    upright = Upright(np.asarray(arrays.pop("upright.numbers"), np.float32))
+    if fault := upright.fault(sum(config.points[markup] for markup in config.order)):
+        raise InputError(f"{where}: {fault}")
+    return upright

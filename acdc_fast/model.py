@@ -125,7 +125,11 @@ class Model:
         run = partial(self._run, mask=False)
         batch = self.max_batch or FACES
         limits, shown = self._limits, self.markups
-        return Alignment(self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown)
+        whole = self.stages == self.config.stages and not self.enough  # maps of early stages are wider
+        return Alignment(
+            self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown,
+            upright=self.weights.upright if whole else None,
+        )  # fmt: skip
 
     @property
     def chosen_threads(self) -> bool:

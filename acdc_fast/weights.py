@@ -11,7 +11,8 @@
 | ``digest`` | SHA-256 of the arrays; older files have none |
 
 The network's arrays have the names of `ACDC.state_dict()` (`acdc_fast.network_arrays`). What is fitted after training,
-where there, has names that begin with ``pose.``, ``refinement.`` and ``visibility.`` (`acdc_fast.fitted_arrays`).
+where there, has names that begin with ``pose.``, ``refinement.``, ``upright.`` and ``visibility.``
+(`acdc_fast.fitted_arrays`).
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ from .fitted_arrays import (
     refinement_arrays,
     take_pose,
     take_refinement,
+    take_upright,
     take_visibility,
+    upright_arrays,
     visibility_arrays,
 )
 from .markup_tables import registered
 from .metadata import check_card, read_calibration, read_card, read_config, read_markups, read_tables, write_tables
 from .network_arrays import Arrays, check_arrays
 from .readout.head_pose import Readout
+from .readout.orientation import Upright
 from .readout.refinement import Refinement
 from .readout.visibility import Visibility
 
@@ -62,6 +66,7 @@ class Weights:
     refinement: Refinement | None = None  # None: landmarks are the maps' first moments
     pose: Readout | None = None  # None: the pose is the network's Ω
     visibility: Visibility | None = None  # None: `Faces.visible` is empty
+    upright: Upright | None = None  # None: faces on their side are told by their narrowest maps alone
 
     @property
     def handed_out(self) -> tuple[str, ...]:
@@ -120,6 +125,7 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
     check_card(weights.card, where)
     arrays = check_arrays(weights.config, weights.arrays, where)
     arrays |= refinement_arrays(weights.refinement) | visibility_arrays(weights.visibility)
+    arrays |= upright_arrays(weights.upright)
     if half:
         arrays = _halved(arrays, where)
     arrays |= pose_arrays(weights.pose)  # always float32
@@ -181,9 +187,9 @@ def _checked(metadata: Mapping[str, str], arrays: Arrays, where: str) -> Weights
     if "digest" in metadata and metadata["digest"] != digest_of(arrays):
         raise InputError(f"{where}: its tensors are not those that were saved in it: is it damaged, or edited by hand?")
     refinement, readout = take_refinement(arrays, config, where), take_pose(arrays, config, where)
-    visibility = take_visibility(arrays, config, refinement, where)
+    visibility, upright = take_visibility(arrays, config, refinement, where), take_upright(arrays, config, where)
     checked = check_arrays(config, arrays, where)
-    return Weights(config, checked, markups, calibration, card, refinement, readout, visibility)
+    return Weights(config, checked, markups, calibration, card, refinement, readout, visibility, upright)
 
 
 def _array(file: Any, name: str, where: str) -> np.ndarray:

@@ -54,10 +54,10 @@ class Fits:
     """Databases for the fits after the runs. The defaults are those of all weights in the package.
 
     The refinement of the landmarks comes before them, on the databases of the last run or of other ``settings``. Then
-    follow people's points, pose, confidence, presence, visibility and early exit.
+    follow people's points, pose, confidence, faces on their side, presence, visibility and early exit.
     """
 
-    people: bool = True  # people's 68 and five points, confidence and sight, by AFLW photographs; else without them
+    people: bool = True  # people's points, confidence, sight and faces on their side, by AFLW photographs; else none
     pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "reposed/train", "frames68/train")
     presence: tuple[str, ...] = ("mtfl/train[:500]",)
     enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
@@ -139,8 +139,8 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         fit += ["--limit", str(recipe.fits.refinement)]
         found.append((result, [*fit, *where]))
         before = str(result)
-    by_people = ["people", "confidence", "visibility"] if recipe.fits.people else []
-    order = ("people", "pose", "confidence", "presence", "visibility", "enough")
+    by_people = ["people", "confidence", "orientation", "visibility"] if recipe.fits.people else []
+    order = ("people", "pose", "confidence", "orientation", "presence", "visibility", "enough")
     for kind in [k for k in order if k in ("pose", "presence", "enough", *by_people)]:
         result = out / (f"{recipe.name}.safetensors" if kind == "enough" else f"{recipe.name}-{kind}.safetensors")
         where = [str(before), "--data-root", data, "--half"]

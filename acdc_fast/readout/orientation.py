@@ -1,31 +1,80 @@
-"""Faces on their side or upside down: a crop with wide maps is turned by quarters, and the network sees it again.
+"""Faces on their side or upside down: a crop that is doubted is turned by quarters, and the network sees it again.
 
 The network is trained on faces that lean up to about 40°. On others its maps are wide; on the crop turned upright they
-are not. The markup with the narrowest maps shows it best. Measured on the MTFL development list:
+are not. How wide each map is, in sizes of the face, tells it: a linear function of the logarithms gives the log odds
+that the face is upright. `training/fits/orientation_fit.py` fits it. Its negative is the doubt. A crop of which it is
+above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`.
 
-- Every tenth photo, turned by 90, 180 and 270°: of the 229 faces that the detector finds, acdc-w32 turns 228 upright
-  again and acdc-w16 217. Of every seventh photo acdc-w16-fast turns 283 of 307.
-- The whole list as it is: the three faces that are upside down are turned. A turn narrows none of the upright ones to
-  less than 0.79 of before. Of the upright faces in the samples above, 1 to 5 % lie beyond `WIDE`.
+Weights without that function are judged by the markup with the narrowest maps alone (`WIDE`, `BETTER`). So are the
+first stages of a network, whose maps are wider than those that the function was fitted to.
+`docs/notes/training-log.md` (entries 36 and 42) has what both rules tell, and how many upright faces they turn.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..photo import coordinates as geometry
 from ..types import Prediction
-from .confidence import narrowest_spread
+from .confidence import narrowest_spread, spread_of
 from .predictions import replaced
+from .shape_model import misfit, place_and_size, rowwise
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)
-#: A face is tried again beyond this multiple of the narrowest markup's spread that is usual for the weights …
+#: A turn must lower the doubt by this much: odds of one to seven.
+GAIN = 2.0
+#: By the narrowest maps alone: a face is tried again beyond this multiple of the spread that is usual …
 WIDE = 1.5
 #: … and believed to be turned where that brings the spread below this multiple of what it was.
 BETTER = 0.7
+#: Least spread in sizes of the shape: a map that is one pixel alone.
+LEAST = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Upright:
+    """The log odds of one network, whose markups together have P points."""
+
+    numbers: np.ndarray  # (1 + P,) a constant, and a factor for each map in the order of the config's markups
+
+    def fault(self, points: int) -> str | None:
+        """What is wrong with it for markups that have so many points together, or None."""
+        return misfit("upright", {"numbers": (self.numbers, (1 + points,))})
+
+
+def terms(landmarks: Mapping[str, np.ndarray], spread: Mapping[str, np.ndarray], order: Sequence[str]) -> np.ndarray:
+    """(N, 1 + P): markup → (N, L, 2) points and (N, L) spreads in the same unit, whatever it is."""
+    size = place_and_size(np.concatenate([landmarks[markup] for markup in order], 1))[1]
+    wide = np.concatenate([spread[markup] for markup in order], 1) / size[:, 0]
+    return np.concatenate([np.ones((len(wide), 1)), np.log(np.maximum(wide, LEAST))], 1)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How one network doubts that faces are upright."""
+
+    usual: float  # median of upright faces' narrowest spread, crop units; infinite where it is not known
+    upright: Upright | None  # None: the narrowest maps alone tell
+    order: Sequence[str]  # the config's markups
+
+    @property
+    def gain(self) -> float:
+        return GAIN if self.upright else -float(np.log(BETTER))
+
+    def doubt(self, prediction: Prediction) -> np.ndarray:
+        """(N,) above 0 where a face may not be upright. Numbers of two crops of a face can be compared."""
+        if not np.isfinite(self.usual):
+            return np.full(len(next(iter(prediction.landmarks.values()))), -np.inf)
+        if self.upright is None:
+            narrow = np.maximum(narrowest_spread(prediction), 1e-9)
+            return np.asarray(np.log(narrow / (WIDE * self.usual)))
+        spread = {markup: spread_of(prediction.covariance[markup]) for markup in self.order}
+        known = terms(prediction.landmarks, spread, self.order)
+        return -rowwise(known, self.upright.numbers[:, None].astype(np.float64))[:, 0]
 
 
 def turned_squares(squares: np.ndarray) -> np.ndarray:
@@ -36,16 +85,16 @@ def turned_squares(squares: np.ndarray) -> np.ndarray:
 
 
 def best_turn(
-    squares: np.ndarray, prediction: Prediction, faces: np.ndarray, turned: np.ndarray, again: Prediction
+    squares: np.ndarray, prediction: Prediction, faces: np.ndarray, turned: np.ndarray, again: Prediction, judge: Judge
 ) -> tuple[np.ndarray, Prediction]:
-    """Squares and prediction with those of the ``faces`` replaced whose maps narrow in a turned crop.
+    """Squares and prediction with those of the ``faces`` replaced that are doubted less in a turned crop.
 
     ``turned``: the `turned_squares` of the faces; ``again``: the predictions for them.
     """
     count = len(faces)
-    spread = narrowest_spread(again).reshape(count, len(TURNS))
-    best = spread.argmin(1)
-    better = spread[np.arange(count), best] < BETTER * narrowest_spread(prediction)[faces]
+    doubt = judge.doubt(again).reshape(count, len(TURNS))
+    best = doubt.argmin(1)
+    better = doubt[np.arange(count), best] < judge.doubt(prediction)[faces] - judge.gain
     to, source = faces[better], (np.arange(count) * len(TURNS) + best)[better]
 
     upright = np.array(squares)

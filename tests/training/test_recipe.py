@@ -68,22 +68,24 @@ def test_steps_follow_each_other(written: Path, tmp_path: Path, shell: Shell) ->
     out = tmp_path / "out"
     assert recipe.run_recipe(written, tmp_path / "faces", out) == 0
     assert (out / "data" / "mtfl-train.tar").is_symlink()
-    draw, teach, one, two, refinement, people, pose, confidence, presence, visibility, enough = shell.commands
+    draw, teach, one, two, refinement, people, pose, confidence, orientation, presence, visibility, enough = (
+        shell.commands
+    )
     assert draw[-2:] == ["-o", str(out / "data" / "synthetic-test.tar")]
     assert teach[2:] == ["acdc_fast.training.teach", "acdc-w32", "--data-root", str(out / "data"),
                          "--database", "mtfl", "--split", "train"]  # fmt: skip
     assert one[one.index("--init") + 1] == str(bundled()["acdc-w16-fast"])
     assert two[two.index("--init") + 1] == str(out / "one" / "weights.safetensors")
     assert "--nproc-per-node" in two and two[two.index("--device") + 1] == "auto"
-    fits = (people, pose, confidence, presence, visibility, enough)
+    fits = (people, pose, confidence, orientation, presence, visibility, enough)
     made = [c[3] for c in fits]
-    kinds = ["fits.people_fit", "evaluation.evaluate", "fits.confidence_fit", "evaluation.evaluate",
-             "fits.visibility_fit", "evaluation.evaluate"]  # fmt: skip
+    kinds = ["fits.people_fit", "evaluation.evaluate", "fits.confidence_fit", "fits.orientation_fit",
+             "evaluation.evaluate", "fits.visibility_fit", "evaluation.evaluate"]  # fmt: skip
     assert [c[2] for c in fits] == [f"acdc_fast.training.{kind}" for kind in kinds]
     fit = ["acdc_fast.training.fits.refinement_fit", str(out / "two" / "weights.safetensors"), "--limit", "9"]
     assert refinement[2:6] == fit
     assert refinement[refinement.index("--config") + 1] == str(tmp_path / "two.yaml")
-    expected = ["refinement", "people", "pose", "confidence", "presence", "visibility"]
+    expected = ["refinement", "people", "pose", "confidence", "orientation", "presence", "visibility"]
     assert made == [str(out / f"small-{name}.safetensors") for name in expected]
     assert presence[presence.index("--databases") + 1 : presence.index("--presence")] == ["frames68", "mtfl/train[:5]"]
     assert pose[-2:] == ["--limit", "7"] and "--limit" not in presence and all("--half" in c for c in fits)

@@ -1,1 +1,1 @@
-"""What is fitted to faces after a run: refinement, confidence, visibility, pose, presence, early exit."""
+"""What is fitted to faces after a run: refinement, confidence, visibility, pose, orientation, presence, early exit."""

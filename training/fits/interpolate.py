@@ -26,14 +26,15 @@ def check_share(share: float) -> None:
 def interpolated(start: Weights, end: Weights, share: float) -> Weights:
     """``share`` of ``end`` and the rest of ``start``, batch norm's statistics included, with the card of ``end``.
 
-    Refinement, pose, confidence and visibility were fitted to other weights. They are left out. The markups in the mask
-    may differ, because they change no array; those of ``end`` count. Raises `InputError` if the two networks differ.
+    Refinement, pose, confidence, visibility and what tells upright faces were fitted to other weights. They are left
+    out. The markups in the mask may differ, because they change no array; those of ``end`` count. Raises `InputError`
+    if the two networks differ.
     """
     check_share(share)
     if replace(start.config, mask_markups=end.config.mask_markups) != end.config:
         raise InputError(f"the weights are of two different networks: {start.config} and {end.config}")
     arrays = {name: start.arrays[name] * (1 - share) + end.arrays[name] * share for name in end.arrays}
-    return replace(end, arrays=arrays, refinement=None, pose=None, visibility=None, calibration={})
+    return replace(end, arrays=arrays, refinement=None, pose=None, visibility=None, upright=None, calibration={})
 
 
 @errors_in_one_line()
