@@ -25,8 +25,8 @@ from .shape_model import misfit, place_and_size, rowwise
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)
-#: A turn must lower the doubt by this much: odds of one to seven.
-GAIN = 2.0
+#: A turn must lower the doubt by this much: odds of one to twenty.
+GAIN = 3.0
 #: By the narrowest maps alone: a face is tried again beyond this multiple of the spread that is usual …
 WIDE = 1.5
 #: … and believed to be turned where that brings the spread below this multiple of what it was.

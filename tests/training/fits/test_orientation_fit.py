@@ -43,11 +43,11 @@ def test_a_known_rule_is_learnt() -> None:
     wide = rng.normal(-3, 0.2, (2000, 10))
     wide[:, 2] += np.where(upright, 0, 1.0)
     wide[:, 5] = -2.0
-    found = fit_upright(Seen(np.concatenate([np.ones((2000, 1)), wide], 1), upright))
+    found = fit_upright(Seen(np.concatenate([np.ones((2000, 1)), wide], 1), upright), ridge=10)
     odds = np.concatenate([np.ones((2000, 1)), wide], 1) @ found.numbers
     assert ((odds > 0) == upright).mean() > 0.98
     assert found.numbers[3] < -7 and np.abs(np.delete(found.numbers[1:], 2)).max() < 1.5
-    swapped = fit_upright(Seen(np.concatenate([np.ones((2000, 1)), wide], 1), ~upright))
+    swapped = fit_upright(Seen(np.concatenate([np.ones((2000, 1)), wide], 1), ~upright), ridge=10)
     assert swapped.numbers == pytest.approx(-found.numbers, abs=0.02)
 
 
