@@ -14,8 +14,10 @@ from .plan import BACKBONE, LEVELS, STEM
 class Engine(Protocol):
     """The engine that `engine` makes. Several threads may call it at once."""
 
-    def find(self, grey: np.ndarray, least: float) -> np.ndarray:
-        """(H, W) uint8 → (N, 5) float32: x0, y0, x1, y1 in pixels, score; of cells that score at least ``least``."""
+    def find(self, grey: np.ndarray, least: float, part: int = 0, parts: int = 1) -> np.ndarray:
+        """(H, W) uint8 → (N, 5) float32: x0, y0, x1, y1 in pixels, score; of cells that score at least ``least``.
+
+        Of several ``parts`` each has a share of the cells' rows. Together they give what one call gives."""
 
     def outputs(self, grey: np.ndarray) -> list[np.ndarray]:
         """(H, W) uint8 → the network's raw outputs (5, ⌈H/s⌉, ⌈W/s⌉) float32, one array for each level of stride s."""

@@ -7,13 +7,15 @@ in the range of some coarser look. All the coarser looks together cost a fifteen
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .engine import Engine, engine, library
-from .tiles import Tile, cpus, tiles, whole
+from .tiles import cpus, tiles, whole
 from .weights import load_detector
 
 WEIGHTS = Path(__file__).parent.parent / "pretrained" / "detector" / "own.safetensors"
@@ -30,6 +32,8 @@ OWN_RANGE = (24.0, 140.0)
 #: Looks get coarser until the picture's shorter side has at most this many pixels: then even a face that fills it is
 #: found.
 WHOLE = 150
+#: A picture, or a look, of at most this many pixels is left to one thread.
+SMALL = 1 << 19
 #: Boxes with at least this intersection over union are one face. Its box is their mean, weighted by this power of the
 #: scores: with the power 1 the boxes of cells far from the face's middle spoil it (aligned error 2 % higher).
 SAME, POWER = 0.5, 4
@@ -54,36 +58,63 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
     """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1, score. A face that two looks find comes twice.
 
     Any number of ``threads`` gives the same result (None: one for each CPU)."""
+    many = (threads or cpus()) if rgb.shape[0] * rgb.shape[1] > SMALL else 1
+    if many == 1:
+        return _find(rgb, least, min_size, 1, map)
+    with ThreadPoolExecutor(many) as pool:
+        return _find(rgb, least, min_size, many, pool.map)
+
+
+def _find(rgb: np.ndarray, least: float, min_size: float | None, many: int, each: Callable[..., Any]) -> np.ndarray:
     network, shrink = bundled(), library().shrink
     before, image, looks = 1, np.ascontiguousarray(rgb), []
     steps = factors(rgb.shape[0], rgb.shape[1], min_size)
     for factor in steps:
-        image, before = shrink(image, factor // before), factor
+        image, before = _shrunk(shrink, image, factor // before, many, each), factor
         looks += [(image, factor, tile) for tile in tiles(image.shape[1], image.shape[0], LONGEST, SHARED)]
-
-    def look(each: tuple[np.ndarray, int, Tile]) -> np.ndarray:
-        grey, factor, tile = each
-        left, top, right, bottom = tile
+    jobs = []
+    for number, (grey, _, (left, top, right, bottom)) in enumerate(looks):
         part = np.ascontiguousarray(grey[top:bottom, left:right])
-        faces = network.find(part, least).astype(np.float64)
-        size = np.sqrt((faces[:, 2] - faces[:, 0]) * (faces[:, 3] - faces[:, 1]))
+        parts = _parts(part.shape[0], part.size, many)
+        jobs += [(number, part, i, parts) for i in range(parts)]
+    seen: list[list[np.ndarray]] = [[] for _ in looks]
+    found = each(lambda job: network.find(job[1], least, job[2], job[3]), jobs)
+    for (number, *_), cells in zip(jobs, found, strict=True):
+        seen[number].append(cells)
+
+    faces = []
+    for (grey, factor, tile), parts_seen in zip(looks, seen, strict=True):
+        cells = np.concatenate(parts_seen).astype(np.float64)
+        if not len(cells):
+            continue
+        size = np.sqrt((cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
         low = 0.0 if factor == steps[0] else OWN_RANGE[0]
         high = np.inf if factor == steps[-1] else OWN_RANGE[1]
-        faces = joined(faces[(size >= low) & (size <= high)])
-        faces = faces[whole(faces, tile, grey.shape[1], grey.shape[0])]
-        faces[:, :4] = (faces[:, :4] + (left, top, left, top)) * factor
-        return np.asarray(faces)
+        own = joined(cells[(size >= low) & (size <= high)])
+        own = own[whole(own, tile, grey.shape[1], grey.shape[0])]
+        own[:, :4] = (own[:, :4] + (tile[0], tile[1], tile[0], tile[1])) * factor
+        faces.append(own)
+    return np.concatenate([np.zeros((0, 5)), *faces])
 
-    if len(looks) < 4 or threads == 1:  # the coarser looks cost next to nothing
-        return np.concatenate([look(each) for each in looks])
-    with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
-        return np.concatenate(list(pool.map(look, looks)))
+
+def _parts(rows: int, pixels: int, many: int) -> int:
+    """In how many parts ``many`` threads share a picture's rows. Some 140 rows at the border of two are seen twice."""
+    return max(1, min(many, rows // 256)) if pixels > SMALL else 1
+
+
+def _shrunk(shrink: Callable[..., np.ndarray], image: np.ndarray, factor: int, many: int, each: Any) -> np.ndarray:
+    """``image`` made grey and smaller; ``many`` threads share its rows."""
+    rows = image.shape[0] // factor
+    parts = _parts(image.shape[0], image.shape[0] * image.shape[1], many)
+    ends = [rows * i // parts * factor for i in range(parts)] + [image.shape[0]]
+    made = list(each(lambda i: shrink(image[ends[i] : ends[i + 1]], factor), range(parts)))
+    return np.concatenate(made) if parts > 1 else made[0]
 
 
 def joined(cells: np.ndarray) -> np.ndarray:
     """(N, 5) boxes and scores of single cells → a row a face: best score, mean box weighted as `POWER` says."""
     faces = []
-    cells = cells[np.argsort(-cells[:, 4], kind="stable")]
+    cells = cells[np.lexsort((cells[:, 0], cells[:, 1], -cells[:, 4]))]  # in whichever order threads have found them
     area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
     while len(cells):
         best = cells[0]

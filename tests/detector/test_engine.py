@@ -89,16 +89,34 @@ def test_the_same_bits_from_many_threads() -> None:
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", [(1, 1), (37, 640), (64, 50), (97, 31), (333, 40), (640, 24), (1001, 8)], ids=str)
+def test_parts_together_are_the_whole_bit_for_bit(shape: tuple[int, int], isa: str) -> None:
+    """Every cell once, whatever share of the rows a part has. More parts than rows leave some empty."""
+    ours = engine(folded(lively_detector(4)), isa)
+    grey = picture(*shape)
+    whole = ours.find(grey, 0.0)
+    for parts in (2, 3, 5, 11, 40):
+        each = [ours.find(grey, 0.0, part, parts) for part in range(parts)]
+        assert sum(map(len, each)) == len(whole)
+        together = np.concatenate(each)
+        np.testing.assert_array_equal(together[np.lexsort(together.T)], whole[np.lexsort(whole.T)])
+    halves = [len(ours.find(grey, 0.0, part, 2)) for part in (0, 1)]
+    assert shape[0] < 300 or 0.6 < halves[0] / halves[1] < 1.1  # a fair share
+
+
 def test_what_lay_in_memory_does_not_matter() -> None:
     """Freed memory that a run reuses is filled with NaNs; none of them may reach the outputs."""
     ours = engine(folded(lively_detector(2)))
     grey = picture(70, 90)
-    before = ours.outputs(grey)
+    before, second = ours.outputs(grey), ours.find(grey, 0.0, 1, 2)
     for _ in range(5):
         poison = [np.full(size, np.nan, np.float32) for size in (400, 4_000, 20_000, 60_000, 200_000) for _ in range(8)]
         del poison
         for a, b in zip(before, ours.outputs(grey), strict=True):
             np.testing.assert_array_equal(a, b)
+        del a, b
+        np.testing.assert_array_equal(ours.find(grey, 0.0, 1, 2), second)
 
 
 def test_bad_input() -> None:
@@ -113,6 +131,9 @@ def test_bad_input() -> None:
     for least in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError):
             ours.find(np.zeros((8, 8), np.uint8), least)
+    for part, parts in ((0, 0), (2, 2), (-1, 2), (0, -1)):
+        with pytest.raises(InputError, match="part must lie between"):
+            ours.find(np.zeros((8, 8), np.uint8), 0.5, part, parts)
     short = {**arrays, "down.0.weight": arrays["down.0.weight"][:5]}
     with pytest.raises(InputError, match=r"down\.0\.weight"):
         engine(short)

@@ -13,18 +13,23 @@ from acdc_fast.photo.detection import Search, detect
 class PaintedNetwork:
     """Finds squares of one grey on black, as the network finds faces: of 12 to 130 pixels, whole or cut by the border.
 
-    Each is told twice, a pixel to the left and to the right, as neighbouring cells do."""
+    Each is told twice, a pixel to the left and to the right, as neighbouring cells do. A part tells those whose upper
+    side lies in its share of the rows."""
 
     def __init__(self) -> None:
         self.looks: list[tuple[int, ...]] = []
+        self.parts: list[int] = []
 
-    def find(self, grey: np.ndarray, least: float) -> np.ndarray:
-        self.looks.append(grey.shape)
+    def find(self, grey: np.ndarray, least: float, part: int = 0, parts: int = 1) -> np.ndarray:
+        self.looks += [grey.shape] if part == 0 else []
+        self.parts.append(parts)
         rows = []
         for value in np.unique(grey[grey >= 50]):
             y, x = np.nonzero(grey == value)
             box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], float)
             if len(x) >= 9 and 11 <= np.sqrt((box[2] - box[0]) * (box[3] - box[1])) <= 130 and value / 255 >= least:
+                if not part * len(grey) <= y.min() * parts < (part + 1) * len(grey):
+                    continue
                 rows += [[*(box + (d, 0, d, 0)), value / 255 - 0.00025 * d] for d in (-1, 1)]
         return np.array(rows, np.float32).reshape(-1, 5)
 
@@ -103,14 +108,35 @@ def test_turned_back(network: PaintedNetwork, monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_same_for_any_number_of_threads(network: PaintedNetwork) -> None:
+    """Of the largest looks each thread has some rows, in every tile, and boxes are in one order."""
     rgb = painted(
         2500, 2700, *((100 + 300 * i, 2400 - 290 * i, 140 + 300 * i, 2440 - 290 * i, 60 + 20 * i) for i in range(8))
     )
     alone = detect(rgb, Search(detector="own", min_score=0.1, min_size=12), threads=1)
-    assert len(alone[0]) == 8
+    assert len(alone[0]) == 8 and set(network.parts) == {1}
     for threads in (2, 5):
+        network.parts.clear()
         for a, b in zip(alone, detect(rgb, Search(detector="own", min_score=0.1, min_size=12), threads), strict=True):
             np.testing.assert_array_equal(a, b)
+        assert max(network.parts) == threads
+
+
+@pytest.mark.parametrize(("size", "factor"), [((3001, 4000), 2), ((1700, 1001), 1), ((1999, 2000), 7)])
+def test_threads_shrink_a_picture_to_the_same_pixels(size: tuple[int, int], factor: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    shrink = pyramid.library().shrink
+    for many in (1, 2, 3, 8):
+        np.testing.assert_array_equal(pyramid._shrunk(shrink, rgb, factor, many, map), shrink(rgb, factor))
+
+
+def test_threads_of_the_networks_own_engine() -> None:
+    """Nothing is replaced: noise, in which the network sees many weak boxes, and a score that lets them pass."""
+    rgb = np.random.default_rng(1).integers(0, 256, (1100, 900, 3), dtype=np.uint8)
+    rgb[200:700, 100:600] = np.repeat(np.repeat(rgb[:100, :100], 5, 0), 5, 1)
+    alone = pyramid.find(rgb, 0.01, threads=1)
+    assert len(alone) > 20
+    for threads in (2, 3, None):
+        np.testing.assert_array_equal(pyramid.find(rgb, 0.01, threads=threads), alone)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (33, 5), (31, 4000), (9000, 40)])

@@ -65,15 +65,16 @@ std::unique_ptr<Detector> make_detector(int stem, const std::vector<std::tuple<i
   return std::make_unique<Detector>(spec, weights, isa);
 }
 
-py::array_t<float> find(const Detector& detector, const Bytes& grey, float least) {
+py::array_t<float> find(const Detector& detector, const Bytes& grey, float least, int part, int parts) {
   require(grey.ndim() == 2, "grey must have shape (H, W)");
   require(least >= 0 && least <= 1, "least must lie between 0 and 1");
   const int height = side(grey.shape(0), "the height"), width = side(grey.shape(1), "the width");
+  require(parts >= 1 && 0 <= part && part < parts, "part must lie between 0 and parts - 1");
   std::vector<FoundFace> found;
   {
-    const uint8_t* data = grey.data();
+    const DetectorPicture picture{grey.data(), height, width, width};
     py::gil_scoped_release release;
-    found = detector.find(data, height, width, width, least);
+    found = detector.find(picture, least, {part, parts});
   }
   py::array_t<float> out({static_cast<py::ssize_t>(found.size()), py::ssize_t{5}});
   static_assert(sizeof(FoundFace) == 5 * sizeof(float), "rows of five");
@@ -84,7 +85,7 @@ py::array_t<float> find(const Detector& detector, const Bytes& grey, float least
 py::list outputs(const Detector& detector, const Bytes& grey) {
   require(grey.ndim() == 2, "grey must have shape (H, W)");
   const int height = side(grey.shape(0), "the height"), width = side(grey.shape(1), "the width");
-  const auto values = detector.outputs(grey.data(), height, width, width);
+  const auto values = detector.outputs({grey.data(), height, width, width});
   py::list out;
   for (size_t i = 0; i < values.size(); ++i) {
     const int stride = detector.spec().levels[i].second;
@@ -123,8 +124,9 @@ void bind_detector(py::module_& m) {
   py::class_<Detector>(m, "Detector")
       .def(py::init(&make_detector), py::kw_only(), py::arg("stem"), py::arg("blocks"), py::arg("levels"),
            py::arg("weights"), py::arg("isa") = "")
-      .def("find", &find, py::arg("grey").noconvert(), py::arg("least"),
-           "(H, W) uint8 → (N, 5) float32: x0, y0, x1, y1, score of every cell that scores at least `least`.")
+      .def("find", &find, py::arg("grey").noconvert(), py::arg("least"), py::arg("part") = 0, py::arg("parts") = 1,
+           "(H, W) uint8 → (N, 5) float32: x0, y0, x1, y1, score of every cell that scores at least `least`; of all "
+           "rows of cells, or of one of so many parts of them.")
       .def("outputs", &outputs, py::arg("grey").noconvert(),
            "(H, W) uint8 → [(5, ⌈H/s⌉, ⌈W/s⌉) float32] of each level.")
       .def_property_readonly("isa", &Detector::isa);

@@ -66,12 +66,12 @@ Detector::Detector(const DetectorSpec& spec, const DetectorWeights& weights, con
   }
 }
 
-std::vector<FoundFace> Detector::find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const {
+std::vector<FoundFace> Detector::find(const DetectorPicture& picture, float least, const DetectorPart& part) const {
   const int lanes = kernels_.lanes;
   // σ(x) ≥ least needs x ≥ bound. Most cells are below it and need no exponential.
   const float bound = least > 0.f ? std::log(least / (1.f - std::fmin(least, 0.999999f))) - 1e-3f : -INFINITY;
   std::vector<std::vector<FoundFace>> found(spec_.levels.size());
-  Run(*this, grey, height, width, pitch).go([&](int level, int y, int count, const DetectorRow& row) {
+  Run(*this, picture, part).go([&](int level, int y, int count, const DetectorRow& row) {
     const float stride = static_cast<float>(spec_.levels[level].second);
     for (int x = 0; x < count; ++x) {
       const auto value = [&](int k) { return row.data[k / lanes * row.pitch + (x + 1) * lanes + k % lanes]; };
@@ -89,14 +89,14 @@ std::vector<FoundFace> Detector::find(const uint8_t* grey, int height, int width
   return all;
 }
 
-std::vector<std::vector<float>> Detector::outputs(const uint8_t* grey, int height, int width, int64_t pitch) const {
+std::vector<std::vector<float>> Detector::outputs(const DetectorPicture& picture) const {
   const int lanes = kernels_.lanes;
   std::vector<std::vector<float>> out;
   for (const auto& [block, stride] : spec_.levels) {
     const auto cells = [s = stride](int n) { return static_cast<size_t>((n + s - 1) / s); };
-    out.emplace_back(kDetectorOutputs * cells(height) * cells(width));
+    out.emplace_back(kDetectorOutputs * cells(picture.height) * cells(picture.width));
   }
-  Run(*this, grey, height, width, pitch).go([&](int level, int y, int count, const DetectorRow& row) {
+  Run(*this, picture, {}).go([&](int level, int y, int count, const DetectorRow& row) {
     const size_t area = out[level].size() / kDetectorOutputs;
     for (int k = 0; k < kDetectorOutputs; ++k) {
       for (int x = 0; x < count; ++x) {

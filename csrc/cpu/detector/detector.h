@@ -30,15 +30,28 @@ struct FoundFace {
 constexpr int kDetectorOutputs = 5;  // score, dx, dy, log width, log height
 constexpr int kDetectorLargest = 16384;
 
+// Grey rows lie `pitch` bytes apart.
+struct DetectorPicture {
+  const uint8_t* grey;
+  int height, width;
+  int64_t pitch;
+};
+
+// Part `number` of `count` about equal parts of a picture's rows.
+struct DetectorPart {
+  int number = 0, count = 1;
+};
+
 class Detector {
  public:
   Detector(const DetectorSpec& spec, const DetectorWeights& weights, const std::string& isa);
 
   // Boxes of all cells (places of a level's outputs) that score at least `least`, the finest level first, row by row.
-  // Grey rows lie `pitch` bytes apart. Every call has memory of its own; any number of threads may call at once.
-  std::vector<FoundFace> find(const uint8_t* grey, int height, int width, int64_t pitch, float least) const;
+  // All parts together give those of the whole picture, bit for bit. Every call has memory of its own; any number of
+  // threads may call at once.
+  std::vector<FoundFace> find(const DetectorPicture& picture, float least, const DetectorPart& part = {}) const;
   // The raw outputs of each level: [level][5][height][width].
-  std::vector<std::vector<float>> outputs(const uint8_t* grey, int height, int width, int64_t pitch) const;
+  std::vector<std::vector<float>> outputs(const DetectorPicture& picture) const;
 
   const DetectorSpec& spec() const { return spec_; }
   const char* isa() const { return kernels_.isa; }

@@ -1,5 +1,8 @@
-// One run of the detector over one picture. Each layer asks the layer before it for the rows that it needs. A layer
-// keeps only the three rows that the next one reads, or all rows where the neck reads them later.
+// One run of the detector over one picture, or over a part of its rows. Each layer asks the layer before it for the rows
+// that it needs. A layer keeps only the three rows that the next one reads, or all rows where the neck reads them later.
+//
+// A part has some rows of every level's outputs. It computes the rows that they need by itself, so that several threads
+// can take a part each. Rows near the border of two parts are computed twice, to the same bits.
 #pragma once
 
 #include <algorithm>
@@ -11,15 +14,28 @@
 
 namespace acdc {
 
-// Rows of one layer's output: the last `kept` ones.
+// Rows from the first to before the end.
+struct RowRange {
+  int first, end;
+
+  int count() const { return end - first; }
+  RowRange with(const RowRange& other) const { return {std::min(first, other.first), std::max(end, other.end)}; }
+  // The rows of a layer of `height` that a 3×3 convolution of this stride reads for these.
+  RowRange read(int stride, int height) const {
+    return {std::max(0, stride * first - 1), std::min(height, stride * (end - 1) + 2)};
+  }
+};
+
+// Rows of one layer's output: of those from `rows.first` on the last `kept` ones.
 class DetectorRows {
  public:
   DetectorRows() = default;
-  DetectorRows(int blocks, int height, int width, int kept, int lanes)
+  DetectorRows(int blocks, int height, int width, const RowRange& rows, int kept, int lanes)
       : height(height),
         width(width),
         blocks(blocks),
-        kept_(std::min(kept, height)),
+        done(rows.first),
+        kept_(std::min(kept, rows.count())),
         pitch_(static_cast<int64_t>(width + 2 + kSpare) * lanes) {
     // The first row is zeros: the padding above and below the picture.
     const size_t floats = static_cast<size_t>(blocks * pitch_ * (kept_ + 1));
@@ -37,7 +53,8 @@ class DetectorRows {
     return {data_.get() + slot * blocks * pitch_, pitch_};
   }
 
-  int height = 0, width = 0, blocks = 0, done = 0;
+  int height = 0, width = 0, blocks = 0;
+  int done = 0;  // the next row to be computed
 
  private:
   struct Free {
@@ -49,17 +66,16 @@ class DetectorRows {
 };
 
 struct Detector::Run {
-  Run(const Detector& net, const uint8_t* grey, int height, int width, int64_t pitch);
+  Run(const Detector& net, const DetectorPicture& picture, const DetectorPart& part);
 
-  // Calls row(level, y, cells, values) for each row of each level's outputs.
+  // Calls row(level, y, cells, values) for each row of each level's outputs that belongs to the part.
   template <class Row>
   void go(Row row) {
     const int last = static_cast<int>(net.spec_.levels.size()) - 1;
-    need(static_cast<int>(net.backbone_.size()), layers.back().height - 1);
     for (int level = last; level >= 0; --level) {
       const DetectorRows& out = level == last ? layers.back() : necks[level];
-      for (int y = 0; y < out.height; ++y) {
-        if (level < last) need_neck(level, y);
+      for (int y = outputs[level].first; y < outputs[level].end; ++y) {
+        level == last ? need(static_cast<int>(net.backbone_.size()), y) : need_neck(level, y);
         net.kernels_.detector_pointwise(net.heads_[level], out.row(y).data + net.kernels_.lanes, out.row(y).pitch,
                                         out.width, head.row(0));
         row(level, y, out.width, head.row(0));
@@ -73,11 +89,10 @@ struct Detector::Run {
   void stem(int y);
 
   const Detector& net;
-  const uint8_t* grey;
-  int height, width;
-  int64_t pitch;
-  std::vector<float> picture;  // a row of zeros, then three rows of pixels with zeros at both ends
-  int pictured = 0;
+  const DetectorPicture picture;
+  std::vector<float> pixels;  // a row of zeros, then three rows of the picture with zeros at both ends
+  int pictured = 0;           // the next row of the picture to be read
+  std::vector<RowRange> outputs;
   std::vector<DetectorRows> layers, sums, downs, necks;
   DetectorRows head;
   std::vector<float> scratch;
