@@ -1,5 +1,6 @@
-// One run of the detector over one picture, or over a part of its rows. Each layer asks the layer before it for the rows
-// that it needs. A layer keeps only the three rows that the next one reads, or all rows where the neck reads them later.
+// One run of the detector over one picture, or over a part of its rows. Each layer asks the layer before it for the
+// rows that it needs. A layer keeps only the three rows that the next one reads, or all rows where the neck reads them
+// later.
 //
 // A part has some rows of every level's outputs. It computes the rows that they need by itself, so that several threads
 // can take a part each. Rows near the border of two parts are computed twice, to the same bits.
