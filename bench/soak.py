@@ -7,7 +7,7 @@ network is worked hardest. A share of the pictures goes through the detector. Al
 
 A machine is seldom idle, so both figures are told apart from what is not ours:
 
-* Speed is counted by the time of the CPU, which other work and the clock's speed change too. So every fourth round of
+* Speed is counted by the time of the CPU, which other work and the clock's speed change too. So every eighth round of
   calls is done again, at once, by a young process, which a tenth of the way later is replaced by another. Time of the
   young one over time of the old one, for the same rounds, tells whether age alone makes a process slower.
 * Memory is read before and after glibc's ``malloc_trim(0)``, which gives back what the allocator holds but nobody uses.
@@ -37,7 +37,7 @@ from helpers.small import small_weights
 
 from acdc_fast import Model
 
-PARTS, AGAIN = 10, 4
+PARTS, AGAIN = 10, 8
 
 
 def resident() -> float:
@@ -57,7 +57,7 @@ def kept() -> float:
 
 def crops(model: Model, rng: np.random.Generator) -> int:
     """Faces of one call of the model on crops."""
-    count, side = int(rng.integers(1, 65)), int(rng.choice([32, 40, 64]))
+    count, side = int(rng.integers(1, 65)), int(rng.choice([32, 40, 48]))
     model(rng.random((count, 1, side, side), np.float32))
     return count
 
@@ -66,7 +66,7 @@ def boxes(model: Model, rng: np.random.Generator) -> int:
     """Faces of a list of pictures with boxes."""
     pictures, given = [], []
     for _ in range(int(rng.integers(1, 17))):
-        height, width = rng.integers(40, 700, 2)
+        height, width = rng.integers(40, 400, 2)
         pictures.append(np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (height, width, 3)))
         corner = rng.uniform(0, 20, (int(rng.integers(0, 9)), 2))
         given.append(np.concatenate([corner, corner + rng.uniform(5, 200, corner.shape)], 1))

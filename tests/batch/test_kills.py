@@ -21,7 +21,7 @@ from acdc_fast.weights import save_weights
 
 TESTS = Path(__file__).parents[1]
 PHOTO = TESTS.parent / "examples" / "astronaut.jpg"
-#: Seconds until a run of all trials is taken to hang. They need a minute of CPU, of which a busy machine gives little.
+#: Seconds until a run of all trials is taken to hang. Its hundreds of processes take long on a busy machine.
 PATIENCE = 3600
 
 
