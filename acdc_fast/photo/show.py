@@ -24,7 +24,7 @@ from .images import ImageLike, load_picture
 SHOWN = ("points", "pose", "doubt", "mesh", "index")
 MESH = (120, 255, 170)
 #: Side of a face whose points' numbers can be read, and of the largest picture that is made for it, pixels.
-READABLE, MOST = 600, 4096
+READABLE, MOST = 900, 4096
 #: Side of one picture of the sheet of attention maps.
 TILE = 192
 
@@ -34,7 +34,7 @@ def show_faces(image: ImageLike, faces: Faces, what: str = "points", markup: str
 
     ``what``: "points" as `draw_faces`; "pose", the head's axes with a legend and the angles; "doubt", a circle round
     each point whose radius is its spread; "mesh", triangles between the 68 points; "index", the number of each point,
-    on a picture enlarged until they can be read.
+    on the part of the picture with the faces, enlarged until they can be read.
     ``markup``: whose points; default: 2d68. Raises `InputError` for what the faces do not have.
     """
     if what not in SHOWN:
@@ -55,14 +55,22 @@ def show_faces(image: ImageLike, faces: Faces, what: str = "points", markup: str
 
 
 def _enlarged(canvas: Image.Image, faces: Faces) -> tuple[Image.Image, Faces]:
-    """A whole number of times, so that the largest face is `READABLE` pixels wide and the picture at most `MOST`."""
+    """The part with the faces, a whole number of times as large: the largest face is `READABLE` pixels wide, the
+    picture at most `MOST`."""
     if not len(faces):
         return canvas, faces
-    largest = max(side_of(faces, i) for i in range(len(faces)))
-    times = max(1, min(math.ceil(READABLE / max(largest, 1.0)), MOST // max(canvas.size)))
-    landmarks = {m: (points + 0.5) * times - 0.5 for m, points in faces.landmarks.items()}
-    larger = canvas.resize((canvas.width * times, canvas.height * times), Image.Resampling.BICUBIC)
-    return larger, replace(faces, boxes=(faces.boxes + 0.5) * times - 0.5, landmarks=landmarks)
+    sides = np.array([side_of(faces, i) for i in range(len(faces))])
+    low = np.maximum(np.floor((faces.boxes[:, :2] - sides[:, None] / 2).min(0)), 0)
+    high = np.minimum(np.ceil((faces.boxes[:, 2:] + sides[:, None] / 2).max(0)), canvas.size)
+    if (high - low < 1).any():  # boxes outside the picture
+        low, high = np.zeros(2), np.array(canvas.size)
+    times = max(1, min(math.ceil(READABLE / max(float(sides.max()), 1.0)), MOST // round(float((high - low).max()))))
+    width, height = (round(float(side)) * times for side in high - low)
+    part = canvas.crop((*low.astype(int).tolist(), *high.astype(int).tolist()))
+    landmarks = {m: ((points - low + 0.5) * times - 0.5).astype(np.float32) for m, points in faces.landmarks.items()}
+    boxes = ((faces.boxes - np.tile(low, 2) + 0.5) * times - 0.5).astype(np.float32)
+    larger = part.resize((width, height), Image.Resampling.BICUBIC)
+    return larger, replace(faces, boxes=boxes, landmarks=landmarks)
 
 
 def side_of(faces: Faces, index: int) -> float:
@@ -71,15 +79,18 @@ def side_of(faces: Faces, index: int) -> float:
     return float(np.sqrt((x1 - x0) * (y1 - y0)))
 
 
-def write(canvas: Image.Image, at: Sequence[float], text: str, size: float, colour: Sequence[int]) -> None:
-    """Text whose upper left corner lies at these pixels, kept inside the picture, with a dark rim."""
+def write(
+    canvas: Image.Image, at: Sequence[float], text: str, size: float, colour: Sequence[int], middle: bool = False
+) -> None:
+    """Text whose upper left corner, or middle, lies at these pixels, kept inside the picture, with a dark rim."""
     height = max(8.0, size)
     font = ImageFont.load_default(height)
     pen = ImageDraw.Draw(canvas)
     rim = max(1, round(height / 10))
     right, bottom = pen.textbbox((0, 0), text, font=font, stroke_width=rim)[2:]
-    x = min(max(0.0, at[0]), max(0.0, canvas.width - right))
-    y = min(max(0.0, at[1]), max(0.0, canvas.height - bottom))
+    left, top = (at[0] - right / 2, at[1] - bottom / 2) if middle else (at[0], at[1])
+    x = min(max(0.0, left), max(0.0, canvas.width - right))
+    y = min(max(0.0, top), max(0.0, canvas.height - bottom))
     pen.text((x, y), text, font=font, fill=tuple(colour[:3]), stroke_width=rim, stroke_fill=(16, 24, 32))
 
 
@@ -115,8 +126,17 @@ def _index(canvas: Image.Image, faces: Faces, i: int, markup: str) -> None:
     with layer_of(canvas, points, side) as pen:
         for point in points:
             pen.dot(point, tuple(CERTAIN_COLOUR.tolist()), 0.7)
-    for k, point in enumerate(points):
-        write(canvas, point + 0.008 * side, str(k), side / 30, (255, 255, 255))
+    for k, place in enumerate(number_places(points, side)):
+        write(canvas, place, str(k), side / 38, (255, 255, 255), middle=True)
+
+
+def number_places(points: np.ndarray, side: float) -> np.ndarray:
+    """(L, 2) points of a face of this side → (L, 2) middles of their numbers, where each point has most room: away from
+    the others, the nearest ones above all."""
+    away = points[:, None] - points
+    away /= np.maximum(np.linalg.norm(away, axis=2), 0.01 * side)[..., None] ** 3
+    room = away.sum(1)
+    return np.asarray(points + 0.026 * side * room / np.maximum(np.linalg.norm(room, axis=1), 1e-12)[:, None])
 
 
 def _mesh(canvas: Image.Image, faces: Faces, i: int, markup: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from acdc_fast import Faces, InputError, Model
 from acdc_fast.commands.align import SHOWN as CHOICES
 from acdc_fast.photo.draw import AXES, draw_faces
-from acdc_fast.photo.show import SHOWN, attention_sheet, edges, show_faces
+from acdc_fast.photo.show import SHOWN, attention_sheet, edges, number_places, show_faces, side_of
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,38 @@ def test_axes_of_the_pose_end_where_the_head_points(faces: Faces) -> None:
 
 
 def test_numbers_are_drawn_large_enough_to_read(faces: Faces) -> None:
-    picture = show_faces(PHOTO, faces, "index")
-    times = picture.width // 512
-    assert times * 100 >= 600 and picture.size == (512 * times, 512 * times)
+    """The picture is cut to the face and enlarged a whole number of times; a number stands beside each point."""
+    picture, box, side = show_faces(PHOTO, faces, "index"), faces.boxes[0].astype(float), side_of(faces, 0)
+    low = np.maximum(np.floor(box[:2] - side / 2), 0)
+    times = picture.width / (np.ceil(box[2] + side / 2) - low[0])
+    assert times == round(times) and side * times >= 900 and max(picture.size) <= 4096
+    assert picture.height == times * (np.ceil(box[3] + side / 2) - low[1])
     black = np.asarray(show_faces(np.zeros((512, 512, 3), np.uint8), faces, "index"))
-    white = np.argwhere((black > 250).all(2))[:, ::-1] / times
-    for point in faces.landmarks["2d68"][0]:  # a number stands to the lower right of each point
+    white = np.argwhere((black > 250).all(2))[:, ::-1] / times + low
+    for point in faces.landmarks["2d68"][0]:
         away = white - point
         assert ((np.abs(away) < 6).all(1)).any()
+    photo = np.asarray(Image.open(PHOTO).convert("RGB")).astype(int)
+    x, y = (low + 4).astype(int)  # a place with no point: the part lies where the dots say
+    assert np.abs(np.asarray(picture)[int(4.5 * times), int(4.5 * times)] - photo[y, x]).max() < 30
+
+
+def test_numbers_do_not_lie_on_each_other(faces: Faces) -> None:
+    points, side = faces.landmarks["2d68"][0].astype(np.float64), side_of(faces, 0)
+    places = number_places(points, side)
+    apart = np.linalg.norm(places[:, None] - places, axis=2) + side * np.eye(68)
+    assert apart.min() > 0.02 * side > np.linalg.norm(points[48] - points[60])
+    assert np.linalg.norm(places - points, axis=1) == pytest.approx(np.full(68, 0.026 * side))
+
+
+def test_numbers_of_faces_at_the_edge_and_far_apart(faces: Faces) -> None:
+    card = np.zeros((200, 900, 3), np.uint8)
+    far = np.array([[-60, 20, 40, 150], [840, 20, 960, 150], [2000, 0, 2100, 120]], np.float32)
+    several = replace(faces[[0, 0, 0]], boxes=far)
+    assert show_faces(card, several[:1], "index").width > 600
+    assert show_faces(card, several[:2], "index").size == (900 * 4, 200 * 4)
+    assert show_faces(card, several[2:], "index").size == (900 * 4, 200 * 4)
+    assert show_faces(card, faces[:0], "index").size == (900, 200)
 
 
 def test_the_mesh_is_of_all_points() -> None:
