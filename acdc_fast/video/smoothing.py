@@ -34,6 +34,9 @@ UNEVEN = 2.0
 DENIED = 0.1
 #: Nor are the points of a frame with a score below this where they jump as far and the picture says nothing.
 SURE = 0.8
+#: The motion is looked for from where the last one would go on to. If the points have gone elsewhere by more than this,
+#: in sides, also from there. A pixel of the cut is about 0.02 sides.
+NEAR = 0.02
 #: After so many frames that were not believed, the next is: a face that really jumped is followed.
 HELD = 3
 
@@ -93,7 +96,9 @@ class _Face:
         if of is not None:
             if rgb is not None and self.cut is not None:
                 before = np.zeros(2) if last is None else last.at(of.raw).mean(0)
-                self.motion = self.cut.motion(rgb, [before, (found - of.raw).mean(0)])
+                by_points = (found - of.raw).mean(0)
+                near = np.linalg.norm(by_points - before) < NEAR * side
+                self.motion = self.cut.motion(rgb, [before] if near else [before, by_points])
             away = float(np.linalg.norm(found - of.ahead(self.motion), axis=1).mean()) / side
             denied = away > DENIED and (self.motion is not None or faces.scores[i] < SURE)
             self.held = self.held + 1 if denied and self.held < HELD else 0

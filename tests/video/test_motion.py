@@ -75,6 +75,18 @@ def test_a_fast_motion_is_found_from_a_start_that_is_near() -> None:
         assert found is not None and np.abs(found.at(PLACES) - (9, -6)).max() < 0.2
 
 
+@pytest.mark.parametrize("times", [3, 7])
+def test_a_large_face_is_read_in_part_and_as_well(times: int) -> None:
+    """The same film enlarged: the motion is as many times as large. Pixel centres lie at whole numbers."""
+    films = [frame(pattern(), 1), frame(moved(pattern(), MOTIONS["nearer"]), 2)]
+    large = [np.asarray(Image.fromarray(f).resize((300 * times, 300 * times), Image.Resampling.BICUBIC)) for f in films]
+    small = Cut(films[0], BOX).motion(films[1], [np.zeros(2)])
+    found = Cut(large[0], (BOX + 0.5) * times - 0.5).motion(large[1], [np.zeros(2)])
+    assert small is not None and found is not None
+    off = found.at((PLACES + 0.5) * times - 0.5) / times - small.at(PLACES)
+    assert np.abs(off).max() < 0.1
+
+
 def test_a_hand_before_a_part_of_the_face_does_not_mislead() -> None:
     after = moved(pattern(), MOTIONS["shift"])
     after[90:200, 172:] = 255

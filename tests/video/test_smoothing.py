@@ -229,6 +229,17 @@ def test_one_frame_of_wrong_points_does_not_jump(known: bool) -> None:
     assert max(found) < (0.02 if known else 0.05) * SIDE
 
 
+def test_a_sudden_move_that_the_picture_shows_is_followed_at_once() -> None:
+    way = np.zeros((20, 2))
+    way[10:] = 0.15 * SIDE, -0.1 * SIDE
+    rng, smoother = np.random.default_rng(1), Smoother()
+    for f, rgb in enumerate(film_of(way)):
+        # The box of the first frame after the move is still the old one, as the tracker's is.
+        points = BASE + way[f] + rng.normal(0, 0.3, BASE.shape)
+        got = smoother.step(moving(way[f - (f == 10)], points), rgb).landmarks["2d68"][0]
+        assert np.linalg.norm(got - BASE - way[f], axis=1).mean() < 0.007 * SIDE
+
+
 def test_a_face_that_really_jumps_is_followed() -> None:
     """Points that go on to deny the picture are believed after a while: it may be the picture that misleads."""
     frames, smoother = film_of(np.zeros((30, 2))), Smoother()

@@ -30,8 +30,22 @@ BINS = 10
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#16202c}
 pre{background:#f4f6f8;padding:.8rem;overflow-x:auto;font-size:12.5px;line-height:1.35}img{max-width:100%}
 figure{display:inline-block;margin:.4rem;vertical-align:top;font-size:13px}
+dt{font-weight:600}dd{margin:0 0 .5rem 1.2rem}
 h2{border-top:1px solid #ccd;padding-top:1rem}
 .faces figure{width:15rem}figcaption{color:#445}"""
+#: What the reader of a page may not know, in the order of the page.
+WORDS = {
+    "NME %": "mean distance of a point from its label. 100 % is the distance of the outer eye corners, of the eyes "
+    "where five points are labelled, and for 3d68 and markups without eyes √(width · height) of the points' box",
+    "AUC@0.1, FR@0.1": "area under the curve of errors up to 10 %, and share of faces with a larger error, both in %",
+    "offset removed": "after each point was moved by its mean shift over the faces: people may label a point always a "
+    "little to one side",
+    "Spearman": "how well the spread of a point, the mean spread of a face or the confidence of a point puts the "
+    "errors in order; 1 is perfect",
+    "ECE": "mean difference between the confidence and the share of points that are right; right is a point within 5 % "
+    "of the box's side",
+    "NME % of 80 %": "error of the 80 % of the faces with the least spread",
+}
 Calibration = Mapping[str, Sequence[float]]
 
 
@@ -60,10 +74,13 @@ def write_page(
             parts.append(_picture(figure, "Calibration: how often points of a confidence are right. Grey: exact."))
         for markup in seen.points[-1]:
             if shown := _worst(seen, markup, databases[name], chosen(databases[name], limit)):
-                legend = "labels green, points orange; error in % of the normaliser"
+                legend = "labels green, points orange; the face's NME"
                 parts.append(f"<h3>{html.escape(markup)}: the worst faces</h3><p>{legend}</p>")
                 parts.append(f'<div class="faces">{"".join(shown)}</div>')
-    parts += ["<h2>Risk and coverage</h2>", _image(risk.getvalue(), "The error of the faces that are kept.")]
+    kept = "The error of the faces that are kept. Dashed: if the faces with the largest errors were left out first."
+    parts += ["<h2>Risk and coverage</h2>", _image(risk.getvalue(), kept)]
+    words = "".join(f"<dt>{html.escape(word)}</dt><dd>{html.escape(meaning)}</dd>" for word, meaning in WORDS.items())
+    parts += ["<h2>Words</h2>", f"<dl>{words}</dl>"]
     body = "\n".join(parts)
     text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>{body}'
     with written_beside(path) as beside:

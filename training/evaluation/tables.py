@@ -31,8 +31,8 @@ AFLW_POSE: dict[str, Sequence[float | None]] = {
 
 
 def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
-    """Right-aligned columns, two decimals; None is a dash."""
-    cells = [[name, *("–" if v is None else f"{v:.2f}" for v in values)] for name, values in rows.items()]
+    """Right-aligned columns, two decimals; whole numbers (int) without; None is a dash."""
+    cells = [[name, *map(_cell, values)] for name, values in rows.items()]
     lines = [["", *heads], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads) + 1)]
     text = [
@@ -43,6 +43,10 @@ def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | 
     ]
     rule = "-" * len(text[0])
     return "\n".join([title, rule, text[0], rule, *text[1:], rule])
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
 def paper_tables(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from acdc_fast import ACDCConfig
 from acdc_fast.training.evaluation import evaluate
-from acdc_fast.training.evaluation.page import WORST
+from acdc_fast.training.evaluation.page import WORDS, WORST
 from acdc_fast.training.observations import observe_crops
 from acdc_fast.training.sampling.batches import open_source
 from acdc_fast.training.settings import Source
@@ -70,6 +70,7 @@ def test_the_page_is_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     error = re.search(r"2d5 NME %\s+([\d.]+)\s+([\d.]+)", told)
     assert error and error[2] in page.text  # the same tables as on the terminal
     assert "for <research> & play" in page.text  # escaped
+    assert all(f"{word}" in page.text and meaning in page.text for word, meaning in WORDS.items())
 
 
 def test_the_worst_faces_are_the_worst(root: Path) -> None:

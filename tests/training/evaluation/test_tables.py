@@ -57,6 +57,9 @@ def test_table_layout() -> None:
     assert text.splitlines() == [
         "T", "-" * 17, "          a     b", "-" * 17, "x      1.00     –", "long  10.26  0.00", "-" * 17,
     ]  # fmt: skip
+    assert table("T", ["faces"], {"x": [57], "y": [1.0]}).splitlines()[4:6] == ["x     57", "y   1.00"], (
+        "57 faces, not 57.00"
+    )
 
 
 def test_paper_tables_hold_the_published_figures_and_ours() -> None:
@@ -64,7 +67,7 @@ def test_paper_tables_hold_the_published_figures_and_ours() -> None:
     reports = {f"wflw/{s}": wflw for s in SUBSETS if s != "blur"}
     reports["aflw2000"] = {
         "markups": {"3d68": {"by_yaw": {"[0,30]": 3.0, "[30,60]": 4.0, "[60,90]": 5.0, "mean": 4.0}}},
-        "pose": {"mae": [[1, 2, 3, 2], [1, 1, 1, 1]]},
+        "pose": {"mae": [[1.0, 2.0, 3.0, 2.0], [1.0] * 4]},
     }
     first, failures, areas, aflw, pose = paper_tables(reports)
     rows = {line.split("  ")[0]: line.split() for line in first.splitlines()}
