@@ -288,12 +288,12 @@ class Model:
     ) -> Iterator[Faces]:
         """Faces of each frame of one film, in order, with ``ids``: numbers that stay with a face.
 
-        ``frames``: pictures as `align` takes them, RGB, of a list, a generator or a camera. ``smooth`` steadies points
-        and pose from frame to frame; False gives each frame's own, for exact results. ``every``: the detector runs on
-        each such frame, and in doubt. ``absent``: frames for which a face that is not seen keeps its number. A score is
-        the chance, by the maps of the frame, that the face is there. A face that is gone ends within three frames, a
-        cut ends all. ``camera``: as in `align`. ``search``: as in `detect`; no new face begins while ``max_faces`` are
-        followed.
+        ``frames``: pictures as `align` takes them, RGB, of a list, a generator or a camera. ``smooth`` steadies points,
+        blendshapes and pose from frame to frame, and does not believe a frame whose points the picture denies; False
+        gives each frame's own, for exact results. ``every``: the detector runs on each such frame, and in doubt.
+        ``absent``: frames for which a face that is not seen keeps its number. A score is the chance, by the maps of the
+        frame, that the face is there. A face that is gone ends within three frames, a cut ends all. ``camera``: as in
+        `align`. ``search``: as in `detect`; no new face begins while ``max_faces`` are followed.
         Raises `InputError` for a frame that cannot be used, and for settings that cannot be.
         """
         from .video.tracking import follow

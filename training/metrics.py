@@ -130,7 +130,7 @@ def offsets_removed(gap: ArrayLike) -> Floats:
         others = half != part
         count = known[others].sum(0)
         fair[~others] -= np.where(known, gap, 0.0)[others].sum(0) / np.maximum(count, 1)
-    return fair
+    return np.asarray(fair)
 
 
 def offset_removed_errors(predicted: ArrayLike, target: ArrayLike, markup: str | None = None) -> Floats:
