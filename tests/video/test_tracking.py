@@ -381,8 +381,8 @@ def test_model_track(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("columns", [(0.0, 0.7), (0.4, 1.0)])
 def test_a_covered_face_in_one_frame_does_not_move_the_steadied_points(columns: tuple[float, float]) -> None:
-    """One of 16 frames shows a card before most of the face. Its points jump by a fifth of the face's side, with a score
-    of 0.1 to 0.3. The steadied ones stay, and the next frame is as if nothing had been."""
+    """One of 16 frames shows a card before most of the face. Its points jump by a fifth of the face's side, with a
+    score of 0.1 to 0.3. The steadied ones stay, and the next frame is as if nothing had been."""
     model, face, rng = Model.from_pretrained("acdc-w16-fast"), portrait(), np.random.default_rng(0)
     film = [np.clip(face + rng.normal(0, 3, face.shape), 0, 255).astype(np.uint8) for _ in range(16)]
     clear = np.mean([f.landmarks["2d68"][0] for f in model.track(film, smooth=False)], 0)
