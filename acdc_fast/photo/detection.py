@@ -13,7 +13,7 @@ from ..detector import pyramid
 from ..errors import InputError
 from . import libfacedetection
 from .looks import LONGEST, Look, found, scales, tiled, turned_back
-from .verification import PROPOSED, VERIFIED, overlaps, verified
+from .verification import PROPOSED, VERIFIED, overlaps, verified, worth_a_look
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,7 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
         turned = np.rot90(rgb, -turn // 90)
         faces = pyramid.find(turned, PROPOSED if both else least, search.min_size, threads)
         if both:
+            faces = faces[worth_a_look(faces)]
             faces = verified(turned, faces[distinct(faces, search.overlap)], least, threads)
             faces = faces[faces[:, 4] >= least]
         if len(faces):

@@ -33,12 +33,17 @@ def verified(rgb: np.ndarray, proposed: np.ndarray, least: float = VERIFIED, thr
     A box of which the network is not sure counts where the library finds a face of score ``least`` there. Then box and
     score are the library's. Any number of ``threads`` gives the same result."""
     sure = proposed[:, 4] >= SURE
-    doubtful = proposed[~sure & (proposed[:, 4] >= (DOUBTFUL if sure.any() else PROPOSED))]
+    doubtful = proposed[~sure & worth_a_look(proposed)]
     doubtful = doubtful[np.argsort(-doubtful[:, 4], kind="stable")][:MOST]
     faces = _seen(rgb, doubtful, CUT, threads)
     close = (faces[:, 4] >= least - BELOW) & (faces[:, 4] < least + ABOVE)
     faces[close, 4] = (faces[close, 4] + _seen(rgb, doubtful[close], LARGER, threads)[:, 4]) / 2
     return np.concatenate([proposed[sure], faces[faces[:, 4] >= least]])
+
+
+def worth_a_look(proposed: np.ndarray) -> np.ndarray:
+    """The network's (N, 5) boxes and scores → (N,) which of them are sure or are to be verified."""
+    return np.asarray(proposed[:, 4] >= (DOUBTFUL if (proposed[:, 4] >= SURE).any() else PROPOSED))
 
 
 def _seen(rgb: np.ndarray, boxes: np.ndarray, longest: int, threads: int | None) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from acdc_fast import InputError
 from acdc_fast.detector import pyramid
 from acdc_fast.photo.detection import Search, detect
+from acdc_fast.photo.verification import overlaps
 
 
 class PaintedNetwork:
@@ -155,6 +156,27 @@ def test_joined_gives_each_face_once_with_the_mean_box() -> None:
     np.testing.assert_allclose(faces[0, 4], 0.9)
     np.testing.assert_allclose(faces[1], cells[2])
     assert pyramid.joined(np.zeros((0, 5))).shape == (0, 5)
+
+
+def test_joined_takes_cells_in_any_order() -> None:
+    """Ties of the scores too. A cell belongs to the best face that it overlaps by half, and to that one alone."""
+    rng = np.random.default_rng(2)
+    corner, side = rng.uniform(0, 60, (60, 2)), rng.uniform(10, 60, (60, 2))
+    cells = np.concatenate([corner, corner + side, rng.choice([0.3, 0.5, 0.8], (60, 1))], 1)
+    faces = pyramid.joined(cells)
+    rest, wanted = cells[np.lexsort((cells[:, 0], cells[:, 1], -cells[:, 4]))], []
+    while len(rest):
+        same = overlaps(rest[:1], rest)[0] >= 0.5
+        weights = rest[same, 4] ** 4
+        wanted.append([*(weights @ rest[same, :4] / weights.sum()), rest[0, 4]])
+        rest = rest[~same]
+    np.testing.assert_allclose(faces, wanted, rtol=1e-12)
+    for _ in range(5):
+        np.testing.assert_array_equal(pyramid.joined(rng.permutation(cells)), faces)
+    with pytest.raises(InputError, match="finite"):
+        pyramid.joined(np.array([[0, 0, np.nan, 1, 0.5]]))
+    with pytest.raises(InputError, match=r"\(N, 5\)"):
+        pyramid.joined(np.zeros((3, 4)))
 
 
 def test_unknown_detector() -> None:

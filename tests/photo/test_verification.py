@@ -177,6 +177,16 @@ def test_a_lying_face_is_verified_in_the_turn_in_which_it_stands(
     assert asked == [verification.PROPOSED] * (1 + turn // 90)
 
 
+def test_worth_a_look() -> None:
+    """All from 0.3 on where no box is sure; where one is, all from 0.5 on."""
+    box = (0.0, 0.0, 20.0, 20.0)
+    unsure = rows(*((box, score) for score in (0.29, 0.3, 0.5, 0.949)))
+    assert verification.worth_a_look(unsure).tolist() == [False, True, True, True]
+    sure = rows(*((box, score) for score in (0.3, 0.499, 0.5, 0.95)))
+    assert verification.worth_a_look(sure).tolist() == [False, False, True, True]
+    assert verification.worth_a_look(rows()).shape == (0,)
+
+
 def test_no_library_where_the_network_is_sure(library: PaintedDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     proposing(monkeypatch, lambda rgb: rows((BOXES[0], 0.99), (BOXES[1], 0.96)))
     boxes, _ = detect(crowd(), Search("both"))

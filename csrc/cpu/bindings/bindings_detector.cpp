@@ -1,4 +1,7 @@
 // acdc_fast._native.Detector (weights come from numpy) and shrink, which makes a picture smaller.
+#include <algorithm>
+#include <cmath>
+
 #include "bindings_checks.h"
 #include "detector.h"
 
@@ -118,6 +121,18 @@ Bytes shrink(const Bytes& image, int factor, const std::string& isa) {
   return out;
 }
 
+py::array_t<double> join(const py::array_t<double, py::array::c_style>& cells, double same, double power) {
+  require(cells.ndim() == 2 && cells.shape(1) == 5, "cells must have shape (N, 5)");
+  const auto* first = reinterpret_cast<const Face*>(cells.data());
+  require(std::all_of(cells.data(), cells.data() + cells.size(), [](double x) { return std::isfinite(x); }),
+          "cells must be finite");  // others would have no order
+  static_assert(sizeof(Face) == 5 * sizeof(double), "rows of five");
+  const std::vector<Face> faces = join_cells({first, first + cells.shape(0)}, same, power);
+  py::array_t<double> out({static_cast<py::ssize_t>(faces.size()), py::ssize_t{5}});
+  if (!faces.empty()) std::copy_n(faces[0].data(), 5 * faces.size(), out.mutable_data());
+  return out;
+}
+
 }  // namespace
 
 void bind_detector(py::module_& m) {
@@ -130,6 +145,8 @@ void bind_detector(py::module_& m) {
       .def("outputs", &outputs, py::arg("grey").noconvert(),
            "(H, W) uint8 → [(5, ⌈H/s⌉, ⌈W/s⌉) float32] of each level.")
       .def_property_readonly("isa", &Detector::isa);
+  m.def("join_cells", &join, py::arg("cells").noconvert(), py::arg("same"), py::arg("power"),
+        "(N, 5) float64 boxes and scores of cells → (K, 5) float64, one row a face.");
   m.def("shrink", &shrink, py::arg("image").noconvert(), py::arg("factor"), py::arg("isa") = "",
         "(H, W) or (H, W, 3) uint8 → (H // factor, W // factor) uint8, the rounded mean grey of factor² pixels.");
 }

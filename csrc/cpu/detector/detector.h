@@ -1,6 +1,7 @@
 // The detector: a small network that finds faces in a grey picture, row by row. Layers: acdc_fast/detector/plan.py.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -26,6 +27,12 @@ using DetectorWeights = std::map<std::string, std::vector<float>>;
 struct FoundFace {
   float x0, y0, x1, y1, score;
 };
+
+using Face = std::array<double, 5>;  // x0, y0, x1, y1, score
+
+// Boxes of single cells → one box a face. Cells of intersection over union `same` or more with the best are one face.
+// Its score is the best, its box the mean, weighted by this power of the scores.
+std::vector<Face> join_cells(std::vector<Face> cells, double same, double power);
 
 constexpr int kDetectorOutputs = 5;  // score, dx, dy, log width, log height
 constexpr int kDetectorLargest = 16384;
