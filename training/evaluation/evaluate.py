@@ -21,7 +21,7 @@ from ..command_errors import errors_in_one_line
 from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
-from ..fits.pose_readout import write_readout
+from ..fits.pose_readout import RIDGE, write_readout
 from ..fits.presence_fit import write_presence
 from ..observations import observe_align, observe_crops
 from ..sampling.batches import open_source
@@ -84,6 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hide", action="store_true", help="cover half of each face; print whether the spread grows")
     parser.add_argument("--calibrate", type=Path, metavar="OUT", help="fit confidence on these faces, write weights")
     parser.add_argument("--pose", type=Path, metavar="OUT", help="fit the pose's polynomial here, write weights")
+    parser.add_argument(
+        "--pose-ridge", type=float, default=RIDGE, metavar="X",
+        help="penalty of the polynomial; the larger, the nearer to the dense layer (%(default)g)",
+    )  # fmt: skip
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("--enough", type=Path, metavar="OUT", help="find where stages='auto' may end, write weights")
     parser.add_argument("--presence", type=Path, metavar="OUT", help="find where maps show no face, write weights")
@@ -97,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--limit must be at least 1, not {args.limit}")
     if args.pose and args.detector:
         raise InputError("--pose fits on crops that are cut by the labels: leave --detector out")
+    if not 0 < args.pose_ridge < float("inf"):
+        raise InputError(f"--pose-ridge must be above 0 and finite, not {args.pose_ridge:g}")
     if args.dtype != "float32" and not args.detector:
         raise InputError(f"--dtype {args.dtype} needs --detector: without it the eager network runs, in float32")
     if not args.data_root.is_dir():
@@ -144,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate:
         calibrate(path, list(seen.values()), args.calibrate, args.half)
     if args.pose:
-        write_readout(path, seen, args.pose, args.half)
+        write_readout(path, seen, args.pose, args.half, args.pose_ridge)
     if args.enough:
         write_enough(path, seen, args.enough, args.half)
     if args.presence:

@@ -28,11 +28,13 @@ SMALL = 1.0
 STEPS = 15
 
 
-def fit_readout(pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Readout:
+def fit_readout(
+    pose: np.ndarray, points: np.ndarray, target: np.ndarray, weights: np.ndarray, ridge: float = RIDGE
+) -> Readout:
     """(N, 3) Ω and (N, 3) true pose in degrees, (N, L, 2) landmarks, (N,) weights → the polynomial, by `fit_huber`."""
     mean, basis = principal_components(shapes(points), COMPONENTS, weights)
     inputs, missing = terms(pose, points, mean, basis), (target - pose + 180) % 360 - 180
-    axes = [fit_huber(inputs, missing[:, k, None, None], weights, RIDGE, SMALL, STEPS) for k in range(3)]
+    axes = [fit_huber(inputs, missing[:, k, None, None], weights, ridge, SMALL, STEPS) for k in range(3)]
     return Readout(mean, basis, np.concatenate(axes, 2)[:, 0])
 
 
@@ -44,7 +46,9 @@ def mirrored(
     return pose * POSE_SIGNS, (points * [-1, 1])[:, order], target * POSE_SIGNS
 
 
-def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False) -> None:
+def write_readout(
+    path: Path, observed: Mapping[str, Observations], out: Path, half: bool = False, ridge: float = RIDGE
+) -> None:
     """The weights with the polynomial. All databases have equal weight. Prints the mean absolute error before and
     after."""
     weights = load_weights(path)
@@ -63,7 +67,7 @@ def write_readout(path: Path, observed: Mapping[str, Observations], out: Path, h
     shares = [np.full(len(t), count / len(data) / len(t)) for _, _, t in data.values()]
     both_ways = [*data.values(), *(mirrored(*values, MARKUPS[solid].mirror) for values in data.values())]
     pose, points, target = (np.concatenate(values) for values in zip(*both_ways, strict=True))
-    readout = fit_readout(pose, points, target, np.concatenate([*shares, *shares]) / 2)
+    readout = fit_readout(pose, points, target, np.concatenate([*shares, *shares]) / 2, ridge)
     for name, (omega, landmarks, truth) in data.items():
         both = omega, corrected(omega, landmarks, readout)
         before, after = (metrics.euler_errors(p, truth).mean() for p in both)

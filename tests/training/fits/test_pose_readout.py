@@ -90,3 +90,11 @@ def test_it_is_written_and_too_few_faces_are_refused(tmp_path: Path, capsys: pyt
     assert written.pose is not None and written.pose.numbers.shape == (171, 3) and written.card == {"licence": "none"}
     with pytest.raises(InputError, match=f"{MIN_FACES - 1} faces of known pose, {MIN_FACES} are needed"):
         write_readout(tmp_path / "a.safetensors", {"made": observed(MIN_FACES)}, tmp_path / "c.safetensors")
+
+
+def test_a_large_ridge_stays_near_the_dense_layer() -> None:
+    omega, points, truth = faces(1000)
+    moved = [np.abs(corrected(omega, points, fit_readout(omega, points, truth, np.ones(1000), r)) - omega).mean()
+             for r in (1.0, 1e3, 1e7)]  # fmt: skip
+    assert moved[0] > 2 > moved[1] > moved[2]  # the constant is penalised as well
+    assert moved[2] < 0.05
