@@ -62,6 +62,7 @@ class Fits:
     presence: tuple[str, ...] = ("mtfl/train[:500]",)
     enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
     limit: int | None = 1500  # faces of each database for the pose; None: all
+    pose_ridge: float | None = None  # of `evaluate`; None: its default
     refinement: int | None = 4000  # faces of each database for the refinement; None: no refinement
     settings: str | None = None  # the file with the refinement's databases; None: the last run's
 
@@ -149,6 +150,7 @@ def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable)
         else:
             asked = ["--databases", *getattr(recipe.fits, kind), f"--{kind}", str(result)]
             asked += ["--limit", str(recipe.fits.limit)] if kind == "pose" and recipe.fits.limit else []
+            asked += ["--pose-ridge", str(recipe.fits.pose_ridge)] if kind == "pose" and recipe.fits.pose_ridge else []
             found.append((result, [python, "-m", "acdc_fast.training.evaluation.evaluate", *where, *asked]))
         before = str(result)
     return found

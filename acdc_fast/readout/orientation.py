@@ -2,8 +2,8 @@
 
 The network is trained on faces that lean up to about 40°. On others its maps are wide; on the crop turned upright they
 are not. How wide each map is, in sizes of the face, tells it: a linear function of the logarithms gives the log odds
-that the face is upright. `training/fits/orientation_fit.py` fits it. Its negative is the doubt. A crop of which it is
-above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`.
+that the face is upright. `training/fits/orientation_fit.py` fits it. `SURE` minus it is the doubt. A crop whose doubt
+is above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`.
 
 Weights without that function are judged by the markup with the narrowest maps alone (`WIDE`, `BETTER`). So are the
 first stages of a network, whose maps are wider than those that the function was fitted to.
@@ -25,8 +25,10 @@ from .shape_model import misfit, place_and_size, rowwise
 
 #: Quarters, degrees clockwise.
 TURNS = (90.0, 180.0, 270.0)
-#: A turn must lower the doubt by this much: odds of one to twenty.
-GAIN = 3.0
+#: Of log odds below this nobody is sure: a chance of 0.88.
+SURE = 2.0
+#: A turn must lower the doubt by this much: odds of one to seven.
+GAIN = 2.0
 #: By the narrowest maps alone: a face is tried again beyond this multiple of the spread that is usual …
 WIDE = 1.5
 #: … and believed to be turned where that brings the spread below this multiple of what it was.
@@ -74,7 +76,7 @@ class Judge:
             return np.asarray(np.log(narrow / (WIDE * self.usual)))
         spread = {markup: spread_of(prediction.covariance[markup]) for markup in self.order}
         known = terms(prediction.landmarks, spread, self.order)
-        return -rowwise(known, self.upright.numbers[:, None].astype(np.float64))[:, 0]
+        return SURE - rowwise(known, self.upright.numbers[:, None].astype(np.float64))[:, 0]
 
 
 def turned_squares(squares: np.ndarray) -> np.ndarray:

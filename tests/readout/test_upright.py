@@ -12,7 +12,7 @@ from helpers.small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError
-from acdc_fast.readout.orientation import BETTER, GAIN, WIDE, Judge, Upright, best_turn, terms, turned_squares
+from acdc_fast.readout.orientation import BETTER, GAIN, SURE, WIDE, Judge, Upright, best_turn, terms, turned_squares
 from acdc_fast.types import Prediction
 from acdc_fast.weights import Weights, load_weights, save_weights
 
@@ -59,7 +59,7 @@ def test_doubt_by_either_rule() -> None:
     assert narrow.doubt(prediction) == pytest.approx(np.log(np.array([0.5, 1, 2]) / WIDE), abs=1e-6)
     assert narrow.gain == pytest.approx(np.log(1 / BETTER))
     fitted = Judge(0.01, by_spread(3.0, at=0.02), ORDER)
-    assert fitted.doubt(prediction) == pytest.approx(3 * np.log([0.5, 1, 2]), abs=1e-6)
+    assert fitted.doubt(prediction) == pytest.approx(SURE + 3 * np.log([0.5, 1, 2]), abs=1e-6)
     assert fitted.gain == GAIN
     for upright in (None, by_spread(3.0, at=0.02)):  # no usual spread: nothing is doubted
         assert (Judge(np.inf, upright, ORDER).doubt(prediction) == -np.inf).all()
