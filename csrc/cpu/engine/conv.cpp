@@ -16,46 +16,65 @@ ACDC_INLINE int64_t point_stride(int blocks, int tiles) {
   return (static_cast<int64_t>(blocks) * tiles + kPack<T>)*kLanes;
 }
 
-// One tile's channels of one block. `source` is its first pixel. Columns first, then rows.
-template <class Algorithm, class T>
+// One row of points: the columns' transforms of row i, transformed along the row.
+template <class Algorithm, int pair = 0>
+ACDC_INLINE void transform_row(const Vec* half, Value* v, int64_t stride) {
+  Vec t[2];
+  Algorithm::template input<pair>(half, t);
+  store(t[0], v + Algorithm::order[2 * pair] * stride);
+  if constexpr (2 * pair + 1 < Algorithm::points) store(t[1], v + Algorithm::order[2 * pair + 1] * stride);
+  if constexpr (2 * pair + 2 < Algorithm::points) transform_row<Algorithm, pair + 1>(half, v, stride);
+}
+
+// One tile's channels of one block. `source` is its first pixel. Columns first, then rows, two rows of points at a
+// time: so all that lies between stays in registers, and reading the pixels once for each pair costs less than storing
+// it.
+template <class Algorithm, class T, int pair = 0>
 ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channels, Value* v, int64_t stride) {
   constexpr int reach = Algorithm::reach, points = Algorithm::points;
-  Vec half[points][reach];
+  Vec first[reach], second[reach];
+#pragma GCC unroll 9
   for (int x = 0; x < reach; ++x) {
-    Vec d[reach], t[points];
+    Vec d[reach], t[2];
 #pragma GCC unroll 9
     for (int y = 0; y < reach; ++y) d[y] = load(source + y * pitch + x * channels);
-    Algorithm::input(d, t);
-#pragma GCC unroll 9
-    for (int i = 0; i < points; ++i) half[i][x] = t[i];
+    Algorithm::template input<pair>(d, t);
+    first[x] = t[0], second[x] = t[1];
   }
-  for (int i = 0; i < points; ++i) {
-    Vec t[points];
-    Algorithm::input(half[i], t);
-#pragma GCC unroll 9
-    for (int j = 0; j < points; ++j) store(t[j], v + (i * points + j) * stride);
+  transform_row<Algorithm>(first, v + Algorithm::order[2 * pair] * points * stride, stride);
+  if constexpr (2 * pair + 1 < points) {
+    transform_row<Algorithm>(second, v + Algorithm::order[2 * pair + 1] * points * stride, stride);
+  }
+  if constexpr (2 * pair + 2 < points) transform_input<Algorithm, T, pair + 1>(source, pitch, channels, v, stride);
+}
+
+// Four pixels along one axis → six of twice the resolution, times 4. `first` is the first one's place in an axis of
+// `size` pixels; those outside are 0.
+ACDC_INLINE void upsample(const Vec x[4], int first, int size, Vec u[6]) {
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {
+    const Vec near = x[(i + 1) / 2], far = x[i % 2 ? (i + 1) / 2 - 1 : i / 2 + 1];
+    u[i] = first + i < 0 || first + i >= size ? Vec::zero() : plus(3.f, near, far);
   }
 }
 
 // A tile of `up` at the border. The upsampling clamps there and the convolution pads with zeros, so the patch of 6×6
-// upsampled pixels (times 16, as in Up::input) is computed explicitly.
+// upsampled pixels (times 16, as in Up::input) is computed explicitly. (y, x) is the first low-resolution pixel.
 template <class T>
-void upsampled_patch(const Tensor& in, int top, int left, int64_t channel, float* patch) {
-  const auto pixel = [&](int y, int x) __attribute__((always_inline)) { return load(in.as<T>(y, x) + channel); };
-  for (int y = 0; y < 6; ++y) {
-    for (int x = 0; x < 6; ++x) {
-      const int v = top + y, u = left + x;
-      Vec sum = Vec::zero();
-      if (v >= 0 && v < 2 * in.height && u >= 0 && u < 2 * in.width) {
-        const int far_y = v / 2 + (v % 2 ? 1 : -1), far_x = u / 2 + (u % 2 ? 1 : -1);
-        const int y1 = far_y < 0 ? 0 : far_y >= in.height ? in.height - 1 : far_y;
-        const int x1 = far_x < 0 ? 0 : far_x >= in.width ? in.width - 1 : far_x;
-        const Vec near_near = pixel(v / 2, u / 2), near_far = pixel(v / 2, x1);
-        const Vec far_near = pixel(y1, u / 2), far_far = pixel(y1, x1);
-        sum = times(3.f, plus(3.f, near_near, near_far)) + plus(3.f, far_near, far_far);
-      }
-      sum.store(patch + (y * 6 + x) * kLanes);
-    }
+void upsampled_patch(const Tensor& in, int y, int x, int64_t channel, float* patch) {
+  const auto within = [](int i, int size) { return i < 0 ? 0 : i < size ? i : size - 1; };
+  Vec rows[4][6];
+  for (int i = 0; i < 4; ++i) {
+    Vec pixels[4];
+    for (int j = 0; j < 4; ++j) pixels[j] = load(in.as<T>(within(y + i, in.height), within(x + j, in.width)) + channel);
+    upsample(pixels, 2 * x + 1, 2 * in.width, rows[i]);
+  }
+  for (int j = 0; j < 6; ++j) {
+    const Vec column[4] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j]};
+    Vec u[6];
+    upsample(column, 2 * y + 1, 2 * in.height, u);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) u[i].store(patch + (i * 6 + j) * kLanes);
   }
 }
 
@@ -70,7 +89,7 @@ void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBloc
       if constexpr (Algorithm::reach == Up::reach) {
         if (y < 0 || x < 0 || y + Up::reach > in.height || x + Up::reach > in.width) {
           float patch[36 * kLanes];
-          upsampled_patch<T>(in, 4 * ty - 1, 4 * tx - 1, c * kLanes, patch);
+          upsampled_patch<T>(in, y, x, c * kLanes, patch);
           transform_input<Same, float>(patch, 6 * kLanes, kLanes, v, stride);
           continue;
         }

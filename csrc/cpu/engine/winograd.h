@@ -25,17 +25,20 @@ ACDC_INLINE Vec minus(float c, Vec x, Vec y) { return fnma(Vec::broadcast(c), x,
 
 struct Same {
   static constexpr int reach = 6, points = 6, step = 4,
-                       offset = -1;  // pixels read, products, pixels from tile to tile, first pixel
+                       offset = -1;                    // pixels read, products, pixels from tile to tile, first pixel
+  static constexpr int order[6] = {0, 5, 1, 2, 3, 4};  // points as `input` makes them, two at a time
 
-  static ACDC_INLINE void input(const Vec d[6], Vec t[6]) {
-    t[0] = d[0] + minus(kS, d[2], d[4]);
-    t[5] = d[1] + minus(kS, d[3], d[5]);
-    const Vec ea = minus(kB2, d[2], d[4]), oa = minus(kB2, d[1], d[3]);
-    t[1] = plus(kA, oa, ea);
-    t[2] = minus(kA, oa, ea);
-    const Vec eb = minus(kA2, d[2], d[4]), ob = minus(kA2, d[1], d[3]);
-    t[3] = plus(kB, ob, eb);
-    t[4] = minus(kB, ob, eb);
+  template <int pair>
+  static ACDC_INLINE void input(const Vec d[6], Vec t[2]) {
+    if constexpr (pair == 0) {
+      t[0] = d[0] + minus(kS, d[2], d[4]);
+      t[1] = d[1] + minus(kS, d[3], d[5]);
+    } else {
+      constexpr float p = pair == 1 ? kA : kB, q2 = pair == 1 ? kB2 : kA2;
+      const Vec even = minus(q2, d[2], d[4]), odd = minus(q2, d[1], d[3]);
+      t[0] = plus(p, odd, even);
+      t[1] = minus(p, odd, even);
+    }
   }
   static ACDC_INLINE void output(const Vec m[6], Vec y[4]) {
     const Vec sa = m[1] + m[2], qa = m[1] - m[2], sb = m[3] + m[4], qb = m[3] - m[4];
@@ -50,32 +53,39 @@ struct Up : Same {
   static constexpr int reach = 4, step = 2, offset = -1;  // in low-resolution pixels
 
   // With u = 4·U·x: u0 = 3x0 + x1, u1 = x0 + 3x1, u2 = 3x1 + x2, …, u5 = x2 + 3x3, put through Same::input.
-  static ACDC_INLINE void input(const Vec x[4], Vec t[6]) {
-    t[0] = plus(3.f, x[0], plus(1 - 3 * kS, x[1], plus(3 - kS, x[2], x[3])));
-    t[5] = plus(3.f, x[3], plus(1 - 3 * kS, x[2], plus(3 - kS, x[1], x[0])));
-    const Vec ea = plus(-3 * kB2, x[1], plus(3 - kB2, x[2], x[3]));
-    const Vec oa = plus(-kB2, x[0], plus(1 - 3 * kB2, x[1], times(3.f, x[2])));
-    t[1] = plus(kA, oa, ea);
-    t[2] = minus(kA, oa, ea);
-    const Vec eb = plus(-3 * kA2, x[1], plus(3 - kA2, x[2], x[3]));
-    const Vec ob = plus(-kA2, x[0], plus(1 - 3 * kA2, x[1], times(3.f, x[2])));
-    t[3] = plus(kB, ob, eb);
-    t[4] = minus(kB, ob, eb);
+  template <int pair>
+  static ACDC_INLINE void input(const Vec x[4], Vec t[2]) {
+    if constexpr (pair == 0) {
+      t[0] = plus(3.f, x[0], plus(1 - 3 * kS, x[1], plus(3 - kS, x[2], x[3])));
+      t[1] = plus(3.f, x[3], plus(1 - 3 * kS, x[2], plus(3 - kS, x[1], x[0])));
+    } else {
+      constexpr float p = pair == 1 ? kA : kB, q2 = pair == 1 ? kB2 : kA2;
+      const Vec even = plus(-3 * q2, x[1], plus(3 - q2, x[2], x[3]));
+      const Vec odd = plus(-q2, x[0], plus(1 - 3 * q2, x[1], times(3.f, x[2])));
+      t[0] = plus(p, odd, even);
+      t[1] = minus(p, odd, even);
+    }
   }
 };
 
 struct Down {
   static constexpr int reach = 9, points = 9, step = 8, offset = -1;
+  static constexpr int order[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-  static ACDC_INLINE void input(const Vec d[9], Vec t[9]) {
-    const Vec ec = minus(kD2, d[2], d[6]), oc = minus(kD2, d[0], d[4]);  // odd phase: d[0], d[2], …, d[8]
-    t[0] = plus(kC, oc, ec);
-    t[1] = minus(kC, oc, ec);
-    const Vec ed = minus(kC2, d[2], d[6]), od = minus(kC2, d[0], d[4]);
-    t[2] = plus(kD, od, ed);
-    t[3] = minus(kD, od, ed);
-    t[4] = plus(kC2 * kD2, d[0], minus(kC2 + kD2, d[4], d[8]));
-    for (int i = 0; i < 4; ++i) t[5 + i] = d[2 * i + 1];
+  template <int pair>
+  static ACDC_INLINE void input(const Vec d[9], Vec t[2]) {  // odd phase: d[0], d[2], …, d[8]
+    if constexpr (pair < 2) {
+      constexpr float p = pair == 0 ? kC : kD, q2 = pair == 0 ? kD2 : kC2;
+      const Vec even = minus(q2, d[2], d[6]), odd = minus(q2, d[0], d[4]);
+      t[0] = plus(p, odd, even);
+      t[1] = minus(p, odd, even);
+    } else if constexpr (pair == 2) {
+      t[0] = plus(kC2 * kD2, d[0], minus(kC2 + kD2, d[4], d[8]));
+      t[1] = d[1];
+    } else {
+      t[0] = d[4 * pair - 9];
+      if constexpr (pair == 3) t[1] = d[5];
+    }
   }
   static ACDC_INLINE void output(const Vec m[9], Vec y[4]) {
     const Vec sc = m[0] + m[1], qc = m[0] - m[1], sd = m[2] + m[3], qd = m[2] - m[3];
