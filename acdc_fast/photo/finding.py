@@ -13,6 +13,10 @@ from .detection import Search, detect
 from .images import ImageLike, Picture, load_picture
 from .prefetch import prefetch
 
+#: Pictures that are searched ahead, and pixels of those that wait: as many as are aligned together. While the caller's
+#: thread reads out their points, the other threads so have work.
+AHEAD, WAITING = 16, 16_000_000
+
 #: A picture, and its boxes (N, 4) xyxy pixels with their scores (N,).
 Found = tuple[Picture, tuple[np.ndarray, np.ndarray]]
 
@@ -48,8 +52,14 @@ def find_each(
         return look(picture, item[1])
 
     items = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
-    for found in prefetch(read_and_look, items, threads) if threaded else map(read_and_look, items):
+    ahead = prefetch(read_and_look, items, threads, AHEAD, _pixels, WAITING)
+    for found in ahead if threaded else map(read_and_look, items):
         yield look(found, None) if isinstance(found, Picture) else found
+
+
+def _pixels(found: Picture | Found | InputError) -> int:
+    picture = found[0] if isinstance(found, tuple) else found
+    return picture.width * picture.height if isinstance(picture, Picture) else 0
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Any]) -> Iterator[tuple[ImageLike, Any]]:

@@ -2,37 +2,89 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def prefetch(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def prefetch(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    ahead: int = 0,
+    size: Callable[[R], int] = lambda result: 0,
+    room: int = 0,
+) -> Iterator[R]:
     """The results of ``work`` for each item, in order. Up to ``threads`` further items are computed at the same time.
 
-    An error of ``work`` or of ``items`` is raised in the place of its result. If the caller stops early, no further
-    item is started.
+    Up to ``ahead`` more are computed before they are asked for. They only begin while the ``size`` of all results that
+    wait is at most ``room``. An error of ``work`` or of ``items`` is raised in the place of its result. If the caller
+    stops early, no further item is started.
     """
-    source = iter(items)
+    source = enumerate(items)
     pending: deque[Future[R]] = deque()
+    shelf = _Shelf(threads, size, room)
+
+    def begin(index: int, item: T) -> R:
+        if not shelf.opens(index):
+            raise CancelledError
+        result = work(item)
+        shelf.put(result)
+        return result
+
     with ThreadPoolExecutor(threads) as pool:
         try:
             failure = None
             while True:
-                while failure is None and len(pending) <= threads:
+                while failure is None and len(pending) <= threads + ahead:
                     try:
-                        pending.append(pool.submit(work, next(source)))
+                        pending.append(pool.submit(begin, *next(source)))
                     except BaseException as error:  # StopIteration too: what is before it comes first
                         failure = error
                 if not pending:
                     break
-                yield pending.popleft().result()
+                yield shelf.taken(pending.popleft().result())
         finally:
             for each in pending:
                 each.cancel()
+            shelf.close()
     if failure is not None and not isinstance(failure, StopIteration):
         raise failure
+
+
+class _Shelf(Generic[R]):
+    """The results that wait for their turn, and which work may begin."""
+
+    def __init__(self, threads: int, size: Callable[[R], int], room: int) -> None:
+        self._threads, self._size, self._room = threads, size, room
+        self._next = self._held = 0  # number of the result that is asked for next; size of all that wait
+        self._closed, self._changed = False, threading.Condition()
+
+    def opens(self, index: int) -> bool:
+        """Waits until item ``index`` is one of the next, or there is room. False: nobody wants it any longer."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or index <= self._next + self._threads or self._held <= self._room
+            )
+            return not self._closed
+
+    def put(self, result: R) -> None:
+        with self._changed:
+            self._held += self._size(result)
+
+    def taken(self, result: R) -> R:
+        with self._changed:
+            self._held -= self._size(result)
+            self._next += 1
+            self._changed.notify_all()
+        return result
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -69,3 +69,36 @@ def test_what_is_left_alone_ends_its_threads() -> None:
     assert threading.active_count() > before
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_more_lie_ready_while_there_is_room() -> None:
+    """Nobody asks for a second result, yet `ahead` more are computed; large ones only until the room is full."""
+    began: list[int] = []
+
+    def work(i: int) -> int:
+        began.append(i)
+        return 10
+
+    def begun_after_the_first(room: int) -> list[int]:
+        began.clear()
+        results = prefetch(work, range(50), 2, ahead=6, size=lambda result: result, room=room)
+        assert next(results) == 10
+        deadline, before = time.monotonic() + 20, -1
+        while time.monotonic() < deadline and (len(began) < 4 or len(began) != before):  # until nothing more begins
+            before = len(began)
+            time.sleep(0.1)
+        results.close()  # type: ignore[attr-defined]
+        return sorted(began)
+
+    assert begun_after_the_first(room=1000) == list(range(9))
+    # The next three may always begin: 1, 2, 3. Two of them fill the room, so a fourth waits.
+    assert begun_after_the_first(room=15) == [0, 1, 2, 3]
+
+
+def test_work_that_waits_for_room_ends_with_the_caller() -> None:
+    before = threading.active_count()
+    results = prefetch(lambda i: i, range(1, 100), 2, ahead=8, size=lambda result: result, room=0)
+    assert [next(results) for _ in range(5)] == [1, 2, 3, 4, 5]
+    results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert list(prefetch(lambda i: i, range(1, 30), 2, ahead=8, size=lambda result: result, room=0)) == [*range(1, 30)]
