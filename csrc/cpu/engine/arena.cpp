@@ -115,7 +115,7 @@ ArenaHandle Engine::take_arena(int side, int threads) {
     const Conv& conv = stages_.back().layers[i].conv;
     const int across = tiles_along(side / sizes[i]);
     const Blocking cut = blocking(conv, across * across, threads, lanes);
-    const int64_t needed = v_floats(conv, cut.count, lanes) + m_floats(conv, cut.count, lanes);
+    const int64_t needed = block_floats(conv, cut, threads, lanes);
     scratch = std::max(scratch, cut.by_points ? (needed + threads - 1) / threads : needed);
   }
   scratch = (scratch + 15) / 16 * 16;

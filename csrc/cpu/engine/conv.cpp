@@ -10,28 +10,22 @@ namespace {
 
 constexpr int64_t kLanes = Vec::lanes;
 
-// Distance between two points of M (float) or V, counted in their type.
-template <class T>
-ACDC_INLINE int64_t point_stride(int blocks, int tiles) {
-  return (static_cast<int64_t>(blocks) * tiles + kPack<T>)*kLanes;
-}
-
-// One row of points: the columns' transforms of row i, transformed along the row.
-template <class Algorithm, int pair = 0>
+// Row i of the points, from the columns' transforms.
+template <class Algorithm, int i, int pair = 0>
 ACDC_INLINE void transform_row(const Vec* half, Value* v, int64_t stride) {
+  constexpr int j = 2 * pair, points = Algorithm::points;
   Vec t[2];
   Algorithm::template input<pair>(half, t);
-  store(t[0], v + Algorithm::order[2 * pair] * stride);
-  if constexpr (2 * pair + 1 < Algorithm::points) store(t[1], v + Algorithm::order[2 * pair + 1] * stride);
-  if constexpr (2 * pair + 2 < Algorithm::points) transform_row<Algorithm, pair + 1>(half, v, stride);
+  store(t[0], v + Algorithm::place(i, Algorithm::order[j]) * stride);
+  if constexpr (j + 1 < points) store(t[1], v + Algorithm::place(i, Algorithm::order[j + 1]) * stride);
+  if constexpr (j + 2 < points) transform_row<Algorithm, i, pair + 1>(half, v, stride);
 }
 
 // One tile's channels of one block. `source` is its first pixel. Columns first, then rows, two rows of points at a
-// time: so all that lies between stays in registers, and reading the pixels once for each pair costs less than storing
-// it.
+// time: so all that lies between stays in registers. Reading the pixels again for each pair costs less than storing it.
 template <class Algorithm, class T, int pair = 0>
 ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channels, Value* v, int64_t stride) {
-  constexpr int reach = Algorithm::reach, points = Algorithm::points;
+  constexpr int reach = Algorithm::reach, i = 2 * pair, points = Algorithm::points;
   Vec first[reach], second[reach];
 #pragma GCC unroll 9
   for (int x = 0; x < reach; ++x) {
@@ -41,11 +35,9 @@ ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channel
     Algorithm::template input<pair>(d, t);
     first[x] = t[0], second[x] = t[1];
   }
-  transform_row<Algorithm>(first, v + Algorithm::order[2 * pair] * points * stride, stride);
-  if constexpr (2 * pair + 1 < points) {
-    transform_row<Algorithm>(second, v + Algorithm::order[2 * pair + 1] * points * stride, stride);
-  }
-  if constexpr (2 * pair + 2 < points) transform_input<Algorithm, T, pair + 1>(source, pitch, channels, v, stride);
+  transform_row<Algorithm, Algorithm::order[i]>(first, v, stride);
+  if constexpr (i + 1 < points) transform_row<Algorithm, Algorithm::order[i + 1]>(second, v, stride);
+  if constexpr (i + 2 < points) transform_input<Algorithm, T, pair + 1>(source, pitch, channels, v, stride);
 }
 
 // Four pixels along one axis → six of twice the resolution, times 4. `first` is the first one's place in an axis of
@@ -80,7 +72,7 @@ void upsampled_patch(const Tensor& in, int y, int x, int64_t channel, float* pat
 
 template <class Algorithm, class T>
 void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBlock& block, int from, int to) {
-  const int64_t stride = point_stride<Value>(conv.in_blocks, block.count);
+  const int64_t stride = block.point * kPack<Value>;
   for (int tile = from; tile < to; ++tile) {
     const int ty = (block.first + tile) / columns, tx = (block.first + tile) % columns;
     const int y = ty * Algorithm::step + Algorithm::offset, x = tx * Algorithm::step + Algorithm::offset;
@@ -102,7 +94,6 @@ void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBloc
 template <class Algorithm, class T>
 void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBlock& block, int from, int to) {
   constexpr int points = Algorithm::points;
-  const int64_t stride = point_stride<float>(conv.out_blocks, block.count);
   for (int tile = from; tile < to; ++tile) {
     const int y0 = (block.first + tile) / columns * 4, x0 = (block.first + tile) % columns * 4;
     const int rows = out.height - y0 < 4 ? out.height - y0 : 4, cols = out.width - x0 < 4 ? out.width - x0 : 4;
@@ -113,7 +104,7 @@ void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBl
       for (int j = 0; j < points; ++j) {
         Vec column[points], y[4];
 #pragma GCC unroll 9
-        for (int i = 0; i < points; ++i) column[i] = Vec::load(m + (i * points + j) * stride);
+        for (int i = 0; i < points; ++i) column[i] = Vec::load(m + Algorithm::place(i, j) * block.point);
         Algorithm::output(column, y);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) half[i][j] = y[i];
@@ -167,15 +158,14 @@ void multiply_panel(const Value* v, const Value* right, int inner, float* m, int
   }
 }
 
-// The points that share one group's weights. With `down` the points of the even phase do.
-int group_points(ConvKind kind, int group, int out[16]) {
-  if (kind != ConvKind::down) return out[0] = group, 1;
-  const int gy = group / 6, gx = group % 6;
-  int count = 0;
-  for (int y = gy; y < (gy == 5 ? 9 : gy + 1); ++y) {
-    for (int x = gx; x < (gx == 5 ? 9 : gx + 1); ++x) out[count++] = y * 9 + x;
-  }
-  return count;
+// The points that share one group's weights, [first, last). With `down` the points of the even phase do.
+struct Group {
+  int first, last;
+};
+Group group_points(ConvKind kind, int group) {
+  if (kind != ConvKind::down) return {group, group + 1};
+  const int y = group / 6, x = group % 6, first = Down::place(y, x);
+  return {first, first + (y == 5 ? 4 : 1) * (x == 5 ? 4 : 1)};
 }
 
 template <class T>
@@ -212,18 +202,15 @@ void conv_output(const Conv& conv, const Tensor& out, int columns, const TileBlo
 
 void conv_product(const Conv& conv, int first_group, int last_group, const TileBlock& block) {
   const FlushDenormals guard;
-  const int64_t v_stride = point_stride<Value>(conv.in_blocks, block.count);
-  const int64_t m_stride = point_stride<float>(conv.out_blocks, block.count);
   for (int group = first_group; group < last_group; ++group) {
-    int points[16];
-    const int count = group_points(conv.kind, group, points);
+    const Group points = group_points(conv.kind, group);
     const Value* right =
         static_cast<const Value*>(conv.weights) + static_cast<int64_t>(group) * conv.inputs * conv.out_blocks * kLanes;
     for (int n = 0; n < conv.out_blocks; n += kPanel) {
       const bool whole = conv.out_blocks - n >= kPanel;
-      for (int i = 0; i < count; ++i) {
-        const Value* v = reinterpret_cast<const Value*>(block.v) + points[i] * v_stride;
-        float* m = block.m + points[i] * m_stride + static_cast<int64_t>(n) * block.count * kLanes;
+      for (int point = points.first; point < points.last; ++point) {
+        const Value* v = reinterpret_cast<const Value*>(block.v + point * block.point);
+        float* m = block.m + point * block.point + static_cast<int64_t>(n) * block.count * kLanes;
         if (whole) {
           multiply_panel<kPanel>(v, right, conv.inputs, m, block.count);
         } else {

@@ -33,12 +33,13 @@ struct Conv {
   int value_bytes;      // of one number of weights and V: 4, or 2 for bfloat16
 };
 
-// Memory of one block of tiles for V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes]. Each point has
-// room for one more vector than it needs; otherwise all points of a tile would share one cache set. V has the kernels'
-// type, float32 or bfloat16. M is float32.
+// Memory of one block of tiles for V = Bᵀx and M = Σ (G w) ⊙ V: [point][channel block][tile][lanes], points in the
+// order of winograd.h. V has the kernels' type, float32 or bfloat16. M is float32. M may lie over V, kLag points lower:
+// a product then writes where V is no longer needed, which the cache still holds (blocking.h).
 struct TileBlock {
   int first, count;  // tiles, row by row over the output
   float *v, *m;
+  int64_t point;  // floats from a point to the next one, for both
 };
 
 // The geometry transfer network on H. Maps are counted in vectors; each stream's maps are padded separately.

@@ -17,8 +17,7 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
   if (!cut.by_points) {
     auto body = [&](int64_t task, int slot) {
       const int first = static_cast<int>(task) * cut.count, count = std::min(cut.count, tiles - first);
-      float* v = arena.scratch(slot);
-      const TileBlock block = {first, count, v, v + v_floats(conv, count, k.lanes)};
+      const TileBlock block = tile_block(conv, cut, threads, k.lanes, first, count, arena.scratch(slot));
       const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, block, 0, count);
       lap.end(0);
@@ -33,7 +32,7 @@ void Engine::convolve(Arena& arena, const Layer& layer, const Tensor& in, const 
   const int run = threads == 1 ? 36 : conv.kind == ConvKind::down ? 1 : 3;
   for (int first = 0; first < tiles; first += cut.count) {
     const int count = std::min(cut.count, tiles - first);
-    const TileBlock whole = {first, count, arena.scratch(0), arena.scratch(0) + v_floats(conv, count, k.lanes)};
+    const TileBlock whole = tile_block(conv, cut, threads, k.lanes, first, count, arena.scratch(0));
     auto inputs = [&](int64_t tile, int slot) {
       const Lap lap(arena.clock, slot);
       k.conv_input(conv, in, columns, whole, static_cast<int>(tile), static_cast<int>(tile) + 1);

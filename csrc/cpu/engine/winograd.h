@@ -27,6 +27,7 @@ struct Same {
   static constexpr int reach = 6, points = 6, step = 4,
                        offset = -1;                    // pixels read, products, pixels from tile to tile, first pixel
   static constexpr int order[6] = {0, 5, 1, 2, 3, 4};  // points as `input` makes them, two at a time
+  static constexpr int place(int i, int j) { return i * 6 + j; }
 
   template <int pair>
   static ACDC_INLINE void input(const Vec d[6], Vec t[2]) {
@@ -71,6 +72,10 @@ struct Up : Same {
 struct Down {
   static constexpr int reach = 9, points = 9, step = 8, offset = -1;
   static constexpr int order[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  // Points that share weights are neighbours: those of the even phase, along one axis or both.
+  static constexpr int place(int i, int j) {
+    return i < 5 ? i * 9 + j : j < 5 ? 45 + 4 * j + (i - 5) : 65 + 4 * (i - 5) + (j - 5);
+  }
 
   template <int pair>
   static ACDC_INLINE void input(const Vec d[9], Vec t[2]) {  // odd phase: d[0], d[2], …, d[8]
