@@ -9,7 +9,7 @@
 namespace acdc {
 
 constexpr int64_t kHeavyWeights = 4 << 20;  // bytes; more must not be read again for each small block of tiles
-constexpr int kHeavyTiles = 32;             // tiles of a block of such a layer
+constexpr int kHeavyTiles = 64;             // tiles of a block of such a layer
 
 inline int points_of(ConvKind kind) { return kind == ConvKind::down ? 81 : 36; }
 

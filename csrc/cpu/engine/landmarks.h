@@ -21,8 +21,25 @@ constexpr int kBoundRows = 1, kColumnRows = 8;
 // first pass need not find its exact value; the second pass takes it for 0.
 ACDC_INLINE Mask deep(Vec low, Vec high) { return less(low, high - Vec::broadcast(25)); }
 
-// Depthwise 3×3 at `count` pixels of a row: d[channel block][strip][lanes]. Each group of four pixels is stored `jump`
-// pixels after the group before.
+// Depthwise 3×3 at P pixels of a row, side by side: a pixel's nine terms are one chain, and chains run beside each
+// other.
+template <int P>
+ACDC_INLINE void depthwise_pixels(const Vec w[9], const float* source, int64_t pitch, int64_t channels, float* d) {
+  Vec sum[P];
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) sum[p] = Vec::zero();
+#pragma GCC unroll 9
+  for (int i = 0; i < 9; ++i) {
+    const float* row = source + i / 3 * pitch + i % 3 * channels;
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) sum[p] = fma(w[i], Vec::load(row + p * channels), sum[p]);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) sum[p].store(d + p * kLanes);
+}
+
+// The same at `count` pixels, 1 or a multiple of four: d[channel block][strip][lanes]. Each group of four pixels is
+// stored `jump` pixels after the group before.
 inline void depthwise_row(const Landmarks& net, int stream, int y, int x, int count, int jump, float* d) {
   const Tensor& h = net.embedding;
   for (int c = 0; c * kLanes < net.inputs; ++c, d += kStripBlock) {
@@ -31,14 +48,9 @@ inline void depthwise_row(const Landmarks& net, int stream, int y, int x, int co
 #pragma GCC unroll 9
     for (int i = 0; i < 9; ++i) w[i] = Vec::load(weights + i * kLanes);
     const float* source = h.at(y - 1, x - 1) + net.first[stream] + c * kLanes;
-    for (int p = 0; p < count; ++p, source += h.channels) {
-      Vec sum = Vec::zero();
-#pragma GCC unroll 3
-      for (int i = 0; i < 3; ++i) {
-#pragma GCC unroll 3
-        for (int j = 0; j < 3; ++j) sum = fma(w[i * 3 + j], Vec::load(source + i * h.pitch + j * h.channels), sum);
-      }
-      sum.store(d + (p / kTile * jump + p % kTile) * kLanes);
+    if (count == 1) depthwise_pixels<1>(w, source, h.pitch, h.channels, d);
+    for (int group = 0; group < count / kTile; ++group, source += kTile * h.channels) {
+      depthwise_pixels<kTile>(w, source, h.pitch, h.channels, d + group * jump * kLanes);
     }
   }
 }
