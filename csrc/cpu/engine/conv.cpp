@@ -41,12 +41,14 @@ ACDC_INLINE void transform_input(const T* source, int64_t pitch, int64_t channel
 }
 
 // Four pixels along one axis → six of twice the resolution, times 4. `first` is the first one's place in an axis of
-// `size` pixels; those outside are 0.
+// `size` pixels; those outside are 0. `fused`: 3·near is not rounded.
+template <bool fused>
 ACDC_INLINE void upsample(const Vec x[4], int first, int size, Vec u[6]) {
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
     const Vec near = x[(i + 1) / 2], far = x[i % 2 ? (i + 1) / 2 - 1 : i / 2 + 1];
-    u[i] = first + i < 0 || first + i >= size ? Vec::zero() : plus(3.f, near, far);
+    const bool outside = first + i < 0 || first + i >= size;
+    u[i] = outside ? Vec::zero() : fused ? plus(3.f, near, far) : times(3.f, near) + far;
   }
 }
 
@@ -59,12 +61,12 @@ void upsampled_patch(const Tensor& in, int y, int x, int64_t channel, float* pat
   for (int i = 0; i < 4; ++i) {
     Vec pixels[4];
     for (int j = 0; j < 4; ++j) pixels[j] = load(in.as<T>(within(y + i, in.height), within(x + j, in.width)) + channel);
-    upsample(pixels, 2 * x + 1, 2 * in.width, rows[i]);
+    upsample<true>(pixels, 2 * x + 1, 2 * in.width, rows[i]);
   }
   for (int j = 0; j < 6; ++j) {
     const Vec column[4] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j]};
     Vec u[6];
-    upsample(column, 2 * y + 1, 2 * in.height, u);
+    upsample<false>(column, 2 * y + 1, 2 * in.height, u);
 #pragma GCC unroll 6
     for (int i = 0; i < 6; ++i) u[i].store(patch + (i * 6 + j) * kLanes);
   }
