@@ -209,10 +209,21 @@ def detector(d: Draw) -> None:
         levels = d.rng.choice([[], [(2, 8)], [(0, 4), (2, 16)], [(1, 8), (9, 16)], [(2, 16), (1, 8)]])
         blocks = d.rng.choice([blocks, [], blocks[:2], [(d.rng.choice(HUGE), 4, 2), *blocks[1:]]])
     made = _native.Detector(stem=widths[0], blocks=blocks, levels=levels, weights=weights, isa=d.isa)
-    made.find(grey, d.rng.choice([0.0, 0.5, np.nan, -1.0])) if d.rng.random() < 0.5 else made.outputs(grey)
+    if d.rng.random() < 0.3:
+        made.outputs(grey)
+        return
+    parts = d.rng.choice([1, 1, 2, 3, 7])
+    part, parts = d.rng.choice([(d.rng.choice(HUGE), parts), (0, 2**31 - 1)]) if d.spoilt() else (parts // 2, parts)
+    made.find(grey, d.rng.choice([0.0, 0.5, np.nan, -1.0]), part, parts)
 
 
-CALLS: list[Callable[[Draw], None]] = [logit_ops, geometry, fusion, norm, rasterize, detector]
+def join(d: Draw) -> None:
+    """Cells of one face or of several become one box each."""
+    cells = d.floats(d.size(), 5, dtype=np.float64)
+    _native.join_cells(cells, d.rng.choice([0.0, 0.5, 1.0, np.nan]), d.rng.choice([0.0, 1.0, 4.0, np.inf, -1.0]))
+
+
+CALLS: list[Callable[[Draw], None]] = [logit_ops, geometry, fusion, norm, rasterize, detector, join]
 
 
 def call(data: bytes) -> None:
