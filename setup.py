@@ -80,6 +80,20 @@ def build(command: list[str]) -> None:
     show("built", end="\n")
 
 
+def generator(place: Path) -> list[str]:
+    """What tells CMake to build with ninja, where there is one.
+
+    pip gives each build a ninja of its own and deletes it afterwards, but CMake keeps in its cache where the last one
+    lay. So the place is told anew each time; a cache of another tool is thrown away.
+    """
+    ninja = shutil.which("ninja")
+    kept = place / ("Makefile" if ninja else "build.ninja")
+    if kept.exists():
+        shutil.rmtree(place)
+    place.mkdir(parents=True, exist_ok=True)
+    return ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+
+
 class CMakeBuild(build_ext):
     """One extension, `acdc_fast._native`, configured and built by CMake in build_temp."""
 
@@ -89,12 +103,12 @@ class CMakeBuild(build_ext):
         compiler, (nvcc, skipped) = find_compiler(), find_nvcc(self.editable_mode or not self.inplace)
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         place = Path(self.build_temp).resolve()
-        place.mkdir(parents=True, exist_ok=True)
         cmake = shutil.which("cmake") or "cmake"
         configure = [
             cmake, "-S", str(ROOT), "-B", str(place), "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_CXX_COMPILER={compiler}", f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DACDC_OUTPUT={target}", f"-DACDC_SKIPPED={skipped}",
+            *generator(place),
         ]  # fmt: skip
         configure += shlex.split(os.environ.get("CMAKE_ARGS", ""))
         configure.append(f"-DACDC_CUDA={'ON' if nvcc else 'OFF'}")
@@ -105,8 +119,6 @@ class CMakeBuild(build_ext):
             configure.append(f"-DACDC_CUDA_ARCHS={archs}")
         else:
             (target / "_cuda.so").unlink(missing_ok=True)  # an earlier build's: it must not get into a CPU wheel
-        if shutil.which("ninja") and not (place / "Makefile").exists():
-            configure.append("-GNinja")
         subprocess.run(configure, check=True)
         if nvcc:
             show(f"CUDA kernels for {archs.replace(';', ', ')} take minutes; ACDC_CUDA=0 leaves them out", end="\n")
