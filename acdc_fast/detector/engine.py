@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import BackendUnavailable
+from ..native_library import load
 from .plan import BACKBONE, LEVELS, STEM
 
 
@@ -32,12 +32,5 @@ def engine(arrays: Mapping[str, np.ndarray], isa: str = "") -> Engine:
 
 
 def library() -> Any:
-    """`acdc_fast._native`, or `BackendUnavailable` with the reason why it cannot be loaded."""
-    try:
-        from .. import _native
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"detector 'own': the C++ library cannot be loaded ({error}); build it with 'pip install -e .' "
-            "(needs a C++17 compiler) or take detector='library'"
-        ) from error
-    return _native
+    """`acdc_fast._native`. Raises `BackendUnavailable` with the reason if it cannot be used."""
+    return load("detector 'own'", "detector='library'")

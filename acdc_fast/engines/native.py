@@ -8,7 +8,8 @@ import numpy as np
 
 from ..checks import check_crops, check_stages
 from ..config import ACDCConfig
-from ..errors import BackendUnavailable, InputError
+from ..errors import InputError
+from ..native_library import load
 from ..types import Prediction
 from .common import POSE_SCALE, Arrays, check_dtype, folded_weights
 
@@ -110,12 +111,5 @@ class NativeEngine:
 
 
 def native_library() -> Any:
-    """`acdc_fast._native`. Raises `BackendUnavailable` with the reason if it cannot be loaded."""
-    try:
-        from .. import _native
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"backend 'native': the C++ library cannot be loaded ({error}); build it with 'pip install -e .' "
-            "(needs a C++17 compiler) or take another backend"
-        ) from error
-    return _native
+    """`acdc_fast._native`. Raises `BackendUnavailable` with the reason if it cannot be used."""
+    return load("backend 'native'", "another backend")

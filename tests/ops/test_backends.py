@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from helpers.op_cases import geometry_case, small_cases
+from helpers.small import small_weights
 
-from acdc_fast import ops
+from acdc_fast import Model, ops
+from acdc_fast.detector.engine import library
 from acdc_fast.errors import BackendUnavailable, InputError
 from acdc_fast.ops import backends
 
@@ -67,9 +69,13 @@ def test_import_errors_reach_the_user(
 def test_an_older_native_library_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     from acdc_fast import _native
 
-    monkeypatch.delattr(_native, "batch_norm_relu_backward")
+    monkeypatch.setattr(_native, "bindings", "those of yesterday")
     with pytest.raises(BackendUnavailable, match="older version; build it again"):
         ops.spatial_softmax(LOGITS, backend="native")
+    with pytest.raises(BackendUnavailable, match=r"backend 'native'.*older version; build it again"):
+        Model(small_weights(stages=1), backend="native")
+    with pytest.raises(BackendUnavailable, match=r"detector 'own'.*older version; build it again"):
+        library()
 
 
 def test_importing_the_ops_imports_no_backend() -> None:

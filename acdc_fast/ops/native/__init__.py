@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ... import _native
+from ...native_library import why_older
 from .attention_mask import attention_mask as attention_mask
 from .batch_norm_relu import batch_norm_relu as batch_norm_relu
 from .dual_fusion import dual_fusion as dual_fusion
@@ -14,8 +15,8 @@ from .spatial_softmax import spatial_softmax as spatial_softmax
 
 
 def why_not(device: str, dtype: torch.dtype) -> str | None:
-    if not hasattr(_native, "batch_norm_relu_backward"):
-        return f"{_native.__file__} is of an older version; build it again with `pip install -e .`"
+    if older := why_older(_native):
+        return older
     if device != "cpu":
         return f"its kernels read the CPU's memory, not {device}; use backend='auto'"
     if dtype == torch.float64:

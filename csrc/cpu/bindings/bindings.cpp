@@ -21,6 +21,7 @@ Floats vec_exp(const Floats& x, const std::string& isa) {
 PYBIND11_MODULE(_native, m) {
   using namespace acdc;
   m.doc() = "Native CPU kernels of acdc_fast.";
+  m.attr("bindings") = ACDC_BINDINGS_DIGEST;  // of the sources: acdc_fast/native_library.py
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);
