@@ -53,6 +53,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "training.evaluation.evaluate": {"model"},
     "training.fits.blendshapes_fit": {"model"},
     "training.fits.confidence_fit": {"model"},
+    "training.fits.orientation_fit": {"model"},
     "training.fits.presence_fit": {"model"},
     "training.fits.visibility_faces": {"model"},
     "training.fits.visibility_fit": {"model"},
