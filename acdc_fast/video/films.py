@@ -22,7 +22,8 @@ from ..readout.results import as_dict
 from ..stopping import StopRequests
 from ..types import Faces
 from .encoding import FilmWriter, codec_of
-from .opening import opened
+from .ending import Ending
+from .opening import endless, opened
 from .tracking import Tracker, stepper
 from .window import Window
 
@@ -102,7 +103,7 @@ class _Frames:
         self.heard: list[Any] = []  # those that came before the last frame
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        count = 0
+        count, ending = 0, Ending(self.container, self.stream)
         with self.container:
             try:
                 streams = [self.stream, *([self.sound] if self.listens else [])]
@@ -111,13 +112,17 @@ class _Frames:
                         if packet.dts is not None:  # the last packet only says that no more come
                             self.heard.append(packet)
                         continue
+                    ending.add_packet(packet)
                     for frame in packet.decode():
+                        ending.add_frame(frame)
                         turns = round(getattr(frame, "rotation", 0) / 90) % 4
                         rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
                         yield rgb, frame.time, frame.pts
                         count += 1
                         if self.stops and self.stops.received:
                             return
+                missing = None if endless(self.source) else ending.missing()
+                self.broken = f"{self.source}: {missing}" if missing else None
             except self.av.FFmpegError as error:
                 self.broken = f"{self.source}: breaks off after {count} frames ({_line(error)})"
         if not count:

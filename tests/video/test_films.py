@@ -159,7 +159,8 @@ def test_broken_films(tmp_path: Path, model: PerfectModel, capsys: pytest.Captur
     with pytest.raises(InputError, match=r"o\.xyz"):
         run_video(model, str(source), str(tmp_path / "o.xyz"), 4, None)
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
-    run_video(model, str(tmp_path / "cut.mkv"), str(tmp_path / "o.jsonl"), 4, None)
+    broken = run_video(model, str(tmp_path / "cut.mkv"), str(tmp_path / "o.jsonl"), 4, None)
+    assert broken is not None and broken.startswith(f"{tmp_path / 'cut.mkv'}: ends ")
     assert 0 < len((tmp_path / "o.jsonl").read_text().splitlines()) < 20
     weights = tmp_path / "w.safetensors"
     save_weights(weights, small_weights(stages=1))
