@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     `OSError` names ``path``, which the caller knows, and not the temporary file.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     # The suffix stays, because writers such as Pillow choose the format by it.
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
@@ -35,6 +36,17 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
             put(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """With those above it; no error where it is there. `NotADirectoryError` names the file that stands in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        for place in (path, *path.parents):
+            if place.exists() and not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(place)) from None
+        raise
 
 
 def put(beside: Path, target: Path) -> None:

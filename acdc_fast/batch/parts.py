@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import AcdcError, InputError
-from ..files import naming, put
+from ..files import make_folder, naming, put
 from ..locks import lock
 from .names import digest_of
 
@@ -46,7 +46,7 @@ class Parts:
         """Raises `InputError` where the folder holds another job's rows, unless these may be thrown away."""
         self.folder, self.job, self.names, self.parquet = folder, job, names, parquet
         self.digest = digest_of([json.dumps(job, sort_keys=True)])
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.lock = _locked(folder / "lock")
         for path in folder.glob("new.*"):
             path.unlink()

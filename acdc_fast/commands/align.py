@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     failed = False
     for name, place in zip(images, places, strict=True):
         try:
+            if name != "-" and os.path.isdir(name):  # `_expanded` found nothing in it
+                raise InputError(f"{name}: holds no images (.jpg, .png and others that Pillow reads)")
             picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
             with recorded_log() as log:
                 faces = model.align(picture, camera=camera, **search)

@@ -25,6 +25,10 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     model_arguments(sub)
 
 
+def _not_read(count: int) -> str:
+    return "1 image was not read" if count == 1 else f"{count} images were not read"
+
+
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
@@ -33,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search_of(options),
         camera=camera_of(options), cluster=options.ray,
     )  # fmt: skip
-    counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {tally.broken} images not read"
+    counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {_not_read(tally.broken)}"
     if tally.stopped is not None:
         text = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
         note(f"{text}; the same command goes on from there")

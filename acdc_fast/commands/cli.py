@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
@@ -13,6 +12,7 @@ from .. import __version__
 from ..errors import AcdcError, InputError
 from . import train
 from .arguments import complain
+from .parser import Parser
 
 #: In the order that `--help` lists them; each is a file of this room, but for those of `train.COMMANDS`.
 COMMANDS = ("align", "video", "batch", "train", "evaluate", "export", "bench", "env")
@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; what matters comes as an error
     try:
-        options = _parser(arguments).parse_args(arguments)
+        options, unknown = _parser(arguments).parse_known_args(arguments)
+        if unknown:
+            options.parser.error(f"no such option: {' '.join(unknown)}")
         code: int = options.run(options) or 0
         sys.stdout.flush()
         return code
@@ -40,15 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="acdc-fast", description="Facial landmarks and head pose with AC-DC.")
+def _parser(arguments: Sequence[str]) -> Parser:
+    parser = Parser(prog="acdc-fast", description="Facial landmarks and head pose with AC-DC.")
     parser.add_argument("--version", action="version", version=f"acdc-fast {__version__}")
+    parser.words, parser.names = arguments, COMMANDS
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, example: str) -> Parser:
         about = text[0].upper() + text[1:] + "."
         sub = commands.add_parser(name, help=text, description=about, epilog=f"example: {example}")
-        sub.set_defaults(command=name)
+        sub.words = arguments
+        sub.set_defaults(command=name, parser=sub)
         return sub
 
     for name in COMMANDS:

@@ -104,7 +104,7 @@ def _aligned(
 
 
 def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, size: int, facts: dict[str, str]) -> None:
-    with _torch_there("onnx"):
+    with _torch_there():
         import torch  # noqa: F401
     write_onnx(module, path, "crops", _example(batch, size), _dynamic(batch), facts)
 
@@ -112,7 +112,7 @@ def _write_onnx(module: Any, path: str | os.PathLike[str], batch: int | str, siz
 def write_onnx(module: Any, path: str | os.PathLike[str], name: str, example: Any, dynamic: Any,
                facts: dict[str, str]) -> None:  # fmt: skip
     """A module of one input of this name, traced with ``example``, and ``facts`` as its metadata."""
-    with _torch_there("onnx"):
+    with _torch_there():
         import onnx
         import onnxscript  # noqa: F401  torch's exporter needs both
         import torch
@@ -143,11 +143,11 @@ def _dynamic(batch: int | str) -> Any:
 
 
 @contextmanager
-def _torch_there(extra: str = "torch") -> Iterator[None]:
+def _torch_there() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        reason = f"export needs {error.name}: pip install 'acdc-fast[{extra}]'"
+        reason = f"export needs {error.name}: pip install 'acdc-fast[onnx]'"
         raise BackendUnavailable(reason) from error
 
 

@@ -36,7 +36,9 @@ def given_boxes(boxes: Any, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         if not np.isfinite((x0, y0, x1, y1)).all():
             raise InputError(f"{where}: box {i} holds NaN or infinity")
         if x1 - x0 < 1 or y1 - y0 < 1:
-            raise InputError(f"{where}: box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); needs x0 < x1, y0 < y1 by a pixel")
+            meant = ": are they x, y, width, height?" if min(x1, y1) >= 1 and (x1 < x0 or y1 < y0) else ""
+            numbers = f"box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+            raise InputError(f"{where}: {numbers}; needs x0 < x1, y0 < y1 by a pixel{meant}")
         if x1 <= 0 or y1 <= 0 or x0 >= picture.width or y0 >= picture.height:
             raise InputError(f"{where}: box {i} lies outside the {picture.width}×{picture.height} image")
         if max(x1 - x0, y1 - y0) > LARGEST * max(picture.width, picture.height):

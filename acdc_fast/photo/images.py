@@ -197,10 +197,22 @@ def _from_array(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise InputError(f"an image array holds uint8 or uint16, not {image.dtype}; floats in [0, 1]: times 255 first")
+        raise InputError(f"an image array holds uint8 or uint16, not {image.dtype}{_remedy(image)}")
     if image.ndim == 2:
         return _grey_to_rgb(image)
     return _on_white(image) if image.shape[2] == 4 else np.ascontiguousarray(image)
+
+
+def _remedy(image: np.ndarray) -> str:
+    """How an array of another type becomes a picture; or why it cannot."""
+    if image.dtype.kind not in "fiub":
+        return ""
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 255):  # nor where one is not a number
+        return f": its values go from {low:g} to {high:g}, those of a picture from 0 to 255"
+    if image.dtype.kind in "fb" and high <= 1:
+        return ": use (image * 255.0).astype(numpy.uint8) for values in [0, 1]"
+    return ": use image.astype(numpy.uint8)"
 
 
 def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from helpers.paths import PHOTO  # noqa: E402
 
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
+from acdc_fast.commands import cli  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
 
 
@@ -80,6 +81,17 @@ def test_bad_sources(tmp_path: Path, model: Model) -> None:
     pq.write_table(pa.table({"path": no_text}), tmp_path / "names.parquet")
     with pytest.raises(InputError, match="names.parquet.*codec can't decode"):
         batch.run_batch(model, str(tmp_path / "names.parquet"), str(tmp_path / "o.parquet"))
+
+
+@pytest.mark.parametrize(("broken", "said"), [(0, "0 images were"), (1, "1 image was"), (2, "2 images were")])
+def test_how_many_were_not_read(
+    broken: int, said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "c.jpg").unlink()  # the one that is empty
+    for i in range(broken):
+        (folder / f"broken{i}.jpg").write_bytes(b"no picture")
+    cli.main(["batch", str(folder), "-o", str(tmp_path / "told.csv"), "--weights", "acdc-w16-phone"])
+    assert f", {said} not read\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["o.txt", "o", "o.json", "folder.parquet"])

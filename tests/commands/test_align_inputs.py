@@ -48,6 +48,17 @@ def test_folders_and_patterns(folder: Path, weights: str, capsys: pytest.Capture
     assert [len(image["faces"]) for image in told] == [1, 1, 1]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("command", ["align", "batch"])
+def test_a_file_where_a_folder_should_be(
+    command: str, folder: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command == "batch":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra [parquet])")
+    out = folder / "b.jpg" / "deep" / ("o.csv" if command == "batch" else "a.png")
+    assert cli.main([command, str(PHOTO), "-o", str(out), "--weights", weights]) == 1
+    assert capsys.readouterr().err == f"acdc-fast: {folder / 'b.jpg'}: is a file, not a folder\n"
+
+
 def test_what_stands_for_nothing_is_told_and_the_rest_is_done(
     folder: Path, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,7 +67,8 @@ def test_what_stands_for_nothing_is_told_and_the_rest_is_done(
     code, told = aligned(capsys, weights, *names)
     assert code == 2 and [image["image"] for image in told] == names
     assert ["error" in image for image in told] == [True, True, False]
-    assert "is a folder" in str(told[0]["error"]) and "no such file" in str(told[1]["error"])
+    assert str(told[0]["error"]).startswith(f"{folder / 'empty'}: holds no images (.jpg,")
+    assert "no such file" in str(told[1]["error"])
 
 
 def test_a_file_whose_name_looks_like_a_pattern(folder: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:

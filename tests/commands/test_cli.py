@@ -163,9 +163,46 @@ def test_bad_options(capsys: pytest.CaptureFixture[str], weights: str, tmp_path:
 def test_a_number_that_is_none_is_told_in_one_short_line(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["align", str(PHOTO), "--threads", value])
-    last = capsys.readouterr().err.splitlines()[-1]
+    last = capsys.readouterr().err
+    assert last.count("\n") == 1
     assert caught.value.code == 2 and "argument --threads: must be a whole number, at least 1" in last
     assert value[:40] in last and len(last) < 200
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_export_names_the_extra_that_it_needs(
+    name: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    assert cli.main(["export", str(tmp_path / name), "--weights", weights]) == 1
+    assert capsys.readouterr().err == "acdc-fast: export needs torch: pip install 'acdc-fast[onnx]'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["align", "a.jpg", "--thraeds", "2"], "acdc-fast align: no such option: --thraeds 2: did you mean --threads?"),
+        (["align", "a.jpg", "--thraeds=2"], "acdc-fast align: no such option: --thraeds=2: did you mean --threads?"),
+        (["batch", "in", "--otu", "x"], "required: -o/--out: did you mean --out?"),
+        (["video", "a.mp4", "--evry", "2"], "acdc-fast video: no such option: --evry 2: did you mean --every?"),
+        (["env", "--qqqq"], "acdc-fast env: no such option: --qqqq"),
+        (["algin", "a.jpg"], "acdc-fast: no command 'algin'; there are align, video, batch, train, evaluate, export, "
+                             "bench, env: did you mean align?"),
+        (["--verison"], "required: COMMAND: did you mean --version?"),
+        (["align", "a.jpg", "--backend", "native", "--", "--thraeds"], None),
+    ],
+)  # fmt: skip
+def test_a_mistyped_word_is_guessed(words: list[str], said: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = cli.main(words)
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    error = capsys.readouterr().err
+    assert code == 2 and "usage" not in error
+    if said is None:
+        assert "did you mean" not in error
+    else:
+        assert error.count("\n") == 1 and error.endswith(said + "\n")
 
 
 @pytest.mark.parametrize("command", ["", "align", "video", "batch", "train", "evaluate", "export", "bench", "env"])
@@ -186,7 +223,7 @@ def test_whole_processes(weights: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stderr == f"acdc-fast: {tmp_path}/empty.jpg: is empty\n"
     assert len(json.loads(done.stdout)["images"][1]["faces"]) == 1
     done = process("nonesuch")
-    assert done.returncode == 2 and "invalid choice" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "no command 'nonesuch'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_closed_pipe_is_quiet(weights: str) -> None:

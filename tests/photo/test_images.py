@@ -143,6 +143,15 @@ def test_arrays() -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):
             load_picture(bad)
+    for bad, word in (
+        (RGB.astype(np.float32), r"float32: use image\.astype\(numpy\.uint8\)$"),
+        (RGB.astype(np.int64), r"int64: use image\.astype\(numpy\.uint8\)$"),
+        (RGB / 255.0, r"float64: use \(image \* 255\.0\)\.astype\(numpy\.uint8\) for values in \[0, 1\]$"),
+        (RGB * 2.0, r"float64: its values go from [0-9]+ to [0-9]+, those of a picture from 0 to 255$"),
+        (np.full((4, 4), np.nan), "from nan to nan"), (RGB.astype(complex), "complex128$"), (GREY > 3, "255.0"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            load_picture(bad)
     for bad in (3, None, [1, 2], {"a": 1}):
         with pytest.raises(InputError, match="a path, a numpy array, a PIL image, bytes or an open file"):
             load_picture(bad)
