@@ -22,6 +22,10 @@ from .coordinates import Floats, crop_to_image, image_to_crop
 USUAL_FIELD_OF_VIEW = 60.0
 #: Width in millimetres of the film (35 mm film) for which makers state focal lengths.
 FILM = 36.0
+#: A focal length below this share of the longest side is none in pixels: the picture would show 179 degrees.
+SHORTEST = 0.01
+#: A picture of a camera's does not lie farther aside than this, in degrees from where it looks: 170 across at most.
+WIDEST = 85.0
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,23 @@ class Camera:
 
     ``matrix``: 3×3, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, centres of pixels at whole numbers, as OpenCV's
     calibration gives it; it is of pictures of this size alone. ``field_of_view``: degrees across the longest side,
-    where there is no matrix; the middle of the picture is then the camera's. ``eye_corners``: millimetres between the
-    outer corners of the person's eyes, 90 for many adults; translations then are in millimetres.
-    Raises `InputError` for numbers that no camera or face has.
+    where there is no matrix (None: 60); the middle of the picture is then the camera's. ``eye_corners``: millimetres
+    between the outer corners of the person's eyes, 90 for many adults; translations then are in millimetres.
+    Raises `InputError` for numbers that no camera or face has, and for a matrix and a field of view at once; a matrix
+    that cannot be of a picture's size is told when the picture comes.
     """
 
     matrix: Any = None
-    field_of_view: float = USUAL_FIELD_OF_VIEW
+    field_of_view: float | None = None
     eye_corners: float | None = None
 
     def __post_init__(self) -> None:
-        if self.matrix is not None:
+        if self.matrix is None:
+            if self.field_of_view is None:
+                object.__setattr__(self, "field_of_view", USUAL_FIELD_OF_VIEW)
+        else:
+            if self.field_of_view is not None:
+                raise InputError("a camera has a matrix or a field_of_view, not both: the matrix tells it")
             try:
                 matrix = np.array(self.matrix, np.float64)
             except (TypeError, ValueError) as error:
@@ -52,17 +62,25 @@ class Camera:
             object.__setattr__(self, "matrix", tuple(map(tuple, matrix.tolist())))
         for name, most in (("field_of_view", 170), ("eye_corners", 1000)):
             value = getattr(self, name)
-            if value is None and name == "eye_corners":
+            if value is None:  # not told, or told by the matrix
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= most:
                 raise InputError(f"a camera's {name} must be a number from 1 to {most}, not {str(value)[:40]!r}")
 
     def numbers(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """fx, fy, cx, cy in pixels for a picture of this size."""
+        """fx, fy, cx, cy in pixels for a picture of this size. Raises `InputError` where the matrix cannot be of it."""
         if self.matrix is not None:
             (fx, _, cx), (_, fy, cy), _ = self.matrix
+            of = f"of the camera's matrix cannot be for a picture of {width}×{height}"
+            if min(fx, fy) < SHORTEST * max(width, height):
+                raise InputError(f"fx {fx:g}, fy {fy:g} {of}: they are focal lengths in pixels")
+            for centre, focal, side in ((cx, fx, width), (cy, fy, height)):
+                aside = max(-centre, centre - (side - 1), 0)  # pixels from the picture's nearest edge
+                if aside > focal * np.tan(np.deg2rad(WIDEST)):
+                    raise InputError(f"cx {cx:g}, cy {cy:g} {of}: they are where the camera looks, in its pixels")
             return fx, fy, cx, cy
-        focal = max(width, height) / 2 / np.tan(np.deg2rad(self.field_of_view) / 2)
+        angle = np.deg2rad(self.field_of_view or USUAL_FIELD_OF_VIEW)
+        focal = max(width, height) / 2 / np.tan(angle / 2)
         return focal, focal, (width - 1) / 2, (height - 1) / 2
 
 

@@ -203,9 +203,40 @@ def test_a_camera_that_cannot_be(wrong: dict[str, Any]) -> None:
         Camera(**wrong)
 
 
+def test_a_matrix_tells_the_field_of_view() -> None:
+    matrix = [[900, 0, 511.5], [0, 900, 300], [0, 0, 1]]
+    with pytest.raises(InputError, match="matrix or a field_of_view, not both"):
+        Camera(matrix=matrix, field_of_view=60)
+    assert Camera(matrix=matrix).field_of_view is None and Camera().field_of_view == 60
+    assert replace(Camera(matrix=matrix), eye_corners=90) == Camera(matrix=matrix, eye_corners=90)
+    assert Camera(matrix=matrix).numbers(1024, 768) == (900, 900, 511.5, 300)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "named"),
+    [
+        ((1, 1, 0, 0), "fx 1, fy 1"), ((900, 9, 800, 600), "fx 900, fy 9"), ((15, 900, 800, 600), "fx 15"),
+        ((900, 900, 5e5, 600), "cx 500000, cy 600"), ((900, 900, 800, -2e4), "cx 800, cy -20000"),
+    ],
+)  # fmt: skip
+def test_a_matrix_that_cannot_be_of_this_picture(numbers: tuple[float, ...], named: str) -> None:
+    fx, fy, cx, cy = numbers
+    camera = Camera(matrix=[[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    with pytest.raises(InputError, match=f"{named}.* of the camera's matrix cannot be for a picture of 1600×1200"):
+        camera.numbers(WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("numbers", [(16, 16, 800, 600), (900, 900, -8000, 8000), (9e5, 9e5, 800, 600)])
+def test_a_matrix_of_a_wide_lens_or_of_a_part_of_a_picture_is_taken(numbers: tuple[float, ...]) -> None:
+    fx, fy, cx, cy = numbers
+    assert Camera(matrix=[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]).numbers(WIDTH, HEIGHT) == numbers
+
+
 def test_what_is_no_camera() -> None:
     model = Model.from_pretrained("acdc-w16-fast", threads=1)
     with pytest.raises(InputError, match=r"acdc_fast\.Camera"):
         model.align(PHOTO, camera=60)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"fx 1, fy 1"):
+        model.align(PHOTO, camera=Camera(matrix=np.eye(3)))
     assert acdc_fast.Camera is Camera and Camera() == Camera(field_of_view=60.0)
     assert Camera(matrix=np.eye(3)) == Camera(matrix=np.eye(3)) and hash(Camera(matrix=np.eye(3)))
