@@ -169,17 +169,21 @@ class Alignment:
             return squares, predictions
         turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, doubted, strict=True)]
         again = self._predicted(pictures, turned)
-        for picture, faces, before, after in zip(pictures, doubted, predictions, again, strict=True):
-            for k, face in enumerate(faces.tolist()):
-                log.debug(
-                    "%s: face %d is perhaps not upright (doubt %.1f), turned by 90, 180, 270 degrees %s",
-                    _name(picture), face, judge.doubt(before)[face], judge.doubt(after)[3 * k : 3 * k + 3].round(1),
-                )  # fmt: skip
         with forks.held_off():
+            doubts = [
+                (judge.doubt(before)[faces], judge.doubt(after).reshape(-1, len(orientation.TURNS)))
+                for faces, before, after in zip(doubted, predictions, again, strict=True)
+            ]
             settled = [
                 orientation.best_turn(*each, judge)
                 for each in zip(squares, predictions, doubted, turned, again, strict=True)
             ]
+        for picture, faces, (as_it_is, in_turns) in zip(pictures, doubted, doubts, strict=True):
+            for face, doubt, others in zip(faces.tolist(), as_it_is, in_turns.round(1), strict=True):
+                log.debug(
+                    "%s: face %d is perhaps not upright (doubt %.1f), turned by 90, 180, 270 degrees %s",
+                    _name(picture), face, doubt, others,
+                )  # fmt: skip
         return [s for s, _ in settled], [p for _, p in settled]
 
     def _faces(
