@@ -164,25 +164,22 @@ class Alignment:
         no crop may be cut around them."""
         judge = orientation.Judge(self.usual_spread, self.upright, self.weights.config.order)
         with forks.held_off():
-            doubted = [np.flatnonzero(judge.doubt(p) > 0) for p in predictions]
+            doubts = [judge.doubt(prediction) for prediction in predictions]
+            doubted = [np.flatnonzero(doubt > 0) for doubt in doubts]
         if not any(len(faces) for faces in doubted):
             return squares, predictions
         turned = [orientation.turned_squares(s[faces]) for s, faces in zip(given, doubted, strict=True)]
         again = self._predicted(pictures, turned)
-        with forks.held_off():
-            doubts = [
-                (judge.doubt(before)[faces], judge.doubt(after).reshape(-1, len(orientation.TURNS)))
-                for faces, before, after in zip(doubted, predictions, again, strict=True)
-            ]
-            settled = [
-                orientation.best_turn(*each, judge)
-                for each in zip(squares, predictions, doubted, turned, again, strict=True)
-            ]
-        for picture, faces, (as_it_is, in_turns) in zip(pictures, doubted, doubts, strict=True):
-            for face, doubt, others in zip(faces.tolist(), as_it_is, in_turns.round(1), strict=True):
+        settled = []
+        for i, faces in enumerate(doubted):
+            with forks.held_off():
+                in_turns = judge.doubt(again[i]).reshape(-1, len(orientation.TURNS))
+                better = doubts[i][faces, None] - in_turns - judge.gain
+                settled.append(orientation.best_turn(squares[i], predictions[i], faces, turned[i], again[i], better))
+            for face, others in zip(faces.tolist(), in_turns.round(1), strict=True):
                 log.debug(
                     "%s: face %d is perhaps not upright (doubt %.1f), turned by 90, 180, 270 degrees %s",
-                    _name(picture), face, doubt, others,
+                    _name(pictures[i]), face, doubts[i][face], others,
                 )  # fmt: skip
         return [s for s, _ in settled], [p for _, p in settled]
 

@@ -87,17 +87,22 @@ def turned_squares(squares: np.ndarray) -> np.ndarray:
 
 
 def best_turn(
-    squares: np.ndarray, prediction: Prediction, faces: np.ndarray, turned: np.ndarray, again: Prediction, judge: Judge
+    squares: np.ndarray,
+    prediction: Prediction,
+    faces: np.ndarray,
+    turned: np.ndarray,
+    again: Prediction,
+    better: np.ndarray,
 ) -> tuple[np.ndarray, Prediction]:
-    """Squares and prediction with those of the ``faces`` replaced that are doubted less in a turned crop.
+    """Squares and prediction with those of the ``faces`` (F,) replaced that are less doubted in a turned crop.
 
-    ``turned``: the `turned_squares` of the faces; ``again``: the predictions for them.
+    ``turned``: (3F, 4) `turned_squares` of the faces; ``again``: the predictions for them; ``better``: (F, 3) by how
+    much each turn lowers the doubt beyond what it must.
     """
-    count = len(faces)
-    doubt = judge.doubt(again).reshape(count, len(TURNS))
-    best = doubt.argmin(1)
-    better = doubt[np.arange(count), best] < judge.doubt(prediction)[faces] - judge.gain
-    to, source = faces[better], (np.arange(count) * len(TURNS) + best)[better]
+    best = better.argmax(1)
+    rows = np.arange(len(faces))
+    gains = better[rows, best] > 0
+    to, source = faces[gains], (rows * len(TURNS) + best)[gains]
 
     upright = np.array(squares)
     upright[to] = turned[source]

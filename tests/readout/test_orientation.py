@@ -1,59 +1,132 @@
-"""Faces on their side and upside down, through `Model.align`."""
+"""What tells that a face is not upright: its terms, its doubt, and which turn is taken."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.paths import PHOTO
-from PIL import Image
+from helpers.small import small_weights
 
 from acdc_fast import Model
-from acdc_fast.photo.coordinates import turn_matrix
-from acdc_fast.weights import Weights, bundled
+from acdc_fast.errors import InputError
+from acdc_fast.readout.orientation import BETTER, GAIN, SURE, WIDE, Judge, Upright, best_turn, terms, turned_squares
+from acdc_fast.types import Prediction
+from acdc_fast.weights import Weights, load_weights, save_weights
+
+ORDER = ("2d5", "2d68")
+POINTS = 5 + 68
+RNG = np.random.default_rng(3)
+LANDMARKS = {"2d68": RNG.random((4, 68, 2)), "2d5": RNG.random((4, 5, 2))}
 
 
-def quarters(points: np.ndarray, times: int, size: tuple[int, int]) -> np.ndarray:
-    """(…, 2) pixels of a picture of ``size`` (width, height) → of the picture turned clockwise by quarters."""
-    for _ in range(times):
-        points = np.stack([size[1] - 1 - points[..., 1], points[..., 0]], -1)
-        size = size[::-1]
-    return points
+def seen(spread: list[float], narrow: float = 1.0) -> Prediction:
+    """A face for each spread (the 68 maps' in crop units; the five are ``narrow`` times as wide)."""
+    count = len(spread)
+    wide = {"2d68": np.array(spread)[:, None] * np.ones(68), "2d5": narrow * np.array(spread)[:, None] * np.ones(5)}
+    covariance = {m: np.stack([s**2, 0 * s, 0 * s], 2) for m, s in wide.items()}
+    points = {m: np.broadcast_to(p[:1], (count, *p.shape[1:])) + 0.0 for m, p in LANDMARKS.items()}
+    return Prediction(points, covariance, np.arange(3.0 * count).reshape(count, 3), None)
 
 
-@pytest.fixture(scope="module", params=bundled())
-def model(request: pytest.FixtureRequest) -> Model:
-    return Model.from_pretrained(request.param)
+def by_spread(slope: float, at: float) -> Upright:
+    """Log odds that fall with the logarithm of the 68 maps' mean width by ``slope``, and are 0 ``at`` this spread."""
+    points = np.concatenate([LANDMARKS[markup][0] for markup in ORDER])
+    size = np.sqrt(((points - points.mean(0)) ** 2).mean())
+    factors = np.concatenate([np.zeros(5), np.full(68, -slope / 68)])
+    return Upright(np.concatenate([[slope * np.log(at / size)], factors]))
 
 
-@pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_turned_photo_gives_the_turned_landmarks_and_pose(model: Model, times: int) -> None:
-    picture = Image.open(PHOTO).convert("RGB")
-    upright = model.align(picture)[:1]
-    corners = quarters(upright.boxes.reshape(1, 2, 2) - 0.5, times, picture.size) + 0.5
-    boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
-    lying = model.align(np.rot90(np.asarray(picture), -times).copy(), boxes=boxes)
-    for markup, points in upright.landmarks.items():
-        gap = np.linalg.norm(lying.landmarks[markup] - quarters(points, times, picture.size), axis=-1)
-        assert gap.max() < 0.1 * np.sqrt(np.prod(boxes[0, 2:] - boxes[0, :2])), (markup, gap.max())
-    assert upright.pose is not None and lying.pose is not None
-    turned = turn_matrix(upright.pose.matrix, np.array([90.0 * times]))
-    cosine = (np.trace(lying.pose.matrix[0] @ turned[0].T) - 1) / 2
-    assert np.degrees(np.arccos(np.clip(cosine, -1, 1))) < 12  # the box of a lying face is another square
+def test_terms_are_widths_in_sizes_of_the_face() -> None:
+    """By hand, in the config's order, whatever the unit and the place."""
+    spread = {m: RNG.uniform(0.01, 0.1, p.shape[:2]) for m, p in LANDMARKS.items()}
+    found = terms(LANDMARKS, spread, ORDER)
+    together = np.concatenate([LANDMARKS["2d5"], LANDMARKS["2d68"]], 1)
+    size = np.sqrt(((together - together.mean(1, keepdims=True)) ** 2).mean((1, 2)))
+    assert found.shape == (4, 1 + POINTS) and (found[:, 0] == 1).all()
+    assert found[:, 1:6] == pytest.approx(np.log(spread["2d5"] / size[:, None]), rel=1e-6)
+    assert found[:, 6:] == pytest.approx(np.log(spread["2d68"] / size[:, None]), rel=1e-6)
+    pixels = {m: 150 * p + 40 for m, p in LANDMARKS.items()}
+    assert terms(pixels, {m: 150 * s for m, s in spread.items()}, ORDER) == pytest.approx(found, abs=1e-6)
+    assert np.isfinite(terms(LANDMARKS, {m: 0 * s for m, s in spread.items()}, ORDER)).all()  # maps of one pixel
 
 
-def test_upright_faces_are_left_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    run = model._run
-    monkeypatch.setattr(model, "_run", lambda crops, *a, **k: (seen.append(len(crops)), run(crops, *a, **k))[1])
-    assert len(model.align(PHOTO)) == sum(seen)
+def test_doubt_by_either_rule() -> None:
+    prediction = seen([0.01, 0.02, 0.04], narrow=0.5)  # the five are narrower
+    narrow = Judge(0.01, None, ORDER)
+    assert narrow.doubt(prediction) == pytest.approx(np.log(np.array([0.5, 1, 2]) / WIDE), abs=1e-6)
+    assert narrow.gain == pytest.approx(np.log(1 / BETTER))
+    fitted = Judge(0.01, by_spread(3.0, at=0.02), ORDER)
+    assert fitted.doubt(prediction) == pytest.approx(SURE + 3 * np.log([0.5, 1, 2]), abs=1e-6)
+    assert fitted.gain == GAIN
+    for upright in (None, by_spread(3.0, at=0.02)):  # no usual spread: nothing is doubted
+        assert (Judge(np.inf, upright, ORDER).doubt(prediction) == -np.inf).all()
 
 
-def test_weights_that_do_not_know_their_spread_turn_nothing() -> None:
-    whole = Model.from_pretrained()
-    card = {k: v for k, v in whole.weights.card.items() if k != "narrowest_spread"}
-    w = whole.weights
-    plain = Model(Weights(w.config, w.arrays, w.markups, w.calibration, card))
-    assert plain.usual_spread == np.inf and whole.usual_spread < 1
-    picture = np.rot90(np.asarray(Image.open(PHOTO).convert("RGB")), 2).copy()
-    box = np.array([[180.0, 200.0, 330.0, 400.0]])
-    plain.align(picture, boxes=box)  # no turn, no error
+@pytest.mark.parametrize("rule", ["narrowest maps", "fitted"])
+def test_the_turn_of_least_doubt_is_taken_if_it_gains_enough(rule: str) -> None:
+    """Faces 1 and 3 of four are looked at. A half turn helps face 3; the best turn of face 1 helps too little."""
+    upright, enough = (None, BETTER) if rule == "narrowest maps" else (by_spread(3.0, 0.02), np.exp(-GAIN / 3))
+    judge, before = Judge(0.01, upright, ORDER), seen([0.01, 0.03, 0.011, 0.06])
+    squares = np.array([[10.0 * k, 20, 50 + k, 0] for k in range(4)])
+    faces = np.array([1, 3])
+    turned = turned_squares(squares[faces])
+    again = seen([0.04, 0.05, 0.03 * enough * 1.01, 0.07, 0.06 * enough * 0.99, 0.06 * enough])
+
+    def taken(again: Prediction) -> tuple[np.ndarray, Prediction]:
+        better = judge.doubt(before)[faces, None] - judge.doubt(again).reshape(2, 3) - judge.gain
+        return best_turn(squares, before, faces, turned, again, better)
+
+    found, prediction = taken(again)
+    assert found[:3].tolist() == squares[:3].tolist() and found[3].tolist() == [30, 20, 53, 180]
+    spread = np.sqrt(prediction.covariance["2d68"][:, 0, 0])
+    assert spread == pytest.approx([0.01, 0.03, 0.011, 0.06 * enough * 0.99])
+    assert prediction.pose is not None and prediction.pose[:3].tolist() == np.asarray(before.pose)[:3].tolist()
+    better = seen([0.04, 0.05, 0.03 * enough * 0.98, 0.07, 0.06, 0.06 * enough * 0.9])
+    assert taken(better)[0][:, 3].tolist() == [0, 270, 0, 270]
+
+
+def test_a_file_keeps_it_and_is_checked(tmp_path: Path) -> None:
+    weights, path = small_weights(), tmp_path / "w.safetensors"
+    save_weights(path, weights)
+    assert load_weights(path).upright is None
+    count = 1 + sum(weights.config.points.values())
+    for half in (False, True):
+        save_weights(path, replace(weights, upright=Upright(np.linspace(-1, 1, count))), half)
+        back = load_weights(path).upright
+        assert back is not None and np.array_equal(back.numbers, np.linspace(-1, 1, count).astype(np.float32))
+    for numbers, word in (
+        (np.zeros(count - 1), "shape"),
+        (np.full(count, np.nan), "not finite"),
+        (np.ones(0), "shape"),
+    ):
+        save_weights(path, replace(weights, upright=Upright(numbers)))
+        with pytest.raises(InputError, match=rf"w\.safetensors: upright\.numbers .*{word}"):
+            load_weights(path)
+
+
+def crops_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Crops that the network sees for the one face of a photograph."""
+    count, run = [0], model._run
+    monkeypatch.setattr(model, "_run", lambda crops, *a, **k: (count.append(len(crops)), run(crops, *a, **k))[1])
+    assert len(model.align(PHOTO, boxes=[[178, 62, 267, 174]])) == 1
+    return sum(count)
+
+
+def with_constant(weights: Weights, odds: float) -> Weights:
+    numbers = np.zeros(1 + sum(weights.config.points.values()))
+    numbers[0] = odds
+    return replace(weights, upright=Upright(numbers))
+
+
+def test_the_whole_network_is_judged_by_it_and_fewer_stages_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odds that never change: below 0 three turns are looked at and none is taken, above 0 none is looked at."""
+    weights = Model.from_pretrained("acdc-w16-phone").weights
+    doubted, sure = with_constant(weights, -5.0), with_constant(weights, 5.0)
+    assert crops_run(Model(sure), monkeypatch) == 1 and crops_run(Model(doubted), monkeypatch) == 4
+    plain, same = (Model(w).align(PHOTO, boxes=[[178, 62, 267, 174]]) for w in (sure, doubted))
+    assert np.array_equal(plain.landmarks["2d68"], same.landmarks["2d68"])
+    assert crops_run(Model(doubted, stages=1), monkeypatch) == 1
+    assert crops_run(Model(doubted, stages="auto"), monkeypatch) == 1
