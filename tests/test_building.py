@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
+from helpers.patience import PATIENCE
 
 #: Needs no compiler: what is tested is how CMake finds the tool that builds.
 SMALL = """cmake_minimum_required(VERSION 3.22)
@@ -39,7 +40,7 @@ def test_again_when_the_ninja_of_the_last_build_is_gone(tmp_path: Path) -> None:
                 (own / name).write_text(f'#!/bin/sh\nexec "{where}" "$@"\n')
                 (own / name).chmod(0o755)
         result = subprocess.run(
-            [sys.executable, "setup.py", "build_ext"], cwd=tree, capture_output=True, text=True, timeout=120,
+            [sys.executable, "setup.py", "build_ext"], cwd=tree, capture_output=True, text=True, timeout=PATIENCE,
             env={**os.environ, "ACDC_CUDA": "0", "PATH": str(own)},
         )  # fmt: skip
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]

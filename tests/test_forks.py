@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.patience import PATIENCE
 
 from acdc_fast import forks
 
@@ -78,7 +79,7 @@ def run(script: str, way: str, tmp_path: Path, before: str = "") -> None:
     command = [sys.executable, str(path), way]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            _, told = process.communicate(timeout=300)
+            _, told = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with the children that hang
             raise
@@ -150,5 +151,5 @@ def test_computations_go_on_after_a_fork() -> None:
 
     thread = threading.Thread(target=compute, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert done

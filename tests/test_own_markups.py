@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
@@ -188,7 +189,7 @@ print(json.dumps({"points": faces.landmarks["2d-owl"].tolist(), "turned": faces.
 
 
 def elsewhere(*arguments: str | Path) -> Any:
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

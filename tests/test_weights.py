@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network's own state_dict is the yardstick")
 
@@ -300,7 +301,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     before = (tmp_path / "w.safetensors").read_bytes()
     for at in range(1, 9):
         run = subprocess.run(
-            [sys.executable, "-c", FULL, str(tmp_path), str(at)], capture_output=True, text=True, timeout=120,
+            [sys.executable, "-c", FULL, str(tmp_path), str(at)], capture_output=True, text=True, timeout=PATIENCE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         )  # fmt: skip
         assert run.returncode == 0, run.stderr

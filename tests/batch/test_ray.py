@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import PHOTO
+from helpers.patience import PATIENCE
 from PIL import Image
 
 ray = pytest.importorskip("ray", reason="ray is not installed (extra [ray])")
@@ -202,7 +203,7 @@ def test_command_on_this_machine(pictures: Path, plain: tuple[bytes, Tally, list
     """It starts its own cluster and ends it; exit code 2 tells of the broken pictures, which are named."""
     command = [sys.executable, "-m", "acdc_fast.commands.cli", "batch", str(pictures), "-o", "out.parquet", "--ray",
                "--weights", "acdc-w16-phone"]  # fmt: skip
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 2, ran.stderr
     assert [line.removeprefix("acdc-fast: ") for line in ran.stderr.splitlines()] == plain[2]
     expected = pq.read_table(io.BytesIO(plain[0]))  # its job names fewer options, all with their usual values
@@ -213,5 +214,5 @@ def test_no_such_cluster(tmp_path: Path, pictures: Path) -> None:
     command = [sys.executable, "-m", "acdc_fast.commands.cli", "batch", str(pictures), "-o", "out.csv", "--ray", "auto",
                "--weights", "acdc-w16-phone"]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_TMPDIR": str(tmp_path / "none")}
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=env)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, env=env)
     assert ran.returncode == 1 and "no Ray cluster at 'auto'" in ran.stderr and "Traceback" not in ran.stderr

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.patience import PATIENCE
 from PIL import Image
 
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
@@ -26,8 +27,6 @@ from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.weights import save_weights
 
 COUNT = 120
-#: Seconds until a process is taken to hang; on a busy machine it may take a minute to start.
-PATIENCE = 600
 
 
 def test_interrupted_run_is_taken_up(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 from PIL import Image
 
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
@@ -39,7 +40,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 
 def process(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "acdc_fast.commands.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, **options
+    )
 
 
 def test_json_of_a_photo(capsys: pytest.CaptureFixture[str], weights: str) -> None:
@@ -228,7 +231,7 @@ def test_whole_processes(weights: str, tmp_path: Path) -> None:
 
 def test_closed_pipe_is_quiet(weights: str) -> None:
     command = f"{sys.executable} -m acdc_fast.commands.cli align {PHOTO} --json --weights {weights} | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stderr == ""
 
 

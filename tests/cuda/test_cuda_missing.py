@@ -14,6 +14,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 import torch
+from helpers.patience import PATIENCE
 
 from acdc_fast import BackendUnavailable, ops
 from acdc_fast.ops import cuda
@@ -65,7 +66,7 @@ def test_cpu_tensors_and_other_types(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment},
-        timeout=120
+        timeout=PATIENCE
     )
 
 
@@ -144,7 +145,7 @@ def setup(tree: Path, *arguments: str, nvcc: bool = True, **environment: str) ->
         (tree.parent / "tools" / "nvcc").unlink(missing_ok=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACDC_", "CUDA_"))}
     return subprocess.run(
-        [sys.executable, "setup.py", *arguments], cwd=tree, capture_output=True, text=True, timeout=120,
+        [sys.executable, "setup.py", *arguments], cwd=tree, capture_output=True, text=True, timeout=PATIENCE,
         env={**clean, "PATH": ":".join(folders), **environment},
         start_new_session=True,  # without a terminal, so that progress comes here
     )  # fmt: skip

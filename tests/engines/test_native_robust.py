@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.nets import arrays, crops, lively
+from helpers.patience import PATIENCE
 
 from acdc_fast.engines.native import NativeEngine, native_library
 from acdc_fast.types import Prediction
@@ -82,7 +83,7 @@ check(network, crops(2, 40))
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "scalar"])
 def test_forced_instruction_set(isa: str) -> None:
     command = [sys.executable, "-c", FORCED, str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    run = subprocess.run(command, env={**os.environ, "ACDC_ISA": isa}, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, env={**os.environ, "ACDC_ISA": isa}, capture_output=True, text=True, timeout=PATIENCE)
     if isa in native.available_isas():
         assert run.returncode == 0, run.stderr
         assert run.stdout.split()[-1] == isa

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
+from helpers.patience import PATIENCE
 
 PROGRAM = r"""
 #include <atomic>
@@ -58,5 +59,5 @@ def test_the_caller_waits_for_slow_helpers(tmp_path: Path) -> None:
     source.write_text(PROGRAM)
     command = ["g++", "-std=c++17", "-O1", f"-I{pool}", str(source), str(pool / "thread_pool.cpp"), "-pthread"]
     subprocess.run([*command, "-o", str(tmp_path / "slow")], check=True)
-    done = subprocess.run([str(tmp_path / "slow")], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([str(tmp_path / "slow")], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

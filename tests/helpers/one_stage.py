@@ -91,10 +91,12 @@ def check_autocast(backend: str) -> None:
 def check_ddp(backend: str, folder: Path, *emulator: str) -> None:
     """Two gloo processes with half of the batch each have the gradients of one with all of it, but for the sum's
     order."""
+    from helpers.patience import PATIENCE  # not there where this file is run as a program
+
     command = [sys.executable, __file__, backend, str(folder)]
     jobs = [subprocess.Popen([*command, str(rank), *emulator], stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
     for job in jobs:
-        _, errors = job.communicate(timeout=240)
+        _, errors = job.communicate(timeout=PATIENCE)
         assert job.returncode == 0, errors[-3000:]
     both = [torch.load(folder / f"gradients{rank}.pt") for rank in (0, 1)]
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))

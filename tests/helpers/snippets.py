@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.paths import PHOTO, ROOT
+from helpers.patience import PATIENCE
 
 BLOCK = re.compile(r"<!-- run(?:: (?P<needs>[^>]*?))? -->\n```(?P<language>\w*)\n(?P<text>.*?)^```$", re.S | re.M)
 
@@ -91,7 +92,7 @@ for language, text in json.load(sys.stdin):
 
 
 def run(
-    blocks: list[Snippet], folder: Path, environment: dict[str, str], limit: float = 300
+    blocks: list[Snippet], folder: Path, environment: dict[str, str], limit: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:
     """Runs the blocks, in order, in a folder with these files."""
     import json

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 
 from acdc_fast.photo import coordinates as geometry
 from acdc_fast.photo import crops
@@ -127,6 +128,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("usual", [1.0, 1e-9])
 def test_memory_of_a_picture_of_100_megapixels(usual: float) -> None:
     pytest.importorskip("resource", reason="this platform does not tell the memory of a process")
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(usual)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(usual)], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) <= 200, f"{done.stdout.strip()} MiB beside the picture"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 from helpers.pictures import zoo
 from PIL import Image
 
@@ -203,7 +204,7 @@ def test_libtiff_keeps_quiet(tmp_path: Path) -> None:
     data = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(data[:3000] + b"\xff" * (len(data) - 3400) + data[-400:])
     done = subprocess.run(
-        [sys.executable, "-c", TIFF, str(tmp_path / "a.tif")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", TIFF, str(tmp_path / "a.tif")], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.stderr == "" and "a.tif: is truncated or damaged" in done.stdout and done.stdout.count("\n") == 1
 
@@ -231,6 +232,6 @@ def test_special_files_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     names = [tmp_path / "pipe.jpg", tmp_path / "link.jpg", "/dev/zero", "/dev/stdin", "/proc/kmsg", "/proc/self/mem"]
     names = [str(name) for name in names if os.path.exists(name)]
     done = subprocess.run(
-        [sys.executable, "-c", TIFF, *names], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", TIFF, *names], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0 and len(done.stdout.splitlines()) == len(names), done.stderr + done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 from PIL import Image
 
 from acdc_fast.batch.job import _detector
@@ -74,7 +75,7 @@ assert torch.get_num_threads() == 3, torch.get_num_threads()
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_stays() -> None:
     """A picture of 400 × 400 has 469 KiB, which the wheel's own function loses at each call."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], timeout=300, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", MEMORY], timeout=PATIENCE, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 20
 
 
@@ -85,7 +86,7 @@ def test_one_thread_and_torch_keeps_its_own(torch_first: bool) -> None:
     """The library uses the OpenMP of whichever is loaded first."""
     first, last = ("import torch", "") if torch_first else ("", "look()\nimport torch")
     script = THREADS.format(first=first, last=last)
-    done = subprocess.run([sys.executable, "-c", script], timeout=300, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], timeout=PATIENCE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers.patience import PATIENCE
 
 from acdc_fast.photo.prefetch import prefetch
 
@@ -22,7 +23,7 @@ def test_in_order_whatever_ends_first() -> None:
 
 def test_several_at_a_time_and_no_more() -> None:
     """Two calls run at the same time. For one result, only three items are taken from the source."""
-    taken, meet = [], threading.Barrier(2, timeout=20)
+    taken, meet = [], threading.Barrier(2, timeout=PATIENCE)
 
     def source() -> Iterator[int]:
         for i in range(6):
@@ -79,20 +80,20 @@ def test_more_lie_ready_while_there_is_room() -> None:
         began.append(i)
         return 10
 
-    def begun_after_the_first(room: int) -> list[int]:
+    def begun_after_the_first(room: int, wanted: int) -> list[int]:
         began.clear()
         results = prefetch(work, range(50), 2, ahead=6, size=lambda result: result, room=room)
         assert next(results) == 10
-        deadline, before = time.monotonic() + 20, -1
-        while time.monotonic() < deadline and (len(began) < 4 or len(began) != before):  # until nothing more begins
-            before = len(began)
-            time.sleep(0.1)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and len(began) < wanted:
+            time.sleep(0.01)
+        time.sleep(0.2)  # for more that would begin
         results.close()  # type: ignore[attr-defined]
         return sorted(began)
 
-    assert begun_after_the_first(room=1000) == list(range(9))
+    assert begun_after_the_first(room=1000, wanted=9) == list(range(9))
     # The next three may always begin: 1, 2, 3. Two of them fill the room, so a fourth waits.
-    assert begun_after_the_first(room=15) == [0, 1, 2, 3]
+    assert begun_after_the_first(room=15, wanted=4) == [0, 1, 2, 3]
 
 
 def test_work_that_waits_for_room_ends_with_the_caller() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.faces import SETTINGS, write_faces
+from helpers.patience import PATIENCE
 
 from acdc_fast.errors import AcdcError
 from acdc_fast.locks import locked
@@ -36,7 +37,7 @@ def test_a_killed_command_goes_on_to_the_same_files(tmp_path: Path, command: str
     done = subprocess.run(
         [sys.executable, str(TESTS / "helpers" / "command_trials.py"), str(tmp_path), command, str(count), "0"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "ACDC_CACHE": str(tmp_path / "cache")},
-        capture_output=True, text=True, timeout=600 + 300 * count,
+        capture_output=True, text=True, timeout=PATIENCE * count,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -74,7 +75,7 @@ def started(root: Path) -> subprocess.Popen[bytes]:
 def wait_for(path: Path) -> None:
     begun = time.monotonic()
     while not path.exists():
-        assert time.monotonic() - begun < 120, path
+        assert time.monotonic() - begun < PATIENCE, path
         time.sleep(0.02)
 
 
@@ -88,7 +89,7 @@ def test_a_step_that_outlives_its_recipe_keeps_others_out(tmp_path: Path) -> Non
             pass
     finally:
         (tmp_path / "end").touch()
-    with locked(tmp_path / "out", patience=60):
+    with locked(tmp_path / "out", patience=PATIENCE):
         pass
 
 
@@ -96,7 +97,7 @@ def test_a_step_that_outlives_its_recipe_keeps_others_out(tmp_path: Path) -> Non
 def test_a_request_to_stop_reaches_the_step(tmp_path: Path) -> None:
     process = started(tmp_path)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 7
+    assert process.wait(timeout=PATIENCE) == 7
     assert (tmp_path / "told").read_text() == "ended with code 7; the same command goes on from here\n"
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.paths import PHOTO, ROOT
+from helpers.patience import PATIENCE
 from helpers.snippets import Snippet, furnish, run
 
 from acdc_fast import Model
@@ -138,7 +139,7 @@ def test_cofw_s_points_as_a_markup_of_ones_own(genuine: Path, tmp_path: Path) ->
     (tmp_path / "own.yaml").write_text(json.dumps(settings))
     command = [str(tmp_path / "bin" / "acdc-fast"), "train", "--config", "own.yaml", "--data-root", "data"]
     command += ["--out", "own", "--init", "acdc-w16-fast"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     ((_, values),) = validations(tmp_path / "own")
     assert values["coco/2d-cofw/stage4"] < 15, values

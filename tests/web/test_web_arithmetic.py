@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.paths import PHOTO
+from helpers.patience import PATIENCE
 from PIL import Image
 
 from acdc_fast.detector import pyramid
@@ -32,7 +33,7 @@ DRIVER = Path(__file__).with_name("arithmetic.mjs")
 def in_node(*calls: tuple[Any, ...]) -> list[Any]:
     """The results of (name, argument, …), in order."""
     asked = json.dumps([{"name": name, "args": args} for name, *args in calls])
-    ran = subprocess.run(["node", str(DRIVER)], input=asked, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(["node", str(DRIVER)], input=asked, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 0, ran.stderr
     return list(json.loads(ran.stdout))
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.paths import PHOTO, ROOT
+from helpers.patience import PATIENCE
 from PIL import Image
 
 from acdc_fast import Faces, Model
@@ -111,7 +112,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, camera_frame: Path) -> Shown
         process = subprocess.Popen([str(CHROMIUM), *QUIET, *CAMERA, video, profile, url], start_new_session=True,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         try:
-            assert done.wait(300), f"the page told nothing in five minutes; it asked for {asked}"
+            assert done.wait(PATIENCE), f"the page told nothing; it asked for {asked}"
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers.patience import PATIENCE
 
 from acdc_fast.training.loop.checkpoint import load_checkpoint, save_checkpoint
 
@@ -41,7 +42,7 @@ def test_full_disk(tmp_path: Path) -> None:
 
     def run(most: int) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", FULL, str(path), str(most)], capture_output=True, text=True, timeout=120,
+            [sys.executable, "-c", FULL, str(path), str(most)], capture_output=True, text=True, timeout=PATIENCE,
             env={**os.environ, "PYTHONPATH": str(TESTS)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

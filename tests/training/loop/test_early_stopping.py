@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.patience import PATIENCE
 from helpers.small_training import ALONE, command, environment
 from PIL import Image
 
@@ -85,7 +86,7 @@ def test_a_run_shows_faces_its_pace_and_a_card(root: Path, tmp_path: Path) -> No
     )
     told = subprocess.run(
         [*command(root, tmp_path / "a", "--init", "acdc-w16-fast"), "--config", str(root / "tuned.yaml")],
-        capture_output=True, text=True, env=environment(), timeout=300,
+        capture_output=True, text=True, env=environment(), timeout=PATIENCE,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     lines = told.stderr.splitlines()

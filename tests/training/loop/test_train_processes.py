@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.faces import SETTINGS
+from helpers.patience import PATIENCE
 from helpers.small_training import command, environment, free_port, losses
 
 from acdc_fast.stopping import StopRequests
@@ -32,7 +33,7 @@ def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals
     while len(losses(tmp_path / "out")) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, told
     step = load_checkpoint(tmp_path / "out" / NAME)["step"]
     assert f"stopped after update {step}; --resume" in told
@@ -69,7 +70,7 @@ def test_two_processes_give_the_curve_of_one(root: Path, tmp_path: Path) -> None
         arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        told, _ = process.communicate(timeout=180)
+        told, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.terminate()  # torchrun ends its workers
     assert process.returncode == 0, told
@@ -108,7 +109,7 @@ def test_processes_on_their_own_meet_in_the_mean(root: Path, tmp_path: Path) -> 
     meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
     arguments = [*launcher, str(tmp_path / "program.py"), str(root / "local.yaml"), str(root), str(tmp_path / "kept")]
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=180)
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"kept.{rank}") for rank in (0, 1))  # (updates, network and average, values)
     assert not torch.equal(first[0], second[0])

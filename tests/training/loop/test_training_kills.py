@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.faces import SETTINGS, write_faces
+from helpers.patience import PATIENCE
 
 from acdc_fast.training.loop.progress import HISTORY, Journal, read_history
 
@@ -38,7 +39,7 @@ def test_a_struck_run_goes_on_to_the_same_weights(root: Path, how: str) -> None:
     count = TRIALS + 12 if how == "full" else TRIALS
     done = subprocess.run(
         [sys.executable, str(TESTS / "helpers" / "train_trials.py"), str(root), how, str(count), "0"],
-        env={**ENVIRONMENT, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, timeout=600 + 60 * TRIALS,
+        env={**ENVIRONMENT, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, timeout=PATIENCE + 60 * TRIALS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -60,7 +61,7 @@ def start(root: Path, settings: str, *launcher: str) -> subprocess.Popen[str]:
     )  # fmt: skip
     history, begun = root / "out" / HISTORY, time.monotonic()
     while not history.exists() or history.read_text().count("\n") < 3:
-        assert process.poll() is None and time.monotonic() - begun < 300, process.communicate()[0]
+        assert process.poll() is None and time.monotonic() - begun < PATIENCE, process.communicate()[0]
         time.sleep(0.05)
     return process
 
@@ -76,7 +77,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="as
 def test_a_killed_data_worker_is_said(root: Path) -> None:
     process = start(root, LONG.replace("workers: 0", "workers: 1"))
     os.kill(children(process.pid)[-1], signal.SIGKILL)
-    told, _ = process.communicate(timeout=120)
+    told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, told
     assert "acdc-fast train: a process that loads data ended" in told and "--resume" in told
     assert "Traceback" not in told and told.count("\n") == 1, told
@@ -92,7 +93,7 @@ def test_a_killed_process_of_two_ends_the_other(root: Path, rank: int) -> None:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", *meeting]
     process = start(root, LONG + "channels_last: false\n", *launcher)
     os.kill(children(process.pid)[rank], signal.SIGKILL)
-    told, _ = process.communicate(timeout=120)
+    told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert f"rank      : {rank} " in told and "(SIGKILL)" in told  # torchrun says who was first
     ours = [line for line in told.splitlines() if "acdc-fast train: " in line]
@@ -111,7 +112,7 @@ def test_a_broken_picture_ends_a_run_in_one_line(root: Path, also: str) -> None:
     (root / "broken.yaml").write_text(SETTINGS.replace("workers: 0", "workers: 1") + also)
     command = ["-m", "acdc_fast.commands.cli", "train", "--config", str(root / "broken.yaml")]
     command += ["--data-root", str(root), "--out", str(root / "out"), "--device", "cpu"]
-    done = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and "not a picture" in done.stderr, done.stderr
     assert "faces/" in done.stderr and "Caught" not in done.stderr
