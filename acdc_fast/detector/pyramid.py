@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..threads import shared
 from .engine import Engine, engine, library
 from .tiles import cpus, tiles, whole
 from .weights import load_detector
@@ -59,18 +58,11 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
 
     Any number of ``threads`` gives the same result (None: one for each CPU)."""
     many = (threads or cpus()) if rgb.shape[0] * rgb.shape[1] > SMALL else 1
-    if many == 1:
-        return _find(rgb, least, min_size, 1, map)
-    with ThreadPoolExecutor(many) as pool:
-        return _find(rgb, least, min_size, many, pool.map)
-
-
-def _find(rgb: np.ndarray, least: float, min_size: float | None, many: int, each: Callable[..., Any]) -> np.ndarray:
     network, shrink = bundled(), library().shrink
     before, image, looks = 1, np.ascontiguousarray(rgb), []
     steps = factors(rgb.shape[0], rgb.shape[1], min_size)
     for factor in steps:
-        image, before = _shrunk(shrink, image, factor // before, many, each), factor
+        image, before = _shrunk(shrink, image, factor // before, many), factor
         looks += [(image, factor, tile) for tile in tiles(image.shape[1], image.shape[0], LONGEST, SHARED)]
     jobs = []
     for number, (grey, _, (left, top, right, bottom)) in enumerate(looks):
@@ -78,7 +70,7 @@ def _find(rgb: np.ndarray, least: float, min_size: float | None, many: int, each
         parts = _parts(part.shape[0], part.size, many)
         jobs += [(number, part, i, parts) for i in range(parts)]
     seen: list[list[np.ndarray]] = [[] for _ in looks]
-    found = each(lambda job: network.find(job[1], least, job[2], job[3]), jobs)
+    found = shared(lambda job: network.find(job[1], least, job[2], job[3]), jobs, many)
     for (number, *_), cells in zip(jobs, found, strict=True):
         seen[number].append(cells)
 
@@ -102,12 +94,12 @@ def _parts(rows: int, pixels: int, many: int) -> int:
     return max(1, min(many, rows // 256)) if pixels > SMALL else 1
 
 
-def _shrunk(shrink: Callable[..., np.ndarray], image: np.ndarray, factor: int, many: int, each: Any) -> np.ndarray:
+def _shrunk(shrink: Callable[..., np.ndarray], image: np.ndarray, factor: int, many: int) -> np.ndarray:
     """``image`` made grey and smaller; ``many`` threads share its rows."""
     rows = image.shape[0] // factor
     parts = _parts(image.shape[0], image.shape[0] * image.shape[1], many)
     ends = [rows * i // parts * factor for i in range(parts)] + [image.shape[0]]
-    made = list(each(lambda i: shrink(image[ends[i] : ends[i + 1]], factor), range(parts)))
+    made = shared(lambda i: shrink(image[ends[i] : ends[i + 1]], factor), range(parts), many)
     return np.concatenate(made) if parts > 1 else made[0]
 
 

@@ -7,13 +7,13 @@ shrunk to `LONGEST`. Where smaller faces are wanted it is looked at in finer sca
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..detector.tiles import Tile, cpus, tiles, whole
+from ..threads import shared
 from .libfacedetection import SMALLEST, find
 
 #: Longest side of a look, pixels.
@@ -70,10 +70,7 @@ def found(rgb: np.ndarray, looks: Iterable[Look], threads: int | None = None) ->
 def found_by_look(rgb: np.ndarray, looks: Iterable[Look], threads: int | None = None) -> list[np.ndarray]:
     """The same as `found`, one array for each look."""
     looks = list(looks)
-    if len(looks) < 2 or threads == 1:
-        return [_found(rgb, look) for look in looks]
-    with ThreadPoolExecutor(min(len(looks), threads or cpus())) as pool:
-        return list(pool.map(lambda look: _found(rgb, look), looks))
+    return shared(lambda look: _found(rgb, look), looks, threads or cpus())
 
 
 def part_of(rgb: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:

@@ -127,7 +127,7 @@ def test_threads_shrink_a_picture_to_the_same_pixels(size: tuple[int, int], fact
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     shrink = pyramid.library().shrink
     for many in (1, 2, 3, 8):
-        np.testing.assert_array_equal(pyramid._shrunk(shrink, rgb, factor, many, map), shrink(rgb, factor))
+        np.testing.assert_array_equal(pyramid._shrunk(shrink, rgb, factor, many), shrink(rgb, factor))
 
 
 def test_threads_of_the_networks_own_engine() -> None:
