@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from helpers.kept import digest, kept
 from helpers.paths import ROOT
+from helpers.patience import PATIENCE
 
 SOURCES = [ROOT / "csrc" / "cpu", ROOT / "CMakeLists.txt"]
 PLAIN = ROOT / "tests" / "instruction_sets" / "plain"
@@ -70,7 +71,8 @@ def configure(folder: Path, kind: str, isas: str) -> None:
     ]  # fmt: skip
     if kind == "emulated":
         command.append(f"-DACDC_EMULATED={PLAIN}")
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    # From another folder, as a build by hand may be.
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
 
 
 def library(kind: str, isas: str = "") -> Path:
@@ -128,7 +130,7 @@ def environment(folder: Path, kind: str, more: dict[str, str] | None = None) -> 
     return found | more
 
 
-def run(folder: Path, kind: str, arguments: list[str], more: dict[str, str] | None = None, timeout: int = 1800) -> str:
+def run(folder: Path, kind: str, arguments: list[str], more: dict[str, str] | None = None) -> str:
     """Runs ``python`` with these arguments against the package in ``folder``, and gives what is wrong, or "".
 
     Started in ``folder``, so that the checkout's own package is not found first.
@@ -136,7 +138,7 @@ def run(folder: Path, kind: str, arguments: list[str], more: dict[str, str] | No
     fixed = ["setarch", "-R"] if kind == "thread" and shutil.which("setarch") else []  # it wants fixed addresses
     done = subprocess.run(
         [*fixed, sys.executable, *arguments], cwd=folder, env=environment(folder, kind, more), capture_output=True,
-        text=True, timeout=timeout, check=False,
+        text=True, timeout=6 * PATIENCE, check=False,
     )  # fmt: skip
     reports = "".join(p.read_text(errors="replace") for p in sorted(folder.glob("report.*")))
     if done.returncode == 0 and not reports:
