@@ -3,7 +3,8 @@
 Where the frame is given, `motion` reads from it how the face moves as a whole. Each point is moved on by that and drawn
 towards where it was found, so a face that moves is averaged over several frames and does not lag. What moves within it
 is averaged over few. Points whose maps are wide jitter more, and are averaged longer. A frame whose points the picture
-denies is not believed. Times are in frames.
+denies is not believed. A face that is missing in a few frames goes on from its past if it comes back where it is
+expected. Times are in frames.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ SURE = 0.8
 NEAR = 0.02
 #: After so many frames that were not believed, the next is: a face that really jumped is followed.
 HELD = 3
+#: Frames for which the past of a face that is missing is kept: it blinked away, or something passed before it.
+MISSING = 5
 
 
 def _share(cutoff: np.ndarray | float) -> np.ndarray:
@@ -53,23 +56,26 @@ class _Filter:
         self.raw, self.value = values, values
         self.speed, self.own = np.zeros_like(values), np.zeros_like(values)
 
-    def ahead(self, motion: Motion | None) -> np.ndarray:
-        """Where the values are expected now. What all do together is known well, and expected to go on."""
-        return np.asarray(self.value + (self.speed.mean(0) if motion is None else motion.at(self.value)))
+    def ahead(self, motion: Motion | None, frames: int = 1) -> np.ndarray:
+        """Where the values are expected after so many frames. What all do together is known well, and expected to go
+        on. ``motion``: over all these frames."""
+        return np.asarray(self.value + (frames * self.speed.mean(0) if motion is None else motion.at(self.value)))
 
-    def step(self, values: np.ndarray, weight: np.ndarray, unit: float, motion: Motion | None) -> np.ndarray:
-        """``weight`` (L,) multiplies the cutoff at rest; speeds count in ``unit``."""
-        moved = values - self.raw
+    def step(
+        self, values: np.ndarray, weight: np.ndarray, unit: float, motion: Motion | None, frames: int
+    ) -> np.ndarray:
+        """``weight`` (L,) multiplies the cutoff at rest; speeds count in ``unit``; ``frames`` since the last step."""
+        moved = (values - self.raw) / frames
         self.speed = self.speed + _share(SPEEDS_UNKNOWN) * (moved - self.speed)
         if motion is None:
             common = self.speed.mean(0)
             fast = WHOLE * np.linalg.norm(common) + np.linalg.norm(self.speed - common, axis=1)
             fast = SPEED_UNKNOWN * fast
         else:
-            self.own = self.own + _share(SPEEDS) * (moved - motion.at(self.raw) - self.own)
+            self.own = self.own + _share(SPEEDS) * (moved - motion.at(self.raw) / frames - self.own)
             fast = SPEED * np.linalg.norm(self.own, axis=1)
-        ahead = self.ahead(motion)
-        self.raw, self.value = values, ahead + _share(REST * weight + fast / unit)[:, None] * (values - ahead)
+        ahead, kept = self.ahead(motion, frames), (1 - _share(REST * weight + fast / unit)) ** frames
+        self.raw, self.value = values, values + kept[:, None] * (ahead - values)
         return self.value
 
     def hold(self, motion: Motion | None) -> np.ndarray:
@@ -87,20 +93,25 @@ class _Face:
     motion: Motion | None = None  # into this frame
     believed: bool = True
     held: int = 0  # frames in a row that were not believed
+    missing: int = 0  # frames in a row without the face
+    frames: int = 1  # since the last frame with the face
 
     def look(self, faces: Faces, i: int, side: float, rgb: np.ndarray | None) -> None:
         """Reads the motion into this frame, and whether its points are believed."""
         markup = max(faces.landmarks, key=lambda name: faces.landmarks[name].shape[1])
         found, of, last = faces.landmarks[markup][i].astype(np.float64), self.filters.get(markup), self.motion
         self.motion, self.believed = None, True
+        steps, self.frames, self.missing = self.frames, self.missing + 1, 0
         if of is not None:
             if rgb is not None and self.cut is not None:
-                before = np.zeros(2) if last is None else last.at(of.raw).mean(0)
+                before = np.zeros(2) if last is None else last.at(of.raw).mean(0) * self.frames / steps
                 by_points = (found - of.raw).mean(0)
                 near = np.linalg.norm(by_points - before) < NEAR * side
                 self.motion = self.cut.motion(rgb, [before] if near else [before, by_points])
-            away = float(np.linalg.norm(found - of.ahead(self.motion), axis=1).mean()) / side
-            denied = away > DENIED and (self.motion is not None or faces.scores[i] < SURE)
+            away = float(np.linalg.norm(found - of.ahead(self.motion, self.frames), axis=1).mean()) / side
+            if self.frames > 1 and away > DENIED:  # it came back elsewhere
+                self.filters, self.motion = {}, None
+            denied = away > DENIED and self.frames == 1 and (self.motion is not None or faces.scores[i] < SURE)
             self.held = self.held + 1 if denied and self.held < HELD else 0
             self.believed = not self.held
         self.cut = None if rgb is None else Cut(rgb, faces.boxes[i].astype(np.float64))
@@ -111,14 +122,14 @@ class _Face:
         if what not in self.filters:
             self.filters[what] = _Filter(values)
         elif self.believed:
-            return self.filters[what].step(values, weight, unit, motion)
+            return self.filters[what].step(values, weight, unit, motion, self.frames)
         else:
             return self.filters[what].hold(motion)
         return values
 
 
 class Smoother:
-    """Of the faces of one film, by their ids. A face that was absent starts again without a past."""
+    """Of the faces of one film, by their ids. A face that was absent for long starts again without a past."""
 
     def __init__(self) -> None:
         self._faces: dict[int, _Face] = {}
@@ -128,10 +139,13 @@ class Smoother:
         as it was. ``rgb``: the frame, (H, W, 3) uint8; with it a face that moves is steadied more."""
         assert faces.ids is not None
         ids: list[int] = faces.ids.tolist()
-        self._faces = {name: self._faces.get(name, _Face()) for name in ids}
+        for name, face in list(self._faces.items()):
+            face.missing += name not in ids
+            if face.missing > MISSING:
+                del self._faces[name]
         if not ids:
             return faces
-        known = list(self._faces.values())
+        known = [self._faces.setdefault(name, _Face()) for name in ids]
         side = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(1)).astype(np.float64)
         for i, face in enumerate(known):
             face.look(faces, i, side[i], rgb)

@@ -248,3 +248,38 @@ def test_a_face_that_really_jumps_is_followed() -> None:
         to = np.array([0.0, 0.0]) if f < 10 else np.array([0.4, 0.0]) * SIDE
         found.append(smoother.step(moving(np.zeros(2), BASE + to), rgb).landmarks["2d68"][0][:, 0].mean() - CENTRE[0])
     assert abs(found[12]) < 0.01 * SIDE < 0.3 * SIDE < found[16] and found[-1] > 0.38 * SIDE
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("gap", [1, 3, 5])
+def test_a_face_missing_for_a_few_frames_goes_on(gap: int, known: bool) -> None:
+    """When it comes back its past still counts, as much as the time that went by leaves of it: with the picture a face
+    that wanders, without it one that moves evenly."""
+    way = WAY if known else np.stack([1.2 * np.arange(60), -0.4 * np.arange(60)], 1)
+    frames = film_of(way) if known else [None] * 60
+    away: dict[bool, list[float]] = {True: [], False: []}
+    raw = []
+    for seed in range(4):
+        truth = BASE + way[:, None]
+        noisy = truth + np.random.default_rng(seed).normal(0, 0.6, truth.shape)
+        for there in (True, False):
+            smoother = Smoother()
+            for f in range(30 + gap + 1):
+                missing = not there and 30 <= f < 30 + gap
+                faces = moving(way[f], noisy[f])
+                got = smoother.step(faces[[]] if missing else faces, frames[f])
+            away[there].append(float(np.linalg.norm(got.landmarks["2d68"][0] - truth[f], axis=1).mean()))
+        raw.append(float(np.linalg.norm(noisy[f] - truth[f], axis=1).mean()))
+    assert np.mean(away[True]) < np.mean(away[False]) < {1: 0.75, 3: 0.92, 5: 0.98}[gap] * np.mean(raw)
+
+
+@pytest.mark.parametrize("gap", [1, 6])
+def test_a_face_that_comes_back_elsewhere_or_late_starts_anew(gap: int) -> None:
+    smoother, rng = Smoother(), np.random.default_rng(0)
+    for _ in range(20):
+        smoother.step(moving(np.zeros(2), BASE + rng.normal(0, 0.6, BASE.shape)))
+    for _ in range(gap):
+        smoother.step(moving(np.zeros(2), BASE)[[]])
+    back = BASE + (0.2 * SIDE if gap == 1 else 0, 0) + rng.normal(0, 0.6, BASE.shape)
+    got = smoother.step(moving(np.zeros(2), back)).landmarks["2d68"][0]
+    np.testing.assert_array_equal(got, back.astype(np.float32))
