@@ -21,6 +21,7 @@ from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from ..stopping import StopRequests
 from ..types import Faces
+from .damage import Damage
 from .encoding import FilmWriter, codec_of
 from .ending import Ending
 from .opening import endless, opened
@@ -88,7 +89,7 @@ def _av() -> Any:
 
 
 class _Frames:
-    """Upright RGB frames of a file with their times; ``broken`` says afterwards where it broke off."""
+    """Upright RGB frames of a file with their times; ``broken`` says afterwards what was wrong with it."""
 
     def __init__(self, av: Any, source: str, stops: StopRequests | None = None) -> None:
         self.av, self.source, self.stops = av, source, stops
@@ -103,7 +104,7 @@ class _Frames:
         self.heard: list[Any] = []  # those that came before the last frame
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        count, ending = 0, Ending(self.container, self.stream)
+        count, ending, damage = 0, Ending(self.container, self.stream), Damage()
         with self.container:
             try:
                 streams = [self.stream, *([self.sound] if self.listens else [])]
@@ -113,16 +114,23 @@ class _Frames:
                             self.heard.append(packet)
                         continue
                     ending.add_packet(packet)
-                    for frame in packet.decode():
+                    damage.add_packet(packet)
+                    try:
+                        decoded = packet.decode()
+                    except self.av.error.InvalidDataError:  # what comes after it can mostly be decoded
+                        damage.add_error()
+                        continue
+                    for frame in decoded:
                         ending.add_frame(frame)
+                        damage.add_frame(frame)
                         turns = round(getattr(frame, "rotation", 0) / 90) % 4
                         rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
                         yield rgb, frame.time, frame.pts
                         count += 1
                         if self.stops and self.stops.received:
                             return
-                missing = None if endless(self.source) else ending.missing()
-                self.broken = f"{self.source}: {missing}" if missing else None
+                wrong = None if endless(self.source) else ending.missing() or damage.told()
+                self.broken = f"{self.source}: {wrong}" if wrong else None
             except self.av.FFmpegError as error:
                 self.broken = f"{self.source}: breaks off after {count} frames ({_line(error)})"
         if not count:
