@@ -21,7 +21,7 @@ PICTURE := out/astronaut.png
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
-	@$(BIN)/acdc-fast align $(PHOTO) -o $(PICTURE)
+	@$(BIN)/acdc-fast align $(PHOTO) -o $(PICTURE) --overwrite
 	@echo "The annotated picture is $(CURDIR)/$(PICTURE)"
 
 test: lint docs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -49,3 +50,11 @@ def check_finite(finite: np.ndarray, what: str = "crop") -> None:
     if not finite.all():
         wrong = "the network's results are not finite: its weights hold numbers that are far too large"
         raise InputError(f"{what} {int(finite.argmin())}: {wrong}")
+
+
+def check_free(places: Iterable[Path | None], overwrite: bool) -> None:
+    """Raises `InputError` if a file with something in it stands where an output goes, unless it may be replaced."""
+    taken = [] if overwrite else [p for p in places if p is not None and p.is_file() and p.stat().st_size]
+    if taken:
+        more = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise InputError(f"{taken[0]}{more}: is there already; --overwrite replaces it, or choose another output")

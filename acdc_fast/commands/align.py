@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_free
 from ..errors import InputError
 from .arguments import (
     camera_arguments,
     camera_of,
     complain,
+    make_room,
     model_arguments,
     model_of,
     note,
+    overwrite_argument,
     search_arguments,
     search_of,
 )
@@ -33,6 +36,7 @@ SHOWN = ("points", "pose", "doubt", "mesh", "index", "attention")
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder of images, a pattern, or - for stdin")
     sub.add_argument("-o", "--out", help="annotated picture; for several images a folder; a .json file for the results")
+    overwrite_argument(sub)
     sub.add_argument("--json", action="store_true", help="print JSON (docs/reference/json-and-parquet.md)")
     sub.add_argument("--markup", help="markup to draw (default: 2d68)")
     sub.add_argument("--show", choices=SHOWN, default="points", help="what to draw (%(default)s)")
@@ -52,12 +56,15 @@ def run(options: argparse.Namespace) -> int:
     as_json = options.json or (out is not None and out.suffix == ".json")
     images = _expanded(options.images)
     places = _places(images, out)
+    results_out = out if out is not None and out.suffix == ".json" else None
+    check_free([*places, results_out], options.overwrite)
     if options.show != "points" and not any(places):
         raise InputError(f"--show {options.show} draws a picture: name it with -o")
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    make_room(out)
     results: list[dict[str, Any]] = []
     failed = False
     for name, place in zip(images, places, strict=True):
@@ -84,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
             complain(error, 2)
             results.append({"image": name, "error": str(error)})
     if as_json:
-        _put_json({"images": results}, out if out is not None and out.suffix == ".json" else None)
+        _put_json({"images": results}, results_out)
     return 2 if failed else 0
 
 

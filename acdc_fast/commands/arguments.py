@@ -6,9 +6,11 @@ import argparse
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..bundled import DEFAULT, bundled, bundled_path
+from ..files import make_folder
 
 
 def complain(error: object, code: int) -> int:
@@ -19,6 +21,18 @@ def complain(error: object, code: int) -> int:
 
 def note(text: object) -> None:
     print(f"acdc-fast: {text}", file=sys.stderr)
+
+
+def overwrite_argument(sub: Any) -> None:
+    """What `checks.check_free` asks."""
+    sub.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
+
+
+def make_room(out: Path | None) -> None:
+    """Makes the folder that an output goes to where it is missing, and says so."""
+    if out is not None and not out.parent.exists():
+        make_folder(out.parent)
+        note(f"{out.parent}: this folder is new")
 
 
 def weights_argument(sub: Any) -> None:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from .arguments import camera_arguments, camera_of, model_arguments, model_of, note, search_arguments, search_of
+from .arguments import (
+    camera_arguments,
+    camera_of,
+    make_room,
+    model_arguments,
+    model_of,
+    note,
+    search_arguments,
+    search_of,
+)
 
 #: One line of help, and an example.
 HELP = "align folders, tars or parquet files of images; goes on where a run was cut off"
@@ -32,9 +42,10 @@ def _not_read(count: int) -> str:
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
-    out = options.out
+    out, model, search = options.out, model_of(options), search_of(options)
+    make_room(Path(out))
     tally = run_batch(
-        model_of(options), options.input, out, options.column, overwrite=options.overwrite, search=search_of(options),
+        model, options.input, out, options.column, overwrite=options.overwrite, search=search,
         camera=camera_of(options), cluster=options.ray,
     )  # fmt: skip
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {_not_read(tally.broken)}"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from pathlib import Path
 
+from ..checks import check_free
 from ..errors import InputError
 from .arguments import (
     camera_arguments,
     camera_of,
     complain,
+    make_room,
     model_arguments,
     model_of,
     note,
+    overwrite_argument,
     positive,
     search_arguments,
     search_of,
@@ -26,6 +30,7 @@ EXAMPLE = "acdc-fast video in.mp4 -o out.mp4"
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", metavar="IN", help="film, a stream's address, or a webcam's number such as 0")
     sub.add_argument("-o", "--out", help="annotated video, or a .jsonl file; without it JSON lines are printed")
+    overwrite_argument(sub)
     text = "show it in a window; q or Esc ends it (needs a screen and opencv-python)"
     sub.add_argument("--display", action="store_true", help=text)
     sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
@@ -42,10 +47,14 @@ def run(options: argparse.Namespace) -> int:
     from ..video.films import run_video
     from ..video.opening import endless
 
+    out = Path(options.out) if options.out else None
+    if out is not None and out.resolve() != Path(options.input).resolve():  # else `run_video` says what is wrong
+        check_free([out], options.overwrite)
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
     if options.markup and options.markup not in model.markups:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    make_room(out)
     # Of a film that is cut off nothing is written; a webcam or a stream has no other end than to be stopped.
     stops = StopRequests() if endless(options.input) else None
     with stops or contextlib.nullcontext():

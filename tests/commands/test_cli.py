@@ -284,3 +284,55 @@ def test_a_camera(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Pa
     ]:
         code, out, err = run(capsys, "align", PHOTO, "--weights", weights, *wrong)
         assert code == 2 and said in err and len(err.splitlines()) == 1, err
+
+
+def test_what_is_there_is_replaced_only_when_asked(
+    capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path
+) -> None:
+    """Every output of `align`; an empty file holds nothing, so it is filled."""
+    (tmp_path / "empty.png").touch()
+    assert run(capsys, "align", PHOTO, "-o", tmp_path / "empty.png", "--weights", weights)[0] == 0
+    assert Image.open(tmp_path / "empty.png").size == (512, 512)
+    folder = tmp_path / "both"
+    folder.mkdir()
+    kept = [tmp_path / "a.png", tmp_path / "a.json", folder / "astronaut.png", folder / "astronaut-2.png"]
+    for place in kept:
+        place.write_text("mine")
+    for images, out, word in (
+        ([PHOTO], kept[0], f"{kept[0]}: is there"),
+        ([PHOTO], kept[1], f"{kept[1]}: is there"),
+        ([PHOTO, PHOTO], folder, f"{kept[2]}, and 1 more: is there"),
+    ):
+        options = [*images, "-o", out, "--weights", weights]
+        code, said, err = run(capsys, "align", *options)
+        assert code == 2 and not said and err.count("\n") == 1 and word in err and "--overwrite" in err
+        assert all(place.read_text() == "mine" for place in kept)
+        code, _, err = run(capsys, "align", *options, "--overwrite")
+        assert code == 0 and not err
+        for place in [p for p in kept if out in (p, p.parent)]:
+            assert place.stat().st_size > 4
+            place.write_text("mine")
+
+
+def test_other_commands_replace_only_when_asked(
+    capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path
+) -> None:
+    """Before any work: neither the film nor the databases are there."""
+    out = tmp_path / "out.jsonl"
+    out.write_text("mine")
+    for command in (
+        ["video", tmp_path / "nothing.mp4", "-o", out],
+        ["export", out.rename(tmp_path / "out.onnx"), "--weights", weights],
+    ):
+        (tmp_path / "out.jsonl").write_text("mine")
+        code, said, err = run(capsys, *command)
+        assert code == 2 and not said and "is there already; --overwrite" in err and err.count("\n") == 1
+    assert (tmp_path / "out.onnx").read_text() == "mine"
+
+
+def test_a_folder_that_is_made_is_told(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    for out, new in ((tmp_path / "new" / "a.png", "new"), (tmp_path / "deep" / "er" / "a.json", "deep/er")):
+        code, _, err = run(capsys, "align", PHOTO, "-o", out, "--weights", weights)
+        assert code == 0 and err == f"acdc-fast: {tmp_path / new}: this folder is new\n" and out.exists()
+    code, _, err = run(capsys, "align", PHOTO, "-o", tmp_path / "new" / "b.png", "--weights", weights)
+    assert code == 0 and not err

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from acdc_fast import __version__
+from acdc_fast.checks import check_free
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there already")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write one page: tables, curves, worst faces")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures 5, 6 and risk-coverage there")
     parser.add_argument("--hide", action="store_true", help="cover half of each face; print whether the spread grows")
@@ -107,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--dtype {args.dtype} needs --detector: without it the eager network runs, in float32")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
+    check_free((args.report, args.calibrate, args.pose, args.enough, args.presence), args.overwrite)
     path = bundled().get(str(args.weights), Path(args.weights))
     network, own = load_network(path)
     resolution = args.resolution or own

@@ -15,7 +15,7 @@ import torch
 from helpers.faces import write_faces, write_weights
 from PIL import Image
 
-from acdc_fast import ACDCConfig
+from acdc_fast import ACDCConfig, InputError
 from acdc_fast.training.evaluation import evaluate
 from acdc_fast.training.evaluation.page import WORDS, WORST
 from acdc_fast.training.observations import observe_crops
@@ -84,3 +84,14 @@ def test_the_worst_faces_are_the_worst(root: Path) -> None:
     shown = re.findall(r"(faces/\d+\.jpg): ([\d.]+) %", page.text)
     assert [name for name, _ in shown] == names[:WORST]
     assert [float(value) for _, value in shown] == pytest.approx(np.sort(errors)[::-1][:WORST], abs=0.06)
+
+
+def test_what_is_there_is_replaced_only_when_asked(root: Path) -> None:
+    """Whichever output it is, and before any work."""
+    for option in ("--report", "--calibrate", "--pose", "--enough", "--presence"):
+        (root / "mine").write_text("mine")
+        with pytest.raises(InputError, match="mine: is there already; --overwrite"):
+            evaluated(root, option, str(root / "mine"))
+        assert (root / "mine").read_text() == "mine" and not (root / "report.html").exists()
+    (root / "report.html").write_text("mine")
+    assert evaluated(root, "--limit", "2", "--overwrite").text
