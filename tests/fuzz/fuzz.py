@@ -1,8 +1,9 @@
 """Runs a target on many inputs: ``python tests/fuzz/fuzz.py images --inputs 5000``.
 
-Inputs are changed seeds. One that ends in a way not seen before (another error from another line, another message)
-becomes a seed itself. They run in a child process: a crash, a hang and an input that takes too much memory are findings
-like an error that is not the package's own. `--out` keeps the inputs of findings.
+Inputs are changed seeds. One that takes a step through the readers' Python code that none took before (arcs.py)
+becomes a seed itself, and so does one that ends in a way not seen before: another error from another line, another
+message. They run in a child process: a crash, a hang and an input that takes too much memory are findings like an error
+that is not the package's own. `--out` keeps the inputs of findings.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from arcs import Arcs
 from mutate import mutated
 from targets import ALLOWED, TARGETS
 
@@ -34,7 +36,7 @@ WAIT = 600  # of the clock: paused by others, or asleep
 MEMORY = 1 << 30  # bytes beyond what the process holds before the first input
 CHUNK = 500  # inputs of a child
 LONGEST = 1200  # characters of a message: acdc_fast.errors.LONGEST and its dots
-LEARNED = 200  # seeds that are kept beside the first ones
+LEARNED = 500  # seeds that are kept beside the first ones
 
 
 class Findings:
@@ -67,7 +69,9 @@ def outcome(target: Any, data: bytes, path: Path) -> tuple[str, str, bool]:
         return kind, "".join(traceback.format_exception(error)), True
 
 
-def child(target: Any, seeds: list[bytes], numbers: range, seed: int, at: mmap.mmap, pipe: int, path: Path) -> None:
+def child(
+    target: Any, seeds: list[bytes], arcs: Arcs, numbers: range, seed: int, at: mmap.mmap, pipe: int, path: Path
+) -> None:
     """Runs inputs; writes the number of each before it begins, and one line of JSON of each that is new to it."""
     faulthandler.enable()
     warnings.simplefilter("ignore")  # Pillow's, of every third picture
@@ -77,11 +81,12 @@ def child(target: Any, seeds: list[bytes], numbers: range, seed: int, at: mmap.m
             data = mutated(seeds, random.Random(seed * 1_000_003 + number), target.longest)
             at[:8] = number.to_bytes(8, "little")
             limit_time(SECONDS, WAIT)
-            kind, told, wrong = outcome(target, data, path)
+            with arcs:
+                kind, told, wrong = outcome(target, data, path)
             limit_time(0, 0)
-            if wrong or kind not in known:
+            if wrong or kind not in known or arcs.fresh:
                 known.add(kind)
-                out.write(json.dumps([number, kind, told, wrong, data.hex()]) + "\n")
+                out.write(json.dumps([number, kind, told, wrong, arcs.fresh, data.hex()]) + "\n")
                 out.flush()
 
 
@@ -101,10 +106,13 @@ def fuzz(name: str, inputs: int, seed: int, findings: Findings, seconds: float =
     """Counts of how inputs ended. A pass is repeatable where it is begun anew, chunks in their order."""
     target, begun, kinds = TARGETS[name], time.monotonic(), dict[str, int]()
     seeds = target.seeds()
-    target_first = len(seeds)
+    target_first, arcs = len(seeds), Arcs(set())
     at, folder = mmap.mmap(-1, 8), tempfile.TemporaryDirectory()
     path, number = Path(folder.name) / "input", first
     target.run(seeds[0], path)  # a seed is good; and imports happen before the fork
+    for good in seeds:
+        with arcs:
+            outcome(target, good, path)
     while number < first + inputs and time.monotonic() - begun < seconds:
         numbers = range(number, min(number + CHUNK, first + inputs))
         read, write = os.pipe()
@@ -112,15 +120,16 @@ def fuzz(name: str, inputs: int, seed: int, findings: Findings, seconds: float =
         if process == 0:
             os.close(read)
             limit_memory()
-            child(target, seeds, numbers, seed, at, write, path)
+            child(target, seeds, arcs, numbers, seed, at, write, path)
             os._exit(0)
         os.close(write)
         with os.fdopen(read) as lines:
             for line in lines:
-                which, kind, told, wrong, data = json.loads(line)
-                if kind not in kinds and len(seeds) < target_first + LEARNED:
+                which, kind, told, wrong, fresh, data = json.loads(line)
+                if (fresh or kind not in kinds) and len(seeds) < target_first + LEARNED:
                     seeds.append(bytes.fromhex(data))
                 kinds[kind] = kinds.get(kind, 0) + 1
+                arcs.known.update(fresh)
                 if wrong:
                     findings.add(f"{name}: {kind}", told, which, bytes.fromhex(data))
         status = os.waitpid(process, 0)[1]
@@ -135,7 +144,7 @@ def fuzz(name: str, inputs: int, seed: int, findings: Findings, seconds: float =
             number = struck + 1
     folder.cleanup()
     return {"target": name, "inputs": number - first, "seconds": round(time.monotonic() - begun, 1),
-            "endings": len(kinds), "learned": len(seeds) - target_first}  # fmt: skip
+            "endings": len(kinds), "steps": len(arcs.known), "learned": len(seeds) - target_first}  # fmt: skip
 
 
 def main() -> int:

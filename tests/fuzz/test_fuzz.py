@@ -54,3 +54,32 @@ print(sorted(found.seen), sorted(asleep.seen), [k for k, v in again.seen.items()
     for kind in ("SIGSEGV", "no end within 1 s of the processor", "no end within 1 s'", "KeyError"):
         assert kind in done.stdout, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("['images: SIGSEGV']"), done.stdout
+
+
+#: Six bytes must be of 32 values each: a chance of 1 in 260 000 for random bytes.
+NESTED = (
+    "def run(data, path):\n"
+    + "".join(f"{'  ' * i}  if 192 <= data[{i}] < 224:\n" for i in range(6))
+    + f"{'  ' * 7}raise KeyError('found')\n"
+)
+GUIDED = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+import arcs, fuzz, nested, targets
+def run(data, path):
+    if len(data) > 7: nested.run(data, path)
+targets.TARGETS["images"] = targets.Target(lambda: [b"abcdefgh"], run, 16)
+for others in (("nested",), ()):
+    arcs.OTHERS, found = others, fuzz.Findings(None)
+    arcs.watched.cache_clear()
+    print(fuzz.fuzz("images", 20000, 0, found), list(found.seen))
+"""
+
+
+def test_steps_through_the_code_guide_the_search(tmp_path: Path) -> None:
+    """Comparisons one after the other are passed one after the other; without steps as a guide they are not."""
+    (tmp_path / "nested.py").write_text(NESTED)
+    command = [sys.executable, "-c", GUIDED, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    guided, blind = done.stdout.splitlines()
+    assert "KeyError" in guided and "'steps': 7" in guided and blind.endswith("[]"), done.stdout
