@@ -84,11 +84,11 @@ def test_a_size_that_fails_and_one_without_time(tmp_path: Path, monkeypatch: pyt
     class Clock(Results):
         """Seconds that are left before each of the three sizes."""
 
-        lefts = [100.0, 100.0, -1.0]
+        lefts = iter((100.0, 100.0, -1.0))
 
         @property
         def left(self) -> float:
-            return self.lefts.pop(0)
+            return next(self.lefts)
 
     monkeypatch.setattr(gpu_networks, "measure", measure)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
