@@ -10,12 +10,15 @@ Tensor Cores' peak, other arithmetic over the float32 peak, exponentials over th
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+TESTS = Path(__file__).parents[1] / "tests"
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,38 @@ def occupancy(facts: dict[str, int], family: str) -> tuple[int, float]:
     return programs, programs * facts["warps"] / 64
 
 
+#: Counted kernels (tests/kernels/instructions.json) → programs for a face, at the tiles of an H100 for 32 faces.
+#: The gradients' counts are of the stream of 3D points; its transfer gradient has two blocks of maps.
+PROGRAMS = {
+    "geometry_transfer.statistics_kernel.last": 8,
+    "cascade_transition.transition_kernel.STEM.last": 8,
+    "geometry_transfer_backward.stream_gradient_kernel.last": 16,
+    "geometry_transfer_backward.transfer_gradient_kernel.last": 32,
+    "geometry_transfer_backward.depthwise_gradient_kernel.ADD.last": 16,
+}
+
+
+def instructions() -> None:
+    """What a face takes on each unit of an H100 if no warp ever waits: warp instructions ÷ the unit's rate."""
+    sys.path.insert(0, str(TESTS))
+    from helpers import sass
+
+    counts = json.loads((TESTS / "kernels/instructions.json").read_text())["kernels"]
+    gpu = next(g for g in GPUS if g.name == "H100")
+    clock = gpu.exponentials / gpu.processors / 16
+    print("\n| kernel | " + " | ".join(f"{unit}, M" for unit in sass.RATES) + " | 32 faces, µs | the unit | a logit |")
+    print("| --- " * (len(sass.RATES) + 4) + "|")
+    for kernel, programs in PROGRAMS.items():
+        found = counts[f"{kernel}/sm_90"]
+        warps = programs * found["warps"]
+        clocks, bound = sass.clocks(found, 32 * warps)
+        cells = [f"{found[unit] * warps / 1e6:.2f}" for unit in sass.RATES]
+        maps = 68 if "backward" in kernel else 239
+        each = found["issue"] * warps * 32 / (maps * 128 * 128)
+        micro = 1e6 * clocks / gpu.processors / clock
+        print(f"| {kernel.removesuffix('.last')} | " + " | ".join(cells) + f" | {micro:.0f} | {bound} | {each:.0f} |")
+
+
 def main() -> None:
     table = works()
     names = " | ".join(f"{g.name} µs" for g in GPUS)
@@ -167,7 +202,7 @@ def main() -> None:
         cells = " | ".join(f"{1e6 * t:.2f} ({bound})" for t, bound in floors)
         print(f"| {name} | {work.read / 1e6:.2f} | {work.written / 1e6:.2f} | {work.matrix / 1e9:.2f} | ", end="")
         print(f"{work.exponentials / 1e6:.1f} | {cells} |")
-    compiled = json.loads((Path(__file__).parents[1] / "tests/kernels/registers.json").read_text())["kernels"]
+    compiled = json.loads((TESTS / "kernels/registers.json").read_text())["kernels"]
     print("\n| kernel | warps | registers | shared KB | programs a multiprocessor | occupancy |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, kernel in COMPILED.items():
@@ -178,6 +213,7 @@ def main() -> None:
             [f"{f['shared'] / 1024:.0f}" for f, _ in found], [str(n) for n, _ in held], [f"{x:.0%}" for _, x in held],
         )
         print(f"| {name} | " + " | ".join(a if a == b else f"{a} / {b}" for a, b in cells) + " |")  # fmt: skip
+    instructions()
     h = 64 * 128 * 128 * 2
     ours = sum(table[n].bytes for n in ("geometry_transfer, statistics", "cascade_transition"))
     print(f"\none-pass kernels: {ours / h:.2f} × H; eager: {eager_bytes() / h:.1f} × H")
