@@ -55,7 +55,7 @@ def test_every_step_ends_and_the_figures_are_marked(page: str) -> None:
 
 def test_every_table_has_its_rows(page: str) -> None:
     rows = section(page, "Each kernel")
-    assert [row[0] for row in rows] == list(works())
+    assert sorted(row[0] for row in rows) == sorted(works())
     assert all(float(row[2]) > 0 and float(row[6]) > 0 for row in rows)
     (row,) = section(page, "The whole cascade")
     assert row[0] == "width 8, 1 face" and "–" not in row[1] + row[2] + row[3]
