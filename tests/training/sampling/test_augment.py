@@ -122,7 +122,7 @@ def test_large_faces_are_shrunk_in_place() -> None:
 
 
 def test_mirror_by_hand() -> None:
-    sample = face(pose=np.float32([10, 20, 5]))
+    sample = face(pose=np.float32([10, 20, 5]), weights={"2d5": np.float32([1, 0.5, 0.25, 0.125, 0.75])})
     plain = crop_face(sample, 64)
     still = Augmentation(**{**dict.fromkeys((f.name for f in fields(Augmentation)), 0.0), "mirror": 1.0})
     crop = crop_face(sample, 64, np.random.default_rng(0), still)
@@ -130,6 +130,7 @@ def test_mirror_by_hand() -> None:
     inside = slice(8, 56)
     assert (crop.image[0, inside, inside] == plain.image[0, inside, ::-1][:, inside]).mean() > 0.99
     assert np.allclose(crop.landmarks["2d5"][0], plain.landmarks["2d5"][1] * (-1, 1) + (1, 0), atol=1e-6)
+    assert crop.weights["2d5"].tolist() == [0.5, 1, 0.25, 0.75, 0.125]
     assert crop.pose is not None and np.allclose(crop.pose, [-10, 20, -5], atol=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_a_source_is_augmented_its_own_way(root: Path, small: Settings, kind: ty
     spreads = [torch.cat(middles[which::2]).std(0).mean() for which in (0, 1)]
     assert spreads[0] < 0.1 and 0.3 < spreads[1] < 0.8
     assert settings.to_dict()["databases"][0]["augment"] is None
+
+
+@pytest.mark.parametrize("kind", [Batches, DeviceBatches])
+def test_a_face_looks_another_way_each_time(root: Path, small: Settings, kind: type[Batches]) -> None:
+    """One face alone fills four updates of four: no two of its sixteen crops are alike, in pixels or in labels."""
+    values = {**small.to_dict(), "databases": [{"name": "mtfl", "split": "train[:1]"}]}
+    settings = build(Settings, values, "x")
+    batches = kind(settings, [open_source(s, root) for s in settings.databases], ALONE)
+    images, labels = [], []
+    for step in range(4):
+        images += list(batches[step].image.float())
+        labels += list(batches[step].targets.landmarks["2d5"])
+    assert len(images) == 16
+    for one, other in itertools.combinations(range(16), 2):
+        assert (images[one] - images[other]).abs().mean() > 0.5
+        assert (labels[one] - labels[other]).abs().max() > 1e-3
 
 
 def _names(batches: Batches, step: int) -> list[str]:
