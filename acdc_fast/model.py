@@ -189,11 +189,11 @@ class Model:
 
         ``search``: ``detector``, "both" (the package's network proposes, libfacedetection verifies), "own" (the
         network alone), "library" (libfacedetection alone) or a function: (H, W, 3) uint8 RGB → boxes (N, 4), scores
-        (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.7, "library" 0.4, a function: none);
-        ``max_faces``, of more than these the smaller ones are dropped; ``min_size``, side √(w·h) in pixels of the
-        smallest face wanted (None: what is found in the picture at no more than 2048 pixels; a small one costs time in
-        larger pictures, see `photo.detection`); ``overlap``, intersection over union above which
-        two boxes are one face, 0.5.
+        (N,) in [0, 1]; ``min_score``, boxes below it are dropped (None: below 0.7, "library" 0.4, "own" 0.8, or
+        0.65 where none is better, a function: none); ``max_faces``, of more than these the smaller ones are dropped;
+        ``min_size``, side √(w·h) in pixels of the smallest face wanted (None: what is found in the picture at no more
+        than 2048 pixels; a small one costs time in larger pictures, see `photo.detection`); ``overlap``, intersection
+        over union above which two boxes are one face, 0.5.
         Raises `InputError` for an image or a setting that cannot be used.
         """
         wanted = as_search(search)

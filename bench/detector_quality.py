@@ -7,6 +7,7 @@ Parts:
   dev      the 1 001 faces of `mtfl-aflw-dev`: which are found, and other boxes
   empty    boxes in pictures without people (``--empty``), by folder; then in black, grey, noise and gradients
   turned   every fifth face of the list, turned by 45, 90, 180 and 270°, on grey
+  beside   the same without 45°, each beside an upright face of the list: counted are the turned ones
   collages 20 faces of each size on grey, as `find_faces.py` pastes them, without min_size
   error    error of the five points after `align` with the detector's boxes, own offset removed; % of the eyes'
            distance, and how many faces it is of (ours alone)
@@ -75,6 +76,12 @@ def compared(find: Finder, pictures: list[tuple[np.ndarray, np.ndarray, np.ndarr
     return {"faces": faces, "others": others, "seconds": time.process_time() - start}
 
 
+def first_of_two(values: dict[str, Any]) -> dict[str, Any]:
+    """Of pictures with two faces the first of each, and how often the second was not found."""
+    lost = sum(score is None for score in values["faces"][1::2])
+    return values | {"faces": values["faces"][::2], "lost": lost}
+
+
 def upright(dev: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return [(rgb, five.mean(0)[None], _sizes(box_from_points(five[None]))) for rgb, five in dev]
 
@@ -91,6 +98,17 @@ def turned(dev: list[tuple[np.ndarray, np.ndarray]], degrees: int) -> list[tuple
         c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
         middle = (middles - np.array(picture.size) / 2) @ np.array([[c, -s], [s, c]]) + np.array(new.size) / 2
         pictures.append((np.asarray(new), middle, sizes))
+    return pictures
+
+
+def beside(dev: list[tuple[np.ndarray, np.ndarray]], degrees: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    pictures = []
+    for (rgb, middles, sizes), (left, own, size) in zip(turned(dev, degrees), upright(dev[1::5]), strict=False):
+        width = left.shape[1]
+        picture = np.full((max(len(left), len(rgb)), width + rgb.shape[1], 3), 128, np.uint8)
+        picture[: len(left), :width], picture[: len(rgb), width:] = left, rgb
+        middles = np.concatenate([middles + (width, 0), own])
+        pictures.append((picture, middles, np.concatenate([sizes, size])))
     return pictures
 
 
@@ -148,7 +166,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--detectors", nargs="+", default=list(FINDERS), choices=list(FINDERS))
-    parser.add_argument("--parts", nargs="+", default=["dev", "empty", "turned", "collages", "error"])
+    parser.add_argument("--parts", nargs="+", default=["dev", "empty", "turned", "beside", "collages", "error"])
     parser.add_argument("--empty", type=Path, nargs="*", default=[], help="folders of pictures without people")
     parser.add_argument("--weights", default="acdc-w16-fast")
     args = parser.parse_args()
@@ -160,6 +178,9 @@ def main() -> None:
         for name, pictures in empty(args.empty).items()
     }
     jobs["turned"] = lambda find: {str(degrees): compared(find, turned(dev, degrees)) for degrees in TURNS}
+    jobs["beside"] = lambda find: {
+        str(degrees): first_of_two(compared(find, beside(dev, degrees))) for degrees in TURNS if degrees != 45
+    }
     jobs["collages"] = lambda find: {name: compared(find, [one]) for name, one in collages(dev).items()}
     jobs["error"] = lambda find: aligned_errors(find, dev, args.weights)
     for name in args.detectors:
