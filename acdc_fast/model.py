@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -27,6 +28,7 @@ from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
 from .photo.images import ImageLike
+from .photo.prefetch import Pause
 from .readout import head_shape
 from .readout.confidence import UNCALIBRATED, of_points
 from .readout.predictions import finite, mapped
@@ -275,7 +277,16 @@ class Model:
     def _each(
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
     ) -> Iterator[Faces | InputError]:
-        return replace(self.alignment, camera=camera).each(find_each(images, boxes, search, self.threads))
+        alignment, pause = replace(self.alignment, camera=camera), Pause()
+        if str(getattr(self.engine, "device", "cpu")) == "cpu":
+            alignment = replace(alignment, run=partial(self._alone, pause, alignment.run))
+        return alignment.each(find_each(images, boxes, search, self.threads, pause))
+
+    def _alone(self, pause: Pause, run: Callable[[np.ndarray], Prediction], crops: np.ndarray) -> Prediction:
+        """The network; no further picture is searched meanwhile if the crops keep all threads busy. The searches then
+        fill the time in which Python cuts crops and reads out points, which one CPU does."""
+        with pause.held() if len(crops) >= self.threads else nullcontext():
+            return run(crops)
 
     def track(
         self,

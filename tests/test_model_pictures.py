@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +17,9 @@ from helpers.small import small_network
 from acdc_fast import Faces, Model
 from acdc_fast.errors import InputError
 from acdc_fast.photo import coordinates as geometry
+from acdc_fast.photo import finding
 from acdc_fast.photo.crops import crop_faces
+from acdc_fast.types import Prediction
 from acdc_fast.weights import bundled
 
 #: The contract's tolerance of angles in float32, degrees.
@@ -46,6 +51,39 @@ def test_same_faces_from_path_array_and_pil() -> None:
         many = [model.align(x) for x in (str(PHOTO), rgb, picture, np.dstack([rgb, np.full(rgb.shape[:2], 255, "u1")]))]
     for faces in many:
         assert np.array_equal(faces.landmarks["2d68"], many[0].landmarks["2d68"])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_search_begins_beside_a_network_that_fills_the_cpus(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network of sixteen crops takes both threads. Beside one on a GPU the searches go on. The faces are the
+    same."""
+    began, within, box = threading.Semaphore(0), list[bool](), np.array([[10, 10, 50, 50]], np.float32)
+
+    def search(rgb: np.ndarray, *given: object) -> tuple[np.ndarray, np.ndarray]:
+        began.release()
+        time.sleep(0.04)
+        return box, np.ones(1, np.float32)
+
+    model = Model(small_network(), threads=2)
+    monkeypatch.setattr(model.engine, "device", device, raising=False)
+    pictures = [np.random.default_rng(i).integers(0, 255, (60, 60, 3), np.uint8) for i in range(64)]
+    usual = model._run
+
+    def run(crops: np.ndarray, **options: object) -> Prediction:
+        if len(crops) == 16 and len(within) < 2:  # a group of pictures; two more follow
+            time.sleep(0.02)  # what has begun by now may be between its beginning and its search
+            while began.acquire(blocking=False):
+                pass
+            within.append(began.acquire(timeout=0.3))
+        return usual(crops, **options)  # type: ignore[arg-type]
+
+    expected = [model.align(picture, boxes=box) for picture in pictures]
+    monkeypatch.setattr(finding, "detect", search)
+    monkeypatch.setattr(model, "_run", run)
+    faces = model.align(pictures)
+    assert within == [device == "cuda"] * 2
+    for one, other in zip(expected, faces, strict=True):
+        assert np.array_equal(one.landmarks["2d68"], other.landmarks["2d68"])
 
 
 @pytest.mark.parametrize("name", ["small", *bundled()])

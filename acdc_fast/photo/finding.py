@@ -11,7 +11,7 @@ from ..errors import InputError
 from .boxes import given_boxes
 from .detection import Search, detect
 from .images import ImageLike, Picture, load_picture
-from .prefetch import prefetch
+from .prefetch import Pause, prefetch
 
 #: Pictures that are searched ahead, and pixels of those that wait: as many as are aligned together. While the caller's
 #: thread reads out their points, the other threads so have work.
@@ -22,12 +22,16 @@ Found = tuple[Picture, tuple[np.ndarray, np.ndarray]]
 
 
 def find_each(
-    images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, threads: int
+    images: Iterable[ImageLike],
+    boxes: Iterable[Any] | None,
+    search: Search,
+    threads: int,
+    pause: Pause | None = None,
 ) -> Iterator[Found | InputError]:
     """Each image with its boxes, those of the caller where they are not None; or why it cannot be used. In order.
 
-    The next images are worked on by ``threads`` threads. A detector of the caller's runs on the caller's thread alone,
-    because nobody knows whether it bears others.
+    The next images are worked on by ``threads`` threads, which begin none while ``pause`` is held. A detector of the
+    caller's runs on the caller's thread alone, because nobody knows whether it bears others.
     """
     own, threaded = callable(search.detector), threads > 1 and not (isinstance(images, list) and len(images) == 1)
     each = 1 if threaded else threads
@@ -52,7 +56,7 @@ def find_each(
         return look(picture, item[1])
 
     items = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
-    ahead = prefetch(read_and_look, items, threads, AHEAD, _pixels, WAITING)
+    ahead = prefetch(read_and_look, items, threads, AHEAD, _pixels, WAITING, pause)
     for found in ahead if threaded else map(read_and_look, items):
         yield look(found, None) if isinstance(found, Picture) else found
 

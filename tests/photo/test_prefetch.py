@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from helpers.patience import PATIENCE
 
-from acdc_fast.photo.prefetch import prefetch
+from acdc_fast.photo.prefetch import Pause, prefetch
 
 
 def test_in_order_whatever_ends_first() -> None:
@@ -101,7 +101,7 @@ def test_more_lie_ready_while_there_is_room() -> None:
 
 CLOSED = """
 import threading, time
-from acdc_fast.photo.prefetch import prefetch
+from acdc_fast.photo.prefetch import Pause, prefetch
 began = []
 def work(i):
     began.append(i)
@@ -124,3 +124,35 @@ def test_work_that_waits_for_room_ends_with_the_caller() -> None:
 
 def test_work_that_waits_for_room_goes_on_when_there_is_some() -> None:
     assert list(prefetch(lambda i: i, range(1, 30), 2, ahead=8, size=lambda result: result, room=0)) == [*range(1, 30)]
+
+
+def test_nothing_begins_in_a_pause() -> None:
+    """Several may hold it. What waits begins when the last lets go, also when the block ends with an error."""
+    pause, began = Pause(), threading.Semaphore(0)
+
+    def work(i: int) -> int:
+        began.release()
+        return i
+
+    results = prefetch(work, range(12), 2, ahead=4, pause=pause)
+    assert next(results) == 0
+    for _ in range(7):  # the first, two threads' and four ahead
+        assert began.acquire(timeout=PATIENCE)
+    with pause.held():
+        with pytest.raises(KeyError), pause.held():
+            raise KeyError
+        threads = threading.Thread(target=lambda: [next(results) for _ in range(2)])
+        threads.start()  # they lie ready; two more are wanted and may not begin
+        threads.join(PATIENCE)
+        assert not threads.is_alive() and not began.acquire(timeout=0.3)
+    assert began.acquire(timeout=PATIENCE) and began.acquire(timeout=PATIENCE)
+    assert list(results) == [*range(3, 12)]
+
+
+def test_closing_in_a_pause_does_not_wait_for_its_end() -> None:
+    pause, before = Pause(), threading.active_count()
+    results = prefetch(lambda i: i, range(100), 2, ahead=4, pause=pause)
+    next(results)
+    with pause.held():
+        results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
