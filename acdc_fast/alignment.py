@@ -16,7 +16,7 @@ from .photo.camera import Camera, Views
 from .photo.crops import crop_faces, crop_views
 from .photo.finding import Found
 from .photo.images import Picture
-from .readout import blendshapes, head_shape, orientation, second_look
+from .readout import blendshapes, head_shape, mirror_image, orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
@@ -48,6 +48,7 @@ class Alignment:
     camera: Camera | None = None  # pose is that of the crop where there is none
     markups: tuple[str, ...] | None = None  # those of the faces; None: all that the weights hand out
     upright: orientation.Upright | None = None  # what tells faces on their side; None: their narrowest maps alone
+    mirror: bool = False  # the mean of each crop's prediction and its mirror image's
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
@@ -91,9 +92,11 @@ class Alignment:
         with forks.held_off():
             cut = [self._cut(p, s) for p, s in zip(pictures, squares, strict=True)]
         crops = np.concatenate(cut)
-        parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
-        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` refuses what is not finite
-            whole = self._refined(joined(parts))
+        whole = self._seen(crops)
+        if self.mirror:
+            other = self._seen(crops[..., ::-1])
+            with forks.held_off(), np.errstate(all="ignore"):
+                whole = mirror_image.mean(whole, mirror_image.mirrored(other))
         parted, start = [], 0
         for picture, each in zip(pictures, squares, strict=True):
             part = slice(start, start + len(each))
@@ -101,6 +104,12 @@ class Alignment:
             parted.append(self._slanted(one, picture, each))
             start = part.stop
         return parted
+
+    def _seen(self, crops: np.ndarray) -> Prediction:
+        """Of crops (N, 1, S, S), refined."""
+        parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
+        with forks.held_off(), np.errstate(all="ignore"):  # `_faces` refuses what is not finite
+            return self._refined(joined(parts))
 
     def _cut(self, picture: Picture, squares: np.ndarray) -> np.ndarray:
         """(N, 1, S, S) crops: of the squares, or with a camera, as a camera turned towards each face sees it."""

@@ -23,7 +23,7 @@ from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
 from .options import ModelOptions as ModelOptions
-from .options import as_search, check_count, check_markups, check_resolution, enough_spread
+from .options import as_search, check_count, check_markups, check_resolution, check_switch, enough_spread
 from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
@@ -59,6 +59,7 @@ class Model:
         resolution: int | None = None,
         max_batch: int | None = None,
         markups: Sequence[str] | None = None,
+        mirror: bool = False,
     ) -> None:
         """``source``: a weights file, an `ACDC` module (copied: later training does not change the model) or `Weights`.
 
@@ -70,14 +71,16 @@ class Model:
         of the CPU, None for as many as the process may use; ``max_batch``: crops that the engine gets at a time, which
         bounds memory (None: 32 in `align`, as many as are given in a call of the model); ``markups``: only these are
         handed out (None: all of the weights). A call of the model with crops then takes less time, `align` does not:
-        it corrects each point by the points of every markup.
+        it corrects each point by the points of every markup; ``mirror``: `align` takes the mean of each crop's answer
+        and its mirror image's, for twice the network's time and about 2 % less error.
         Raises `InputError` for arguments that cannot be, `BackendUnavailable` where the backend asked for cannot serve.
         """
         self.weights = weights_of(source)
         #: Name of the weights inside the package, or of their file; "" where they came from memory.
         self.name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
         self._options = {"backend": backend, "device": device, "dtype": dtype, "threads": threads, "stages": stages,
-                         "resolution": resolution, "max_batch": max_batch, "markups": markups}  # fmt: skip
+                         "resolution": resolution, "max_batch": max_batch, "markups": markups,
+                         "mirror": mirror}  # fmt: skip
         self._bundled = False
         self.enough = enough_spread(self.weights.card) if stages == "auto" else 0.0
         #: Median of faces' narrowest spread, crop units; infinite, so that no face is turned, where it is not known.
@@ -91,6 +94,7 @@ class Model:
         #: Markups that the model hands out.
         self.markups = check_markups(markups, self.weights.handed_out)
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
+        self.mirror = check_switch("mirror", mirror)
         check_count("threads", threads)
         check_count("max_batch", max_batch)
         if resolution is None:
@@ -130,7 +134,7 @@ class Model:
         whole = self.stages == self.config.stages and not self.enough  # maps of early stages are wider
         return Alignment(
             self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown,
-            upright=self.weights.upright if whole else None,
+            upright=self.weights.upright if whole else None, mirror=self.mirror,
         )  # fmt: skip
 
     @property
@@ -154,6 +158,7 @@ class Model:
         return {
             "backend": self.backend, "device": str(getattr(self.engine, "device", "cpu")), "dtype": self.dtype,
             "stages": self.stages, "enough": self.enough, "resolution": self.resolution, "markups": list(self.markups),
+            "mirror": self.mirror,
         }  # fmt: skip
 
     def __call__(self, crops: Any, all_stages: bool = False) -> Prediction:

@@ -22,12 +22,20 @@ class ModelOptions(TypedDict, total=False):
     resolution: int | None
     max_batch: int | None
     markups: Sequence[str] | None
+    mirror: bool
 
 
 def check_count(option: str, count: int | None) -> None:
     """None, or a whole number from 1; anything else raises `InputError` naming the option."""
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(f"{option} must be a positive number, not {count!r}")
+
+
+def check_switch(option: str, value: bool) -> bool:
+    """True or False; anything else raises `InputError` naming the option."""
+    if not isinstance(value, bool):
+        raise InputError(f"{option} must be True or False, not {shown(value)}")
+    return value
 
 
 def check_resolution(resolution: int) -> int:

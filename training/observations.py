@@ -102,14 +102,15 @@ def observe_align(
     limit: int | None = None,
     backend: str = "auto",
     dtype: str = "float32",
+    mirror: bool = False,
 ) -> Observations:
     """Through `acdc_fast.Model.align` on the whole picture, with the detector. Earlier stages get the same boxes."""
     from acdc_fast.model import Model
     from acdc_fast.photo.coordinates import square_from_box
 
-    whole = Model(weights, backend, dtype=dtype, resolution=resolution)
+    whole = Model(weights, backend, dtype=dtype, resolution=resolution, mirror=mirror)
     counts = range(1, whole.config.stages)
-    early = [Model(weights, backend, dtype=dtype, stages=k, resolution=resolution) for k in counts]
+    early = [Model(weights, backend, dtype=dtype, stages=k, resolution=resolution, mirror=mirror) for k in counts]
     indices = chosen(database, limit)
     annotations = [database.annotation(i) for i in indices]
     stages, count = [*early, whole], len(indices)

@@ -19,6 +19,7 @@ from helpers.paths import PHOTO
 from helpers.pictures import zoo
 from helpers.small import small_weights
 
+from acdc_fast import Model
 from acdc_fast.bundled import DEFAULT
 from acdc_fast.commands import cli
 from acdc_fast.readout.blendshapes import told
@@ -55,6 +56,17 @@ def test_json_of_a_photo(capsys: pytest.CaptureFixture[str], weights: str) -> No
     assert set(face["blendshapes"]) == set(told()) and all(0 <= v <= 1 for v in face["blendshapes"].values())
     assert set(face["pose"]) == {"yaw", "pitch", "roll"} and len(face["box"]) == 4 and 0.4 < face["score"] <= 1
     assert np.shape(face["landmarks"]["2d98"]) == (98, 2) and np.shape(face["confidence"]["3d68"]) == (68,)
+
+
+def test_mirror_reaches_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "align", PHOTO, "--json", "--mirror", "--weights", "acdc-w16-phone")
+    (face,) = json.loads(out)["images"][0]["faces"]
+    wanted, plain = (
+        Model.from_pretrained("acdc-w16-phone", mirror=mirror).align(PHOTO).landmarks["2d68"][0]
+        for mirror in (True, False)
+    )
+    found = np.array(face["landmarks"]["2d68"])
+    assert code == 0 and np.abs(found - wanted).max() < 0.02 < 0.2 < np.abs(found - plain).max()  # JSON rounds
 
 
 def test_bad_files_are_named_and_the_others_done(

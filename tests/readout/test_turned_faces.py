@@ -29,7 +29,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 def test_a_turned_photo_gives_the_turned_landmarks_and_pose(model: Model, times: int) -> None:
     picture = Image.open(PHOTO).convert("RGB")
     upright = model.align(picture)[:1]
-    corners = quarters(upright.boxes.reshape(1, 2, 2) - 0.5, times, picture.size) + 0.5
+    corners = quarters(upright.boxes.reshape(1, 2, 2), times, picture.size)
     boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
     lying = model.align(np.rot90(np.asarray(picture), -times).copy(), boxes=boxes)
     for markup, points in upright.landmarks.items():
@@ -46,7 +46,7 @@ def test_the_lying_one_of_two_faces_is_turned(model: Model) -> None:
     upright = np.asarray(Image.open(PHOTO).convert("RGB"))
     lying = np.rot90(upright, -1)
     box = model.align(upright)[:1].boxes
-    corners = quarters(box.reshape(1, 2, 2) - 0.5, 1, (upright.shape[1], upright.shape[0])) + 0.5
+    corners = quarters(box.reshape(1, 2, 2), 1, (upright.shape[1], upright.shape[0]))
     on_side = np.concatenate([corners.min(1), corners.max(1)], axis=1)
     both = np.zeros((max(upright.shape[0], lying.shape[0]), upright.shape[1] + lying.shape[1], 3), np.uint8)
     both[: upright.shape[0], : upright.shape[1]] = upright

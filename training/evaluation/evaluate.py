@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", action="store_true", help="through Model.align: misses count as 1.0")
     parser.add_argument("--dtype", default="float32", help="of Model.align, with --detector (%(default)s)")
+    parser.add_argument("--mirror", action="store_true", help="of Model.align, with --detector: mirror images, too")
     parser.add_argument("--resolution", type=int, metavar="S", help="side of the crops (default: the weights' own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -107,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--pose-ridge must be above 0 and finite, not {args.pose_ridge:g}")
     if args.dtype != "float32" and not args.detector:
         raise InputError(f"--dtype {args.dtype} needs --detector: without it the eager network runs, in float32")
+    if args.mirror and not args.detector:
+        raise InputError("--mirror needs --detector: without it the crops are seen as they are")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
     check_free((args.report, args.calibrate, args.pose, args.enough, args.presence), args.overwrite)
@@ -123,12 +126,13 @@ def run(args: argparse.Namespace) -> int:
     readout = None if args.pose else loaded.pose  # --pose fits the polynomial to the network's own output
     for name, database in databases.items():
         if args.detector:
-            seen[name] = observe_align(path, database, resolution, args.limit, dtype=args.dtype)
+            seen[name] = observe_align(path, database, resolution, args.limit, dtype=args.dtype, mirror=args.mirror)
         else:
             seen[name] = observe_crops(network, database, resolution, device, args.limit, loaded.refinement, readout)
         reports[name] = report(seen[name], loaded.calibration, float(loaded.card.get("enough", 0)))
     if args.json:
-        header = {"weights": str(path), "resolution": resolution, "detector": args.detector, "dtype": args.dtype}
+        header = {"weights": str(path), "resolution": resolution}
+        header |= {name: getattr(args, name) for name in ("detector", "dtype", "mirror")}
         print(json.dumps(header | {"databases": reports}))
     else:
         for text in [*paper_tables(reports), *(t for n, r in reports.items() for t in database_tables(n, r))]:

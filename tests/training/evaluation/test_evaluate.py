@@ -38,6 +38,19 @@ def run(root: Path, *more: str) -> int:
     )
 
 
+def test_mirror_images_are_seen_through_align(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for more in ((), ("--mirror",)):
+        assert run(root, "--databases", "mtfl/train", "--detector", "--json", *more) == 0
+        told[more] = json.loads(capsys.readouterr().out)
+    plain, both = told[()], told["--mirror",]
+    assert (plain["mirror"], both["mirror"]) == (False, True)
+    alone, mean = (one["databases"]["mtfl/train"]["markups"]["2d5"]["nme"] for one in (plain, both))
+    assert alone != mean
+    with pytest.raises(InputError, match="--mirror needs --detector"):
+        run(root, "--databases", "mtfl/train", "--mirror")
+
+
 def test_json_and_tables_tell_the_same(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--databases", "mtfl/train", "--json") == 0
     told = json.loads(capsys.readouterr().out)
