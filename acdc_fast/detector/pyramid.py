@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,20 +54,59 @@ def factors(height: int, width: int, min_size: float | None) -> list[int]:
     return found
 
 
-def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: int | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Level:
+    """A picture made grey and ``factor`` times smaller."""
+
+    grey: np.ndarray  # (H, W) uint8
+    factor: int
+    left: int = 0  # pixels of the picture that are left out before the first column
+    top: int = 0  # and above the first row
+
+
+def levels(rgb: np.ndarray, min_size: float | None = None, threads: int | None = None) -> list[Level]:
+    """(H, W, 3) uint8 → what the network looks at, the finest first. What is left out lies to the right and below."""
+    many, before, image = _threads(rgb, threads), 1, np.ascontiguousarray(rgb)
+    found = []
+    for factor in factors(rgb.shape[0], rgb.shape[1], min_size):
+        image, before = _shrunk(library().shrink, image, factor // before, many), factor
+        found.append(Level(image, factor))
+    return found
+
+
+def turned(upright: list[Level], height: int, width: int, degrees: int) -> list[Level]:
+    """Levels of a picture (height, width) → those of the picture turned clockwise by a multiple of 90 degrees.
+
+    To turn a large picture itself takes longer than to look at it."""
+    found = []
+    for level in upright:
+        right = width - level.grey.shape[1] * level.factor
+        below = height - level.grey.shape[0] * level.factor
+        left, top = {0: (0, 0), 90: (below, 0), 180: (right, below), 270: (0, right)}[degrees]
+        found.append(Level(np.rot90(level.grey, -degrees // 90), level.factor, left, top))
+    return found
+
+
+def find(
+    rgb: np.ndarray,
+    least: float,
+    min_size: float | None = None,
+    threads: int | None = None,
+    given: list[Level] | None = None,
+) -> np.ndarray:
     """(H, W, 3) uint8 → (N, 5) float64 x0, y0, x1, y1, score. A face that two looks find comes twice.
 
-    Any number of ``threads`` gives the same result (None: one for each CPU)."""
-    many = (threads or cpus()) if rgb.shape[0] * rgb.shape[1] > SMALL else 1
-    network, shrink = bundled(), library().shrink
-    before, image, looks = 1, np.ascontiguousarray(rgb), []
-    steps = factors(rgb.shape[0], rgb.shape[1], min_size)
-    for factor in steps:
-        image, before = _shrunk(shrink, image, factor // before, many), factor
-        looks += [(image, factor, tile) for tile in tiles(image.shape[1], image.shape[0], LONGEST, SHARED)]
+    ``given``: the picture's levels, where they are there already. Any number of ``threads`` gives the same result
+    (None: one for each CPU)."""
+    many, network = _threads(rgb, threads), bundled()
+    if given is None:
+        given = levels(rgb, min_size, threads)
+    looks = [
+        (level, tile) for level in given for tile in tiles(level.grey.shape[1], level.grey.shape[0], LONGEST, SHARED)
+    ]
     jobs = []
-    for number, (grey, _, (left, top, right, bottom)) in enumerate(looks):
-        part = np.ascontiguousarray(grey[top:bottom, left:right])
+    for number, (level, (left, top, right, bottom)) in enumerate(looks):
+        part = np.ascontiguousarray(level.grey[top:bottom, left:right])
         parts = _parts(part.shape[0], part.size, many)
         jobs += [(number, part, i, parts) for i in range(parts)]
     seen: list[list[np.ndarray]] = [[] for _ in looks]
@@ -75,18 +115,23 @@ def find(rgb: np.ndarray, least: float, min_size: float | None = None, threads: 
         seen[number].append(cells)
 
     faces = []
-    for (grey, factor, tile), parts_seen in zip(looks, seen, strict=True):
+    for (level, tile), parts_seen in zip(looks, seen, strict=True):
         cells = np.concatenate(parts_seen).astype(np.float64)
         if not len(cells):
             continue
         size = np.sqrt((cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
-        low = 0.0 if factor == steps[0] else OWN_RANGE[0]
-        high = np.inf if factor == steps[-1] else OWN_RANGE[1]
+        low = 0.0 if level is given[0] else OWN_RANGE[0]
+        high = np.inf if level is given[-1] else OWN_RANGE[1]
         own = joined(cells[(size >= low) & (size <= high)])
-        own = own[whole(own, tile, grey.shape[1], grey.shape[0])]
-        own[:, :4] = (own[:, :4] + (tile[0], tile[1], tile[0], tile[1])) * factor
+        own = own[whole(own, tile, level.grey.shape[1], level.grey.shape[0])]
+        own[:, :4] = (own[:, :4] + (tile[0], tile[1], tile[0], tile[1])) * level.factor
+        own[:, :4] += (level.left, level.top, level.left, level.top)
         faces.append(own)
     return np.concatenate([np.zeros((0, 5)), *faces])
+
+
+def _threads(rgb: np.ndarray, threads: int | None) -> int:
+    return (threads or cpus()) if rgb.shape[0] * rgb.shape[1] > SMALL else 1
 
 
 def _parts(rows: int, pixels: int, many: int) -> int:

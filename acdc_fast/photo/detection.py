@@ -135,11 +135,13 @@ def _by_library(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
 def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndarray:
     """(N, 5) boxes and scores, with "both" verified; turned by quarters where nothing is found upright."""
     look = _proposed_and_verified if search.detector == "both" else _by_own
+    upright = pyramid.levels(rgb, search.min_size, threads)
     for turn in (0, *TURNS):
         if turn:
             log.debug("no face found: looking again, the picture turned by %d°", turn)
         turned = np.rot90(rgb, -turn // 90)
-        faces = look(turned, search, threads, turn == 0)
+        levels = pyramid.turned(upright, rgb.shape[0], rgb.shape[1], turn)
+        faces = look(turned, search, threads, levels, turn == 0)
         if len(faces):
             faces[:, :4] = turned_back(faces[:, :4], turned.shape[1], turned.shape[0], turn)
             return faces
@@ -150,18 +152,22 @@ def _by_network(rgb: np.ndarray, search: Search, threads: int | None) -> np.ndar
     return faces
 
 
-def _proposed_and_verified(rgb: np.ndarray, search: Search, threads: int | None, upright: bool) -> np.ndarray:
-    faces = pyramid.find(rgb, PROPOSED, search.min_size, threads)
+def _proposed_and_verified(
+    rgb: np.ndarray, search: Search, threads: int | None, levels: list[pyramid.Level], upright: bool
+) -> np.ndarray:
+    faces = pyramid.find(rgb, PROPOSED, search.min_size, threads, levels)
     faces = faces[worth_a_look(faces)]
     least = VERIFIED if search.min_score is None else float(search.min_score)
     faces = verified(rgb, faces[distinct(faces, search.overlap)], least, threads)
     return faces[faces[:, 4] >= least]
 
 
-def _by_own(rgb: np.ndarray, search: Search, threads: int | None, upright: bool) -> np.ndarray:
+def _by_own(
+    rgb: np.ndarray, search: Search, threads: int | None, levels: list[pyramid.Level], upright: bool
+) -> np.ndarray:
     least = OWN_THRESHOLD if search.min_score is None else float(search.min_score)
     only = OWN_ONLY if upright and search.min_score is None else least
-    faces = pyramid.find(rgb, min(only, DOUBTFUL), search.min_size, threads)
+    faces = pyramid.find(rgb, min(only, DOUBTFUL), search.min_size, threads, levels)
     counted = faces[faces[:, 4] >= least]
     if not len(counted):
         return faces[faces[:, 4] >= only]

@@ -182,3 +182,31 @@ def test_joined_takes_cells_in_any_order() -> None:
 def test_unknown_detector() -> None:
     with pytest.raises(InputError, match='"both", "own", "library" or a function'):
         Search(detector="owl")
+
+
+@pytest.mark.parametrize("size", [(640, 800), (1231, 2077), (3001, 4503), (130, 90)])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_turned_levels_show_the_turned_picture(size: tuple[int, int], degrees: int) -> None:
+    """Each level is the picture's own, turned; and its first pixel lies where ``left`` and ``top`` say."""
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture = np.rot90(rgb, -degrees // 90)
+    upright = pyramid.levels(rgb, 170)
+    for level, before in zip(pyramid.turned(upright, *size, degrees), upright, strict=True):
+        assert np.array_equal(level.grey, np.rot90(before.grey, -degrees // 90)) and level.factor == before.factor
+        assert 0 <= level.left < level.factor and 0 <= level.top < level.factor
+        if level.factor == upright[0].factor:  # the coarser ones are made of this one
+            rows, columns = (level.factor * side for side in level.grey.shape)
+            shown = picture[level.top : level.top + rows, level.left : level.left + columns]
+            assert np.array_equal(pyramid.library().shrink(np.ascontiguousarray(shown), level.factor), level.grey)
+
+
+def test_faces_of_given_levels_are_those_of_the_turned_picture(network: PaintedNetwork) -> None:
+    rgb = painted(1999, 4003, (300, 500, 420, 620, 200), (3000, 100, 3900, 1000, 120))
+    upright = pyramid.levels(rgb)
+    for degrees in (0, 90, 180, 270):
+        picture = np.rot90(rgb, -degrees // 90)
+        given = pyramid.find(picture, 0.1, given=pyramid.turned(upright, 1999, 4003, degrees))
+        for value, close in ((200, 2.1), (120, 8.1)):  # a pixel of the level that sees it
+            where = np.argwhere(picture[..., 0] == value)
+            box = [*where.min(0)[::-1], *(where.max(0)[::-1] + 1)]
+            assert abs(given[:, :4] - box).max(1).min() <= close, (degrees, value)

@@ -41,7 +41,7 @@ class Painted:
         monkeypatch.setattr(looks, "find", self.library)
         monkeypatch.setattr(pyramid, "find", self.find)
 
-    def find(self, rgb: np.ndarray, least: float, min_size: float | None = None, threads: int | None = 1) -> np.ndarray:
+    def find(self, rgb: np.ndarray, least: float, *rest: object, threads: int | None = 1) -> np.ndarray:
         if max(rgb.shape) > 200:
             faces = np.array([[*box, score] for box, score in self.proposed], float).reshape(-1, 5)
         else:
