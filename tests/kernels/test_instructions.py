@@ -85,7 +85,8 @@ def test_counts_of_a_nest_of_loops() -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"2 loops \(10–50, 20–30\), not 1"):
         sass.executed(CODE, (3,))
-    assert sass.clocks(counts, warps=8) == (8 * 12 / 1.0, "matrix")
+    assert sass.clocks(counts | {"special": 5}, warps=8) == (8 * 12 / 1.0, "matrix")
+    assert sass.clocks(counts | {"special": 7}, warps=8) == (8 * 7 / 0.5, "special")
 
 
 def test_growth_is_seen() -> None:
