@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import forks
+from .by_value import joined as joined_by_value
 from .checks import check_finite
 from .errors import InputError
 from .photo import coordinates as geometry
@@ -20,7 +21,7 @@ from .readout import blendshapes, head_shape, mirror_image, orientation, second_
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
-from .readout.presence import presence
+from .readout.presence import DENIED, presence
 from .readout.refinement import refined
 from .readout.visibility import terms, visible
 from .types import Faces, HeadPose, Prediction
@@ -49,15 +50,18 @@ class Alignment:
     markups: tuple[str, ...] | None = None  # those of the faces; None: all that the weights hand out
     upright: orientation.Upright | None = None  # what tells faces on their side; None: their narrowest maps alone
     mirror: bool = False  # the mean of each crop's prediction and its mirror image's
+    least: float | None = None  # found faces of a lower score are dropped; None: those that the maps deny
+    most: int | None = None  # found faces of a picture that are given, the largest ones
 
     def each(self, found: Iterable[Found | InputError]) -> Iterator[Faces | InputError]:
         """The faces of each picture by its boxes, or why it has none; in order. Several pictures go together. Scores
-        are multiplied by the chance that a face is there, by the maps of the crop that was read in the end."""
+        are multiplied by the chance that a face is there, by the maps of the crop that was read in the end. Boxes that
+        the caller gave are all kept."""
         group: list[Found | InputError] = []
         pixels = 0
         for item in found:
             group.append(item)
-            pixels += 0 if isinstance(item, InputError) else item[0].width * item[0].height
+            pixels += 0 if isinstance(item, InputError) else item.picture.width * item.picture.height
             if len(group) == PICTURES or pixels > PIXELS:
                 yield from self._group(group)
                 group, pixels = [], 0
@@ -65,20 +69,24 @@ class Alignment:
 
     def _group(self, group: list[Found | InputError]) -> Iterator[Faces | InputError]:
         readable = [item for item in group if not isinstance(item, InputError)]
-        faces = self._aligned([p for p, _ in readable], [found for _, found in readable]) if readable else iter(())
+        faces = self._aligned(readable, self.most) if readable else iter(())
         for item in group:
             yield item if isinstance(item, InputError) else next(faces)
 
-    def _aligned(
-        self, pictures: list[Picture], found: list[tuple[np.ndarray, np.ndarray]]
-    ) -> Iterator[Faces | InputError]:
-        squares, predictions = self.read(pictures, [boxes for boxes, _ in found])
-        for picture, (boxes, scores), square, prediction in zip(pictures, found, squares, predictions, strict=True):
+    def _aligned(self, found: list[Found], most: int | None) -> Iterator[Faces | InputError]:
+        now = [item if item.given else item.part(slice(most)) for item in found]
+        squares, predictions = self.read([item.picture for item in now], [item.boxes for item in now])
+        for item, whole, square, prediction in zip(now, found, squares, predictions, strict=True):
+            faces: Faces | InputError
             try:
                 with forks.held_off():
-                    faces: Faces | InputError = self._faces(picture, boxes, scores, square, prediction)
+                    faces = self._faces(item, square, prediction)
             except InputError as error:
                 faces = error
+            if most is not None and len(item.boxes) < len(whole.boxes) and not isinstance(faces, InputError):
+                wanted = most - len(faces)  # in the place of those that were dropped
+                rest = next(self._aligned([whole.part(slice(most, None))], wanted)) if wanted else faces[:0]
+                faces = rest if isinstance(rest, InputError) else joined_by_value([faces, rest])
             yield faces
 
     def read(self, pictures: list[Picture], boxes: list[np.ndarray]) -> tuple[list[np.ndarray], list[Prediction]]:
@@ -192,11 +200,18 @@ class Alignment:
                 )  # fmt: skip
         return [s for s, _ in settled], [p for _, p in settled]
 
-    def _faces(
-        self, picture: Picture, boxes: np.ndarray, scores: np.ndarray, squares: np.ndarray, prediction: Prediction
-    ) -> Faces:
-        """Crop units → image pixels."""
+    def _faces(self, found: Found, squares: np.ndarray, prediction: Prediction) -> Faces:
+        """Crop units → image pixels, of the faces that are kept."""
+        picture = found.picture
         check_finite(finite(prediction), f"{picture.name or 'image'}: face")
+        there = presence(narrowest_spread(prediction), self.usual_spread, self.presence_limit)
+        scores = found.scores * there
+        kept = there >= DENIED if self.least is None else scores >= self.least
+        kept |= found.given
+        for box in found.boxes[~kept].round().tolist():
+            log.debug("%s: no face is given for the box %s: its score is too low", _name(picture), box)
+        boxes, scores, squares = found.boxes[kept], scores[kept], squares[kept]
+        prediction = mapped(prediction, lambda values: values[kept])
         log.debug("%s: crops (centre, side, angle) %s", _name(picture), squares.tolist(), extra={"squares": squares})
         slices = self.weights.config.slices  # all points at once: numpy's calls cost more than its sums here
         points = np.concatenate([prediction.landmarks[name] for name in slices], 1)
@@ -213,9 +228,8 @@ class Alignment:
             {name: values[:, slices[name]] for name in self._markups} for values in (points, spread, sure)
         )
         shown = self._visible(prediction, blur)
-        there = presence(narrowest_spread(prediction), self.usual_spread, self.presence_limit)
         told = landmarks, spreads, confidences, pose, picture.name
-        return Faces(boxes, scores * there, *told, visible=shown, blendshapes=shapes)
+        return Faces(boxes, scores, *told, visible=shown, blendshapes=shapes)
 
     def _blendshapes(self, points: np.ndarray, matrix: np.ndarray) -> dict[str, np.ndarray]:
         """Name → (N,) of (N, L, 2) points of all markups and the pose (N, 3, 3) in their crops."""

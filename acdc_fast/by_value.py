@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -72,3 +73,13 @@ def taken(value: Any, index: slice | np.ndarray) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: taken(getattr(value, f.name), index) for f in fields(value)})
     return value[index] if isinstance(value, np.ndarray) else value
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Parts with the same fields as one, along the first axis; of values that are no arrays the first."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: joined([part[name] for part in parts]) for name in first}
+    if is_dataclass(first) and not isinstance(first, type):
+        return replace(first, **{f.name: joined([getattr(part, f.name) for part in parts]) for f in fields(first)})
+    return np.concatenate(parts) if isinstance(first, np.ndarray) else first

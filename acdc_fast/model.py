@@ -97,9 +97,11 @@ class Model:
         self.mirror = check_switch("mirror", mirror)
         check_count("threads", threads)
         check_count("max_batch", max_batch)
-        if resolution is None:
-            resolution = resolution_of(self.weights.card, "weights")
-        self.resolution = check_resolution(resolution)
+        own = resolution_of(self.weights.card, "weights")
+        self.resolution = check_resolution(own if resolution is None else resolution)
+        #: Whether `align` leaves out boxes that the maps deny (`readout.presence.DENIED`). At other resolutions than
+        #: that of the training maps are wide for reasons of their own.
+        self._denies = self.resolution == own
         self.dtype, self._threads, self.max_batch = dtype, threads, max_batch
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
         log.debug("%r on %s", self, getattr(self.engine, "device", "cpu"))
@@ -209,7 +211,7 @@ class Model:
         for found in find_each(list(image) if listed else [image], None, wanted, self.threads):
             if isinstance(found, InputError):
                 raise found
-            boxes.append(found[1])
+            boxes.append((found.boxes, found.scores))
         return boxes if listed else boxes[0]
 
     @overload
@@ -238,7 +240,9 @@ class Model:
         several images: one such array, or None, for each) keeps the detector out. ``camera``: the pose then is that to
         this camera, with a translation; without one it is that of the crop, seen straight on. ``search``: what the
         detector looks for, as in `detect`. A score is the detector's, or 1, times the chance by the maps that a face is
-        there (`readout.presence`). Of several images the next are read and searched while those before are aligned.
+        there (`readout.presence`). Of what the detector found, no face is given with a score below ``min_score``, or,
+        if it is None, with a chance below 0.01; 0 gives all. Of your own boxes all are given. Of several images the
+        next are read and searched while those before are aligned.
         Raises `InputError` for an image or boxes that cannot be used; it names the file.
         """
         wanted = as_search(search)
@@ -282,10 +286,12 @@ class Model:
     def _each(
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
     ) -> Iterator[Faces | InputError]:
-        alignment, pause = replace(self.alignment, camera=camera), Pause()
+        least = search.min_score if search.min_score is not None or self._denies else 0.0
+        alignment = replace(self.alignment, camera=camera, least=least, most=search.max_faces)
+        pause, all_found = Pause(), replace(search, max_faces=None)
         if str(getattr(self.engine, "device", "cpu")) == "cpu":
             alignment = replace(alignment, run=partial(self._alone, pause, alignment.run))
-        return alignment.each(find_each(images, boxes, search, self.threads, pause))
+        return alignment.each(find_each(images, boxes, all_found, self.threads, pause))
 
     def _alone(self, pause: Pause, run: Callable[[np.ndarray], Prediction], crops: np.ndarray) -> Prediction:
         """The network; no further picture is searched meanwhile if the crops keep all threads busy. The searches then

@@ -25,7 +25,7 @@ class LogRecorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(f"{record.name}: {record.getMessage()}")
-        self.squares = getattr(record, "squares", self.squares)
+        self.squares = np.concatenate([self.squares, getattr(record, "squares", self.squares[:0])])
 
 
 @contextmanager

@@ -63,7 +63,9 @@ class Search:
 
     #: "both" (the package's network and libfacedetection), one of them: "own" or "library", or a function.
     detector: str | Detector = field(default_factory=usual_detector)
-    min_score: float | None = None  # boxes below it are dropped; None: as the detector needs it
+    #: Boxes below it are dropped, and by `Model.align` faces; None: boxes as the detector needs it, and faces that the
+    #: maps deny.
+    min_score: float | None = None
     max_faces: int | None = None  # of more than these the smaller ones are dropped
     min_size: float | None = None  # side √(w·h) of the smallest face wanted, pixels of the picture; see `detect`
     overlap: float = 0.5  # intersection over union above which the weaker of two boxes is the same face

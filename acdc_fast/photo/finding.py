@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,18 @@ from .prefetch import Pause, prefetch
 #: thread reads out their points, the other threads so have work.
 AHEAD, WAITING = 16, 16_000_000
 
-#: A picture, and its boxes (N, 4) xyxy pixels with their scores (N,).
-Found = tuple[Picture, tuple[np.ndarray, np.ndarray]]
+
+class Found(NamedTuple):
+    """A picture and its boxes."""
+
+    picture: Picture
+    boxes: np.ndarray  # (N, 4) float32 xyxy pixels
+    scores: np.ndarray  # (N,) float32
+    given: bool  # by the caller, not found
+
+    def part(self, which: slice) -> Found:
+        """With these boxes alone."""
+        return self._replace(boxes=self.boxes[which], scores=self.scores[which])
 
 
 def find_each(
@@ -41,7 +51,7 @@ def find_each(
             found = detect(picture.rgb, search, each) if given is None else given_boxes(given, picture)
         except InputError as error:
             return error
-        return picture, found
+        return Found(picture, *found, given is not None)
 
     def read(item: tuple[ImageLike, Any]) -> Picture | InputError:
         try:
@@ -62,7 +72,7 @@ def find_each(
 
 
 def _pixels(found: Picture | Found | InputError) -> int:
-    picture = found[0] if isinstance(found, tuple) else found
+    picture = found.picture if isinstance(found, Found) else found
     return picture.width * picture.height if isinstance(picture, Picture) else 0
 
 
