@@ -67,6 +67,9 @@ class Source:
     shift: tuple[float, float] = (0.0, 0.0)
     #: The same for single markups, in place of ``shift``: AFLW's five points lie to one side, its 68 do not.
     shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: Only faces turned to a side by this many degrees of yaw or more. 0: all. As a second source of the same database
+    #: it lets a run see large yaws more often than they come.
+    yaw: float = 0.0
     #: Weights of its labels by markup, times the loss's own. Absent: 1. 0 leaves the labels out.
     markups: dict[str, float] = field(default_factory=dict)
     #: A teacher gives labels for markups that the database lacks (`teach`). The stem of its weights file's name.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from acdc_fast.errors import AcdcError, InputError
 
-from ..data import Database, open_database
+from ..data import Chosen, Database, open_database
 from ..data.sample import Annotation
 from ..data.taught import labels_path, with_taught
 from ..distributed import World
@@ -75,8 +75,13 @@ def open_source(source: Source, root: Path, skip_broken: bool = False) -> Databa
     if match["start"] is not None:
         start, stop = (int(match[k]) if match[k] else None for k in ("start", "stop"))
         database = cast(Database, database[start:stop])
+    if source.yaw:
+        poses = [database.annotation(i).pose for i in range(len(database))]
+        turned = [i for i, pose in enumerate(poses) if pose is not None and abs(pose[0]) >= source.yaw]
+        database = Chosen(database, turned)
     if not len(database):
-        raise InputError(f"{source.name}, split {source.split}: no faces")
+        far = f" with a yaw of {source.yaw:g}° or more" if source.yaw else ""
+        raise InputError(f"{source.name}, split {source.split}: no faces{far}")
     if source.taught:
         path = labels_path(root, source.name, match["split"], source.taught)
         database = with_taught(database, path, source)

@@ -13,7 +13,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.head_pose import corrected, terms
 from acdc_fast.training.data.sample import Annotation
-from acdc_fast.training.fits.pose_readout import MIN_FACES, fit_readout, mirrored, write_readout
+from acdc_fast.training.fits.pose_readout import MIN_FACES, fit_readout, mirrored, stretched, write_readout
 from acdc_fast.training.observations import Observations
 from acdc_fast.weights import load_weights
 
@@ -69,9 +69,38 @@ def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
     order = MARKUPS["3d68"].mirror
     there, back = corrected(omega, points, readout), corrected(*mirrored(omega, points, truth, order)[:2], readout)
     assert np.abs(there - back * [-1, 1, -1]).mean() < 0.1
+    truth = stretched(truth)
     twice = [np.concatenate(v) for v in zip((omega, points, truth), mirrored(omega, points, truth, order), strict=True)]
     fitted = fit_readout(*(v[np.arange(len(v)) % len(omega) > 0] for v in twice), np.full(2 * len(omega) - 2, 0.5))
     assert there == pytest.approx(corrected(omega, points, fitted), abs=0.05)
+
+
+def test_large_yaws_alone_are_stretched() -> None:
+    poses = [[60, 80, -80], [-59, 0, 0], [70, 10, -10], [-90, 10, 75]]
+    wanted = [[60, 80, -80], [-59, 0, 0], [71, 10, -10], [-93, 10, 75]]
+    assert stretched(np.array(poses, float)) == pytest.approx(np.array(wanted, float))
+
+
+def test_yaws_of_faces_turned_far_away_are_not_too_small(tmp_path: Path) -> None:
+    """Ω tells the yaw with an error of 8°, as of a face of which little is in sight; no face is beyond 90°."""
+    write_weights(tmp_path / "a.safetensors", CONFIG, licence="none")
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(-90, 90, (6000, 3)) * [1, 0.2, 0.2]
+    omega = truth + rng.normal(0, 8, truth.shape) * [1, 0.1, 0.1]
+    points = rng.normal(size=(6000, 68, 2))
+    labels = [Annotation(source="made", name=str(i), landmarks={}, pose=t) for i, t in enumerate(truth)]
+    seen = Observations(labels, [{"3d68": points}], [omega], {}, *(np.ones(s) for s in (6000, (1, 6000), 6000)))
+    write_readout(tmp_path / "a.safetensors", {"made": seen}, tmp_path / "b.safetensors")
+    readout = load_weights(tmp_path / "b.safetensors").pose
+    assert readout is not None
+    far = np.abs(truth[:, 0]) > 75
+
+    def outward(found: np.ndarray) -> float:
+        return float((np.sign(truth[far, 0]) * (found - truth)[far, 0]).mean())
+
+    plain = fit_readout(omega, points, truth, np.ones(6000))
+    assert outward(corrected(omega, points, plain)) < -1
+    assert abs(outward(corrected(omega, points, readout))) < 0.6 * abs(outward(corrected(omega, points, plain)))
 
 
 def observed(count: int) -> Observations:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.faces import find_by_hand
@@ -13,6 +15,7 @@ from helpers.small_training import ALONE
 
 from acdc_fast.errors import InputError
 from acdc_fast.training.distributed import World
+from acdc_fast.training.sampling import batches as batches_module
 from acdc_fast.training.sampling.batches import Batches, open_source
 from acdc_fast.training.sampling.device_batches import DeviceBatches
 from acdc_fast.training.settings import Augmentation, Settings, Source
@@ -94,6 +97,26 @@ def test_a_face_looks_another_way_each_time(root: Path, small: Settings, kind: t
     for one, other in itertools.combinations(range(16), 2):
         assert (images[one] - images[other]).abs().mean() > 0.5
         assert (labels[one] - labels[other]).abs().max() > 1e-3
+
+
+def test_a_source_of_large_yaws_has_these_faces_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To either side, and none whose pose is unknown. A range is taken first: it counts places in the database."""
+    poses = [None, (0, 0, 0), (-60, 0, 0), (59.9, 80, 80), (75, 0, 0), (-59, 0, 0), None, (61, 0, 0)]
+    database = open_source(Source("mtfl"), root)
+    known = [replace(database.annotation(i), pose=None if p is None else np.array(p)) for i, p in enumerate(poses)]
+    monkeypatch.setattr(type(database), "__len__", lambda _: len(known))
+    monkeypatch.setattr(type(database), "annotation", lambda _, i: known[i])
+    monkeypatch.setattr(batches_module, "open_database", lambda *_: database)
+
+    def names(**source: Any) -> list[str]:
+        chosen = open_source(Source("mtfl", **source), root)
+        return [chosen.annotation(i).name for i in range(len(chosen))]
+
+    assert names(yaw=60.0) == ["faces/2.jpg", "faces/4.jpg", "faces/7.jpg"]
+    assert names(yaw=60.0, split="train[3:7]") == ["faces/4.jpg"]
+    assert len(names()) == 8
+    with pytest.raises(InputError, match="no faces with a yaw of 80° or more"):
+        names(yaw=80.0)
 
 
 def _names(batches: Batches, step: int) -> list[str]:
