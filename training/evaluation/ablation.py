@@ -35,11 +35,15 @@ Scores = dict[str, float]
 
 
 def scores(reports: Mapping[str, Mapping[str, Any]]) -> Scores:
-    """The last stage's figures by name: NME of each markup (2d5: offset removed), mean absolute error of the pose."""
+    """The last stage's figures by name: NME of each markup (2d5: offset removed), mean absolute error of the pose.
+
+    Where people have flagged 68 points: their errors by flag and by pose class, offset removed (`flagged`).
+    """
     found: Scores = {}
     for name, values in reports.items():
         for markup, m in values["markups"].items():
             found[f"{name} {markup}"] = m["nme_offset_removed" if markup == "2d5" else "nme"][-1]
+        found |= {f"{name} {kind}": errors[1] for kind, errors in values.get("flagged", {}).items()}
         if "pose" in values:
             found[f"{name} pose °"] = values["pose"]["mae"][-1][-1]
     return found
@@ -122,8 +126,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
     parser.add_argument(
-        "--databases", nargs="+", metavar="NAME", default=["mtfl-dev", "frames68", "synthetic"],
-        help="what to measure on (default: mtfl-dev frames68 synthetic)",
+        "--databases", nargs="+", metavar="NAME", default=["aflw68", "mtfl-dev", "synthetic"],
+        help="what to measure on (default: aflw68 mtfl-dev synthetic)",
     )  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", default=1001, help="faces of each database (default: 1001)")
     return run(parser.parse_args())

@@ -1,4 +1,5 @@
-"""Errors on 68 points by what people say of each point (`data.aflw68`): in sight or covered, inner face or jaw.
+"""Errors on 68 points by what people say of each point (`data.aflw68`), in sight or covered, inner face or jaw, and by
+the face's pose class.
 
 Points that are turned away have no label. Errors are in % of the distance of the outer eye corners, so a face whose
 corner is turned away is left out. A face's error is the mean over its points of the kind, at most 100. A face that the
@@ -17,6 +18,8 @@ from ..observations import Observations
 MARKUP = "2d68"
 #: The first points of the 68 are the jaw's.
 JAW = 17
+#: MTFL's pose classes, which AFLW's photographs have too: all labelled points of the faces of a class are a kind.
+CLASSES = {"frontal": (3,), "half-profile": (2, 4), "profile": (1, 5)}
 
 
 def by_flag(seen: Observations) -> dict[str, list[float]]:
@@ -31,6 +34,9 @@ def by_flag(seen: Observations) -> dict[str, list[float]]:
         "all": labelled, "visible": flags == VISIBLE_FLAG, "covered": flags == COVERED_FLAG,
         "inner": labelled & inner, "jaw": labelled & ~inner,
     }  # fmt: skip
+    if all("pose" in a.attributes for a in annotations):
+        turned = np.array([int(a.attributes["pose"]) for a in annotations])
+        kinds |= {name: labelled & np.isin(turned, those)[:, None] for name, those in CLASSES.items()}
     measured = np.isfinite(metrics.eye_distance(target, MARKUP))
     return {
         kind: [*(_mean(g, taken, seen.missed, measured) for g in (gap, fair)), float(taken[measured].sum())]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from acdc_fast.training.data.sample import Annotation
+from acdc_fast.training.evaluation.ablation import scores
 from acdc_fast.training.evaluation.report import report
 from acdc_fast.training.evaluation.tables import SUBSETS, database_tables, paper_tables, table
 from acdc_fast.training.observations import Observations, matching_face
@@ -125,7 +126,7 @@ def test_errors_by_flag_by_hand() -> None:
         flags, labels = np.zeros(68, int), face.copy()
         flags[5], flags[60], labels[7] = 1, 1, np.nan
         flags[7] = 2
-        attributes = {"flags-2d68": flags, "pose": 3}
+        attributes = {"flags-2d68": flags, "pose": (3, 3, 4, 2)[i]}
         annotations.append(Annotation(source="aflw68", name=str(i), landmarks={"2d68": labels}, attributes=attributes))
     annotations[1].landmarks["2d68"][45] = np.nan  # no eye line: the face is not measured
     annotations[1].attributes["flags-2d68"][45] = 2
@@ -142,4 +143,8 @@ def test_errors_by_flag_by_hand() -> None:
     assert flagged["covered"] == pytest.approx([(25 + 100 + 25) / 3, (0 + 100 + 0) / 3, 3 * 2])
     assert flagged["jaw"] == pytest.approx([(50 / 16 + 100 + 50 / 16) / 3, 100 / 3, 3 * 16])
     assert flagged["inner"][0] == pytest.approx((100 / 51 + 100) / 3)
+    assert flagged["frontal"] == pytest.approx([(50 + 100) / 67, 100 / 67, 67])  # face 0
+    assert flagged["half-profile"] == pytest.approx([(50 / 67 + 100) / 2, (100 / 67 + 100) / 2, 2 * 67])  # 2 and 3
+    assert "profile" not in flagged, "no face of these"
     assert "covered" in "\n".join(database_tables("aflw68", report(seen)))
+    assert scores({"dev": report(seen)}) == {f"dev {kind}": found[1] for kind, found in flagged.items()}
