@@ -22,14 +22,14 @@ from .mirroring import POSE_SIGNS
 #: Five faces for each term.
 MIN_FACES = 5 * TERMS
 #: Ridge penalty of the coefficients; the error of one face, up to `SMALL`, weighs 1.
-RIDGE = 1.0
+RIDGE = 0.2
 #: Errors count squared below this and linearly above, degrees.
-SMALL = 1.0
+SMALL = 3.0
 STEPS = 15
-#: A face turned far away has few points in sight, so a fit draws its yaw to what is usual: on rendered faces beyond 75°
-#: it was 2 to 3° too small. So the fit aims beyond: yaws of more than FAR degrees are told larger, by STRETCH of the
-#: rest. Chosen on rendered faces of training, where yaws beyond 75° are then right on average.
-FAR, STRETCH = 60.0, 0.1
+#: A face turned far away has few points in sight, so a fit draws its yaw to what is usual: on rendered faces of other
+#: people beyond 75° it was 2.5 to 3.5° too small. So the fit aims beyond: yaws of more than FAR degrees are told
+#: larger, by STRETCH of the rest. 0.1 makes them right on faces that the network was trained on, 0.15 on others.
+FAR, STRETCH = 60.0, 0.15
 
 
 def fit_readout(

@@ -77,7 +77,7 @@ def test_the_written_file_says_what_was_fitted(tmp_path: Path) -> None:
 
 def test_large_yaws_alone_are_stretched() -> None:
     poses = [[60, 80, -80], [-59, 0, 0], [70, 10, -10], [-90, 10, 75]]
-    wanted = [[60, 80, -80], [-59, 0, 0], [71, 10, -10], [-93, 10, 75]]
+    wanted = [[60, 80, -80], [-59, 0, 0], [71.5, 10, -10], [-94.5, 10, 75]]
     assert stretched(np.array(poses, float)) == pytest.approx(np.array(wanted, float))
 
 
