@@ -49,9 +49,7 @@ def open_aflw68(root: Path, split: str = "train", skip_broken: bool = False) -> 
     rows = table_rows(text, where)
     if next(rows, ("", []))[1] != list(COLUMNS):
         raise InputError(f"{where}:1: columns {','.join(COLUMNS[:3])} … {','.join(COLUMNS[-2:])} expected")
-    names, values = labelled_rows(
-        rows, lambda row, line: _row(row, line, broken), pictures.fault, broken
-    )
+    names, values = labelled_rows(rows, lambda row, line: _row(row, line, broken), pictures.fault, broken)
     table = np.asarray(values, np.float64).reshape(-1, len(COLUMNS) - 1)
     flags = table[:, 146:214]
     labelled = np.isfinite(flags).all(1)
