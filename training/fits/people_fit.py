@@ -60,7 +60,7 @@ class Labelled:
 
 def labelled_faces(weights: Path, root: Path) -> Labelled:
     """The faces of `SOURCES`, in crops by the detector's boxes, each face `LOOKS` times."""
-    looks = [(None, 0), *((HOW, look) for look in range(1, LOOKS))]
+    looks: list[tuple[Augmentation | None, int]] = [(None, 0), *((HOW, look) for look in range(1, LOOKS))]
     parts = [predict_crops(weights, source, root, None, how, look) for how, look in looks for source in SOURCES]
     crops = [crop for _, those in parts for crop in those]
     points = {m: np.concatenate([p[m] for p, _ in parts]) for m in parts[0][0]}

@@ -107,7 +107,12 @@ def test_from_photographs_to_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_weights(tmp_path / "w.safetensors", config, resolution="32")
     people = labelled_faces(tmp_path / "w.safetensors", tmp_path)
     assert {m: p.shape for m, p in people.points.items()} == {"2d68": (6, 68, 2), "2d5": (6, 5, 2)}, "three looks"
-    assert people.weights["2d68"][0] == pytest.approx([w / 3 for w in (1, 1, 1, 0.4, *[1] * 12, 0, *[1] * 51)])
+    with monkeypatch.context() as alone:
+        alone.setattr(people_fit, "LOOKS", 1)
+        once = labelled_faces(tmp_path / "w.safetensors", tmp_path)
+    for markup in ORDER:
+        assert once.weights[markup].any() and 3 * people.weights[markup][:2] == pytest.approx(once.weights[markup])
+        assert np.array_equal(people.points[markup][:2], once.points[markup]), "the first look is at the face as it is"
     steps = people.labels["2d68"][::2, 1] - people.labels["2d68"][::2, 0]  # of the one face, at each look
     assert len(np.unique(np.linalg.norm(steps, axis=1).round(4))) == 3, "augmented, each time in another way"
     assert np.isnan(people.labels["2d68"][1]).all() and not people.weights["2d68"][1].any()

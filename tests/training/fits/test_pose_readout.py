@@ -89,7 +89,8 @@ def test_yaws_of_faces_turned_far_away_are_not_too_small(tmp_path: Path) -> None
     omega = truth + rng.normal(0, 8, truth.shape) * [1, 0.1, 0.1]
     points = rng.normal(size=(6000, 68, 2))
     labels = [Annotation(source="made", name=str(i), landmarks={}, pose=t) for i, t in enumerate(truth)]
-    seen = Observations(labels, [{"3d68": points}], [omega], {}, *(np.ones(s) for s in (6000, (1, 6000), 6000)))
+    ones = np.ones(6000)
+    seen = Observations(labels, [{"3d68": points}], [omega], {}, ones, ones[None], ones)
     write_readout(tmp_path / "a.safetensors", {"made": seen}, tmp_path / "b.safetensors")
     readout = load_weights(tmp_path / "b.safetensors").pose
     assert readout is not None
