@@ -112,11 +112,12 @@ def test_cuda_cases_agree_with_the_reference(emulator: Compiled) -> None:
 
 
 def test_a_wrong_kernel_gets_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two made-up cases: one whose result is off by a tenth, one that is right."""
+    """Made-up cases: a result that is off by a tenth, one that is right, and a second result that is no number."""
     right = torch.ones(4)
     cases = [
         gpu_cases.Case("dual_fusion", "dual_fusion", lambda: [0.9 * right], lambda: [right]),
         gpu_cases.Case("spatial_softmax", "spatial_softmax", lambda: [right], lambda: [right]),
+        gpu_cases.Case("cascade_transition", "", lambda: [right, right * float("nan")], lambda: [right, right]),
     ]
     monkeypatch.setattr(gpu_steps, "of_kind", lambda *given: cases)
     monkeypatch.setattr(gpu_steps, "can_run", lambda scale: ["triton"])
@@ -125,8 +126,12 @@ def test_a_wrong_kernel_gets_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [(row["kernel"], list(row["times"])) for row in rows[1:]] == [
         ("dual_fusion", []),
         ("spatial_softmax", ["triton"]),
+        ("cascade_transition", []),
     ]
-    assert notes == ["dual_fusion, 1 faces, triton: 2.0 times the error allowed: no time"]
+    assert notes == [
+        "dual_fusion, 1 faces, triton: 2.0 times the error allowed: no time",
+        "cascade_transition, 1 faces, triton: inf times the error allowed: no time",
+    ]
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed: the script does without CUDA kernels")
