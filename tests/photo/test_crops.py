@@ -109,9 +109,6 @@ def test_in_pieces_or_at_once(angle: float, monkeypatch: pytest.MonkeyPatch) -> 
 
 MEMORY = """
 import resource, sys
-import subprocess
-import sys
-
 import numpy as np
 from acdc_fast import Model
 model = Model.from_pretrained("acdc-w16-fast", stages=1, threads=1)
