@@ -39,8 +39,10 @@ def _deepen(grown: Arrays, trained: ACDCConfig, wanted: ACDCConfig) -> None:
             stem[:, 0] = grown["unets.0.stem.weight"][:, 0] * (2 if wanted.has_excitation else 1)
             grown[f"unets.{stage}.stem.weight"] = stem
         if wanted.has_excitation and f"excite.{stage - 1}.weight" not in grown:
-            grown[f"excite.{stage - 1}.weight"] = np.zeros((wanted.fusion_channels, 3), np.float32)
-            grown[f"excite.{stage - 1}.bias"] = np.zeros(wanted.fusion_channels, np.float32)
+            start = {"weight": np.zeros((wanted.fusion_channels, 3)), "bias": np.zeros(wanted.fusion_channels)}
+            for name, value in start.items():
+                value = grown.get(f"excite.{last - 1}.{name}", value)  # of the stage that is copied
+                grown[f"excite.{stage - 1}.{name}"] = value.astype(np.float32)
 
 
 def _widen(arrays: Arrays, trained: ACDCConfig, wanted: ACDCConfig, seed: int) -> Arrays:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acdc_fast import ACDC, ACDCConfig
-from acdc_fast.network_arrays import check_arrays
+from acdc_fast.network_arrays import check_arrays, state_shapes
 from acdc_fast.training.loop.growing import grow
 
 
@@ -32,6 +32,21 @@ def test_new_stages_repeat_the_last(variant: str, monkeypatch: pytest.MonkeyPatc
         assert torch.allclose(stage.pose, before.pose, atol=1e-4)
     network.train()(crops).landmarks["2d5"].sum().backward()
     assert network.unets[2].stem.weight.grad.abs().sum((0, 2, 3)).min() > 0  # every input is learnt from
+
+
+def test_from_two_to_four_stages_the_last_is_copied() -> None:
+    """With its excitation; what was trained stays."""
+    small, wanted = (ACDCConfig(width=4, stages=n, markups=("2d5", "3d68")) for n in (2, 4))
+    rng = np.random.default_rng(0)
+    arrays = {n: rng.uniform(0.1, 1, s).astype(np.float32) for n, s in state_shapes(small).items()}
+    grown = check_arrays(wanted, grow(arrays, small, wanted), "grown")
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(grown[name], value)
+        for stage in (2, 3):
+            copied = name.replace("unets.1.", f"unets.{stage}.").replace("excite.0.", f"excite.{stage - 1}.")
+            np.testing.assert_array_equal(grown[copied], value)
+    assert {n.split(".")[1] for n in grown if n.startswith("unets.")} == set("0123")
+    assert {n.split(".")[1] for n in grown if n.startswith("excite.")} == set("012")
 
 
 @pytest.mark.parametrize(("trained", "stages"), [(1, 1), (1, 3), (2, 2)])
