@@ -54,7 +54,8 @@ def stretched(target: np.ndarray) -> np.ndarray:
     """(N, 3) true pose in degrees → the pose to fit to: large yaws are larger (`STRETCH`)."""
     yaw = target[:, :1]
     beyond = np.sign(yaw) * np.maximum(np.abs(yaw) - FAR, 0)
-    return target + STRETCH * beyond * np.array([1, 0, 0])
+    moved: np.ndarray = target + STRETCH * beyond * [1, 0, 0]
+    return moved
 
 
 def write_readout(
