@@ -17,7 +17,7 @@ from .photo.camera import Camera, Views
 from .photo.crops import crop_faces, crop_views
 from .photo.finding import Found
 from .photo.images import Picture
-from .readout import blendshapes, head_shape, mirror_image, orientation, second_look
+from .readout import blendshapes, border, head_shape, mirror_image, orientation, second_look
 from .readout.confidence import confidence, narrowest_spread, spread_of
 from .readout.head_pose import corrected
 from .readout.predictions import finite, joined, mapped, replaced
@@ -218,7 +218,8 @@ class Alignment:
         points = geometry.crop_to_image(points, squares).astype(np.float32)
         blur = spread_of(np.concatenate([prediction.covariance[name] for name in slices], 1))
         spread = (blur * squares[:, 2:3]).astype(np.float32)
-        sure = confidence(blur, blur.mean(1), self.calibration)
+        away = border.beyond(points, picture.width, picture.height, squares[:, 2])
+        sure = border.less_sure(confidence(blur, blur.mean(1), self.calibration), away)
         pose = None if prediction.pose is None else head_pose(np.asarray(prediction.pose))
         shapes = {} if pose is None else self._blendshapes(points, pose.matrix)
         if self.camera is not None and pose is not None:
@@ -227,7 +228,7 @@ class Alignment:
         landmarks, spreads, confidences = (
             {name: values[:, slices[name]] for name in self._markups} for values in (points, spread, sure)
         )
-        shown = self._visible(prediction, blur)
+        shown = {m: border.in_sight(v, away[:, slices[m]]) for m, v in self._visible(prediction, blur).items()}
         told = landmarks, spreads, confidences, pose, picture.name
         return Faces(boxes, scores, *told, visible=shown, blendshapes=shapes)
 
