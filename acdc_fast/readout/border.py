@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..photo.crop_convention import BOX_SCALE
+from ..photo.coordinates import BOX_SCALE
 
 #: The logarithm of the odds of being right falls by the first number for each side √(w·h) of the face's box, from the
 #: second on, which lies within the picture, to the third.
