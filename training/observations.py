@@ -142,11 +142,10 @@ def observe_align(
 
 
 def predict_crops(
-    weights: Path, source: Source, root: Path, limit: int | None = None, how: Augmentation | None = None, look: int = 0
+    weights: Path, source: Source, root: Path, limit: int | None = None, how: Augmentation | None = None
 ) -> tuple[dict[str, np.ndarray], list[Crop]]:
     """Output of the network alone for at most ``limit`` faces, markup → (N, L, 2) crop units, and their N crops with
-    labels, moved as the settings say. If ``how`` is given, every second face is augmented; at a further ``look`` (1, 2
-    and so on) every face, each time in another way."""
+    labels, moved as the settings say. If ``how`` is given, every second face is augmented."""
     from acdc_fast.model import Model
 
     model, database = Model(replace(load_weights(weights), markups=())), open_source(source, root)
@@ -154,11 +153,10 @@ def predict_crops(
     for start in tqdm(range(0, len(indices), 32), desc=database.name, leave=False, disable=None):
         piece = [
             crop_face(
-                moved(database[i], source), model.resolution,
-                np.random.default_rng((look, i) if look else i) if how and (look or i % 2) else None, how,
+                moved(database[i], source), model.resolution, np.random.default_rng(i) if how and i % 2 else None, how
             )
             for i in indices[start : start + 32]
-        ]  # fmt: skip
+        ]
         points.append(model(np.stack([c.image for c in piece]).astype(np.float32) / 255).landmarks)
         crops += piece
     return {m: np.concatenate([p[m] for p in points]) for m in model.markups}, crops

@@ -3,8 +3,8 @@
 The maps learnt from video frames and rendered faces, which place points by another convention than people, above all
 on the jaw. This fit takes photographs that people have labelled (database ``aflw68``). A linear function of the shape's
 principal components is fitted to the distance from the refined points to the labels, and added to the refinement's
-numbers. Each face is seen as it is and in augmented crops; their mirror images are used as well. Nothing else in the
-file changes: neither the network, nor the other markups, nor the head pose, which reads the 3D points.
+numbers. The mirror image of each face is used as well. Nothing else in the file changes: neither the network, nor the
+other markups, nor the head pose, which reads the 3D points.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from acdc_fast.weights import load_weights, save_weights
 
 from ..command_errors import errors_in_one_line
 from ..observations import predict_crops
-from ..settings import Augmentation, Source
+from ..settings import Source
 from .command import fit_parser
 from .huber import fit_huber
 from .mirroring import with_mirrored_points, with_mirrored_values
@@ -38,9 +38,6 @@ RIDGE = 150.0
 SMALL = 0.02
 STEPS = 4
 MIN_FACES = 300
-#: Looks at each face: as it is, and in two augmented crops. A face that the network was trained on is easy for it as it
-#: is; the others are as hard as faces of other people.
-LOOKS, HOW = 3, Augmentation(rotation=12, scale=0.09, shift=0.045, cut=0.25, occluder=0.3)
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,16 @@ class Labelled:
     points: Mapping[str, np.ndarray]  # (N, L, 2), every markup of the network
     labels: Mapping[str, np.ndarray]  # (N, L, 2) of `FITTED`, NaN where unknown
     weights: Mapping[str, np.ndarray]  # (N, L): 1, less where a point is covered, 0 where it is unknown
-    looks: int = 1  # rows of each photograph; its weights are shared among them
 
     def both_ways(self) -> Labelled:
         """The faces and their mirror images."""
         weights = {m: with_mirrored_values(w, m) for m, w in self.weights.items()}
-        return Labelled(with_mirrored_points(self.points), with_mirrored_points(self.labels), weights, self.looks)
+        return Labelled(with_mirrored_points(self.points), with_mirrored_points(self.labels), weights)
 
 
 def labelled_faces(weights: Path, root: Path) -> Labelled:
-    """The faces of `SOURCES`, in crops by the detector's boxes, each face `LOOKS` times."""
-    looks: list[tuple[Augmentation | None, int]] = [(None, 0), *((HOW, look) for look in range(1, LOOKS))]
-    parts = [predict_crops(weights, source, root, None, how, look) for how, look in looks for source in SOURCES]
+    """The faces of `SOURCES`, in crops by the detector's boxes."""
+    parts = [predict_crops(weights, source, root) for source in SOURCES]
     crops = [crop for _, those in parts for crop in those]
     points = {m: np.concatenate([p[m] for p, _ in parts]) for m in parts[0][0]}
     fitted = [m for m in FITTED if m in points]
@@ -69,8 +64,7 @@ def labelled_faces(weights: Path, root: Path) -> Labelled:
     return Labelled(
         points,
         {m: np.stack([c.landmarks.get(m, unknown[m]) for c in crops]) for m in fitted},
-        {m: np.stack([c.weights.get(m, np.zeros(len(unknown[m]))) / LOOKS for c in crops]) for m in fitted},
-        LOOKS,
+        {m: np.stack([c.weights.get(m, np.zeros(len(unknown[m]))) for c in crops]) for m in fitted},
     )
 
 
@@ -103,7 +97,7 @@ def write_people(path: Path, people: Labelled, out: Path, ridge: float = RIDGE, 
         raise InputError(f"{path}: has no refinement to add to; fit it first (refinement_fit)")
     if not people.labels:
         raise InputError(f"{path}: has neither of the markups {' and '.join(FITTED)}")
-    if (count := len(next(iter(people.points.values()))) // people.looks) < MIN_FACES:
+    if (count := len(next(iter(people.points.values())))) < MIN_FACES:
         raise InputError(f"people's points are fitted from {MIN_FACES} faces at least, here are {count}")
     order = weights.config.order
     refinement = fit_people(people, weights.refinement, order, ridge)
@@ -111,7 +105,7 @@ def write_people(path: Path, people: Labelled, out: Path, ridge: float = RIDGE, 
     for markup, labels in people.labels.items():
         seen = people.weights[markup] > 0
         was, now = (np.linalg.norm(p[markup] - labels, axis=-1)[seen].mean() for p in (before, after))
-        print(f"{markup}: {was:.5f} before, {now:.5f} after, crop units; {seen.any(1).sum() // people.looks} faces")
+        print(f"{markup}: {was:.5f} before, {now:.5f} after, crop units; {seen.any(1).sum()} faces")
     save_weights(out, replace(weights, refinement=refinement), half)
 
 
