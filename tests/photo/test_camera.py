@@ -21,6 +21,7 @@ from acdc_fast.photo.coordinates import (
     matrix_to_euler,
     square_from_box,
 )
+from acdc_fast.photo.finding import Found
 from acdc_fast.photo.images import Picture
 from acdc_fast.readout.head_shape import _shape
 from acdc_fast.types import HeadPose, Prediction
@@ -58,7 +59,7 @@ def aligned(points: np.ndarray, camera: Camera | None) -> Faces:
     calibration = np.tile([[2.0], [0.0], [7.4]], (1, weights.config.maps))
     alignment = Alignment(weights, network, 32, np.inf, 2.0, calibration, camera=camera)
     picture = Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8), None)
-    faces = next(alignment.each([(picture, (box.astype(np.float32), np.ones(1, np.float32)))]))
+    faces = next(alignment.each([Found(picture, box.astype(np.float32), np.ones(1, np.float32), True)]))
     assert isinstance(faces, Faces)
     return faces
 
