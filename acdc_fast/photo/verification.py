@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..detector import pyramid
-from .looks import TURNS, Finder, Look, found_by_look, scaled_size
+from .looks import TURNS, Look, found_by_look, scaled_size, turned_back
 
 #: From this score on a box of the network needs no verification. From the second on it is verified; from the third on
 #: where the picture has no sure box, because a face that the network does not see well may be the only one.
@@ -72,23 +72,33 @@ def in_turned_cuts(
     None where no box counts: then the whole picture is turned."""
     boxes = boxes[(overlaps(boxes, counted) < SAME).all(1)]
     boxes = boxes[: MOST_TURNED if len(counted) else 0]
-    looks = [replace(look, turn=turn) for look in _cuts(rgb, boxes, CUT) for turn in TURNS]
+    looks = _cuts(rgb, boxes, CUT)
 
     def network(picture: Image.Image) -> np.ndarray:
-        return pyramid.find(np.asarray(picture), least, threads=1)
+        """(N, 6): boxes and scores of all turns, and in which turn each is seen."""
+        pixels, found = np.asarray(picture), []
+        levels = pyramid.levels(pixels, threads=1)
+        for turn in TURNS:
+            turned = np.rot90(pixels, -turn // 90)
+            seen = pyramid.find(turned, least, None, 1, pyramid.turned(levels, pixels.shape[0], pixels.shape[1], turn))
+            seen[:, :4] = turned_back(seen[:, :4], turned.shape[1], turned.shape[0], turn)
+            found.append(np.insert(seen, 5, turn, 1))
+        return np.concatenate(found)
 
-    faces = _seen(rgb, np.repeat(boxes, len(TURNS), 0), looks, threads, network)
-    best = faces[:, 4].reshape(-1, len(TURNS)).argmax(1) + len(TURNS) * np.arange(len(boxes))
-    best = best[faces[best, 4] > 0]
-    return faces[best], [looks[i] for i in best]
+    faces, in_turn = [], []
+    for box, look, seen in zip(boxes, looks, found_by_look(rgb, looks, threads, network), strict=True):
+        same = seen[overlaps(seen, box[None])[:, 0] > SAME]
+        if len(same):
+            best = same[same[:, 4].argmax()]
+            faces.append(best[:5])
+            in_turn.append(replace(look, turn=int(best[5])))
+    return np.array(faces).reshape(-1, 5), in_turn
 
 
-def _seen(
-    rgb: np.ndarray, boxes: np.ndarray, looks: list[Look], threads: int | None, finder: Finder | None = None
-) -> np.ndarray:
-    """(N, 5): for each box the best of those that its look shows and that are the same face; zeros where none is."""
+def _seen(rgb: np.ndarray, boxes: np.ndarray, looks: list[Look], threads: int | None) -> np.ndarray:
+    """(N, 5): for each box the best of the library's boxes that are the same face; zeros where it has none."""
     faces = np.zeros((len(boxes), 5))
-    for i, others in enumerate(found_by_look(rgb, looks, threads, finder)):
+    for i, others in enumerate(found_by_look(rgb, looks, threads)):
         others = others[overlaps(others, boxes[i : i + 1])[:, 0] > SAME]
         if len(others):
             faces[i] = others[others[:, 4].argmax()]

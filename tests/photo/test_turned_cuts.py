@@ -146,3 +146,28 @@ def test_in_a_turned_picture_no_lower_limit(painted: Painted, monkeypatch: pytes
 
         monkeypatch.setattr(pyramid, "find", find)
         assert len(detect(picture, Search("own"), 1)[0]) == count
+
+
+@pytest.mark.parametrize(("size", "found"), [(1.0, True), (0.8, True), (0.5, False)])
+def test_the_turn_with_the_best_score_and_the_place_of_the_box(
+    size: float, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network sees a face in every turn of the cut, in its middle, as large as the box or smaller."""
+    scores = {90: 0.92, 180: 0.97, 270: 0.95}
+    turns = iter(scores)
+
+    def find(rgb: np.ndarray, least: float, *rest: object) -> np.ndarray:
+        turn, (height, width) = next(turns), rgb.shape[:2]
+        across, down = (size * side for side in ((27, 33) if turn == 180 else (33, 27)))
+        x, y = width / 2, height / 2
+        return np.array([[x - across, y - down, x + across, y + down, scores[turn]]])
+
+    monkeypatch.setattr(pyramid, "find", find)
+    counted = np.array([[*STANDING, 0.99]])
+    faces, seen = verification.in_turned_cuts(
+        np.zeros((480, 640, 3), np.uint8), np.array([[*LYING, 0.6]]), counted, 0.9, 1
+    )
+    assert len(faces) == len(seen) == found
+    if found:
+        assert faces[0, 4] == 0.97 and seen[0].turn == 180
+        assert verification.overlaps(faces, np.array([LYING]))[0, 0] > 0.9 * size**2
