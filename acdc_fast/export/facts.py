@@ -9,7 +9,7 @@ from .. import __version__
 from ..markups import MARKUPS
 from ..metadata import number_of
 from ..photo import coordinates as geometry
-from ..readout import second_look
+from ..readout import border, second_look
 from ..weights import Weights, fingerprint
 
 CODE_LICENCE = "Apache-2.0"
@@ -35,6 +35,12 @@ def crop_recipe(resolution: int) -> dict[str, Any]:
     }
 
 
+def border_recipe() -> dict[str, float]:
+    """What a file cannot know, because it sees one crop: confidence and sight at the border of the picture. The numbers
+    of `readout.border`."""
+    return {"slope": border.SLOPE, "from": border.FROM, "to": border.TO, "middle": border.MIDDLE, "width": border.WIDTH}
+
+
 def facts(weights: Weights, name: str, resolution: int, stages: int) -> dict[str, str]:
     """Key → text. What is no plain text is JSON."""
     markups = {m: {"points": MARKUPS[m].points, "contours": MARKUPS[m].contours} for m in weights.handed_out}
@@ -51,5 +57,6 @@ def facts(weights: Weights, name: str, resolution: int, stages: int) -> dict[str
         "stages": str(stages),
         "markups": json.dumps(markups),
         "crop": json.dumps(crop_recipe(resolution)),
+        "border": json.dumps(border_recipe()),
         **({"second_look": json.dumps(look)} if usual else {}),
     }

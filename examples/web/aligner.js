@@ -1,5 +1,5 @@
 // The network of landmarks: faces of one picture, from their squares.
-import { cut, squareInPicture, toPicture } from "./crops.js";
+import { beyond, cut, squareInPicture, toPicture } from "./crops.js";
 
 /** `run(name → tensor-like {data, dims})` is the network; `facts` models.json's "landmarks". */
 export class Aligner {
@@ -34,7 +34,15 @@ export class Aligner {
     const crops = new Float32Array(squares.length * size * size);
     squares.forEach((square, i) => crops.set(cut(grey, square, this.facts.crop), i * size * size));
     const answer = await this.run({ crops: { data: crops, dims: [squares.length, 1, size, size] } });
-    return squares.map((square, i) => faceOf(answer, i, square, Object.keys(this.facts.markups)));
+    const faces = squares.map((square, i) => faceOf(answer, i, square, Object.keys(this.facts.markups)));
+    for (const { square, landmarks, confidence } of faces) {
+      const side = square[2] / this.facts.crop.scale;
+      for (const [markup, points] of Object.entries(landmarks)) {
+        const away = points.map((point) => beyond(point, grey) / side);
+        confidence[markup] = confidence[markup].map((sure, i) => atBorder(sure, away[i], this.facts.border));
+      }
+    }
+    return faces;
   }
 
   fits({ own, narrowest }) {
@@ -47,6 +55,12 @@ export class Aligner {
 /** What is cut instead; never less than 0.3 or more than 3 sides of the crop. */
 function asked({ own: [x, y, side], square }) {
   return squareInPicture([x, y, Math.min(Math.max(side, 0.3), 3)], square);
+}
+
+/** The chance that a point is right which lies so many sides of the box beyond the border: the crop shows nothing there. */
+function atBorder(sure, away, { slope, from, to }) {
+  const factor = Math.exp(-slope * (Math.min(Math.max(away, from), to) - from));
+  return (sure * factor) / (1 - sure + sure * factor);
 }
 
 function faceOf(answer, index, square, markups) {

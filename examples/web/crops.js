@@ -18,6 +18,11 @@ export function toPicture(points, [x, y, side]) {
   return points.map(([u, v]) => [x + side * (u - 0.5), y + side * (v - 0.5)]);
 }
 
+/** How far a point lies beyond the border of a picture, pixels; below 0 within it. */
+export function beyond([x, y], { width, height }) {
+  return Math.max(-0.5 - x, x - width + 0.5, -0.5 - y, y - height + 0.5);
+}
+
 /** The grey picture inside the square → Float32Array (size × size), 0 to 1: what the network sees. */
 export function cut(grey, [x, y, side], { size, divisor }) {
   const samples = Math.min(Math.max(1, Math.round(side / size)), 512);

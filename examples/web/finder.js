@@ -19,11 +19,14 @@ export class Finder {
       const faces = joined(await this.cells(grey, number, factors.length), this.recipe);
       found.push(...faces.map(([x0, y0, x1, y1, score]) => [...[x0, y0, x1, y1].map((v) => v * factor), score]));
     }
-    return distinct(found, this.recipe).filter((box) => !minSize || (box[2] - box[0]) * (box[3] - box[1]) >= minSize ** 2);
+    const { min_score: sure, only } = this.recipe;
+    const counted = found.filter(([, , , , score]) => score >= sure);
+    const given = counted.length ? counted : found.filter(([, , , , score]) => score >= only);
+    return distinct(given, this.recipe).filter((box) => !minSize || (box[2] - box[0]) * (box[3] - box[1]) >= minSize ** 2);
   }
 
   async cells(grey, number, count) {
-    const { strides, min_score: least, own_range: range } = this.recipe;
+    const { strides, least, own_range: range } = this.recipe;
     const answer = await this.run({ grey: { data: Float32Array.from(grey.data), dims: [1, 1, grey.height, grey.width] } });
     const all = strides.flatMap((stride) => {
       const { data, dims } = answer[`level_${stride}`];

@@ -17,12 +17,13 @@ from PIL import Image
 from acdc_fast.detector import pyramid
 from acdc_fast.detector.engine import library
 from acdc_fast.detector.plan import LEVELS
-from acdc_fast.export.facts import crop_recipe
+from acdc_fast.export.facts import border_recipe, crop_recipe
 from acdc_fast.export.recipes import detector_recipe
 from acdc_fast.photo.coordinates import crop_to_image, euler_to_matrix, head_axes, square_from_box
 from acdc_fast.photo.crops import crop_faces
 from acdc_fast.photo.detection import Search, detect, distinct
 from acdc_fast.photo.images import luma
+from acdc_fast.readout import border
 
 if shutil.which("node") is None:
     pytest.skip("node is not installed: nothing runs the page's code", allow_module_level=True)
@@ -77,7 +78,7 @@ def test_cells_and_joined_boxes() -> None:
     stride, least = 16, 0.6
     from acdc_fast.detector.network import decoded
 
-    cells, = in_node(("cells", maps.ravel().tolist(), 7, 9, stride, least))
+    (cells,) = in_node(("cells", maps.ravel().tolist(), 7, 9, stride, least))
     torch = pytest.importorskip("torch", reason="torch is not installed: it decodes the boxes to compare with")
     levels = [torch.zeros(1, 5, 1, 1), torch.from_numpy(maps)[None], torch.zeros(1, 5, 1, 1)]
     logits, boxes = (part[0].numpy()[1:-1] for part in decoded(levels))
@@ -109,7 +110,7 @@ def test_boxes_of_a_whole_picture(min_size: float | None) -> None:
         grey, before = shrink(grey, factor // before), factor
         sizes.append(grey)
         answers.append([{"data": m.ravel().tolist(), "dims": [1, *m.shape]} for m in pyramid.bundled().outputs(grey)])
-    got, = in_node(("find", rgba(rgb), recipe, answers, min_size))
+    (got,) = in_node(("find", rgba(rgb), recipe, answers, min_size))
     for asked, expected in zip(got["asked"], sizes, strict=True):
         assert asked["dims"] == [1, 1, *expected.shape] and asked["grey"] == expected.ravel().tolist()
     boxes, scores = detect(rgb, Search(detector="own", min_size=min_size))
@@ -139,7 +140,7 @@ def test_axes_and_ellipses() -> None:
     np.testing.assert_allclose(axes, head_axes(euler_to_matrix(*poses.T)), atol=1e-12)
     for root in rng.normal(0, 1, (5, 2, 2)):
         variances = root @ root.T
-        shape, = in_node(("ellipse", [variances[0, 0], variances[0, 1], variances[1, 1]]))
+        (shape,) = in_node(("ellipse", [variances[0, 0], variances[0, 1], variances[1, 1]]))
         c, s = np.cos(shape["angle"]), np.sin(shape["angle"])
         turn = np.array([[c, -s], [s, c]])
         np.testing.assert_allclose(turn @ np.diag(np.square(shape["half"])) @ turn.T, variances, atol=1e-9)
@@ -162,7 +163,7 @@ def test_each_face_gets_its_own_answer() -> None:
     grey[130:170, 30:70] = 160  # a quarter of the second face's crop, and all that its second cut sees
     grey[30:70, 130:170] = 110  # the same of the third
     look = {"smaller": 0.82, "larger": 1.25, "away": 0.14, "lost": 1.0, "better": 0.95}
-    facts = {"crop": crop_recipe(8), "markups": {"a": {}}, "second_look": look}
+    facts = {"crop": crop_recipe(8), "markups": {"a": {}}, "second_look": look, "border": border_recipe()}
     squares = [[50, 50, 40], [50, 150, 80], [150, 50, 80]]
     poor = {145: answer(145, side=0.4), 95: answer(95, side=0.4)}
     answers = {40: answer(40), **poor, 160: answer(160, wide=1e-5), 110: answer(110, wide=1e-5)}
@@ -178,6 +179,22 @@ def test_each_face_gets_its_own_answer() -> None:
         np.testing.assert_allclose(face["confidence"]["a"], [number / 300, 0.5, 0.25], atol=1e-6)
         np.testing.assert_allclose(np.array(face["covariance"]["a"])[:, 1], number * 1e-7 * side**2, rtol=1e-5)
         assert face["pose"] == [number, -number, 1]
+
+
+def test_points_beyond_the_border_are_less_sure() -> None:
+    """As `readout.border` makes them, for two faces of other sizes in a picture that is wider than high."""
+    grey = np.repeat(np.repeat(np.array([[40, 140]], np.uint8), 60, 0), 100, 1)
+    facts = {"crop": crop_recipe(8), "markups": {"a": {}}, "border": border_recipe()}
+    squares = np.array([[20, 70, 30], [190, 3, 20]])
+    told = {40: answer(40), 140: answer(140)}
+    (got,) = in_node(("align", grey_of(grey), squares.tolist(), facts, told))
+    points = np.array([face["landmarks"]["a"] for face in got["faces"]])
+    away = border.beyond(points, 200, 60, squares[:, 2])
+    assert (away > border.FROM).any(1).all() and (away > 0).any(1).all()
+    plain = np.array([[number / 300, 0.5, 0.25] for number in (40, 140)])
+    expected = border.less_sure(plain, away)
+    np.testing.assert_allclose([face["confidence"]["a"] for face in got["faces"]], expected, atol=1e-6)
+    assert (expected < 0.9 * plain).any(1).all()
 
 
 def test_one_face_in_one_place() -> None:
