@@ -103,7 +103,8 @@ def lost(error: RuntimeError) -> str | None:
     """
     said = str(error)
     if said.startswith("DataLoader worker"):
-        return f"a process that loads data ended ({said.strip()}); often the memory is too small: lower workers"
+        why = "if nobody ended it, memory is too small: lower workers"
+        return f"a process that loads data ended ({said.strip()}); {why}"
     if isinstance(error, dist.DistError) or "gloo" in said:
         return "another process of this run ended or cannot be reached; its own lines say why"
     return None

@@ -25,6 +25,7 @@ from acdc_fast.markups import MARKUPS, of_count
 
 from .broken import Broken
 from .database import Database, Extended, Table
+from .label_checks import check_names, check_sides, usable
 from .pictures import FolderPictures
 
 BOX = ("x0", "y0", "x1", "y1")
@@ -37,12 +38,17 @@ def open_csv(root: Path, split: str = "train", skip_broken: bool = False) -> Dat
     columns = list(rows.fieldnames or ())
     markups = [m for m in MARKUPS if f"{m}_x0" in columns]
     if "image" not in columns or not markups:
-        raise InputError(f"{path}:1: columns image, 2d68_x0, 2d68_y0 and so on are needed, not {shown(columns)}")
+        stray = [column[:-3] for column in columns if column.endswith("_x0")]
+        unknown = f"; no markup is named {shown(stray[0])}, known are {', '.join(MARKUPS)}" if stray else ""
+        needed = "columns image, 2d68_x0, 2d68_y0 and so on are needed"
+        raise InputError(f"{path}:1: {needed}, not {shown(columns)}{unknown}")
     wanted = {m: [f"{m}_{axis}{k}" for k in range(MARKUPS[m].points) for axis in "xy"] for m in markups}
     missing = [name for names in wanted.values() for name in names if name not in columns]
     if missing:
         raise InputError(f"{path}:1: column {missing[0]} is missing")
     boxed = all(name in columns for name in BOX)
+    if not boxed and any(name in columns for name in BOX):
+        raise InputError(f"{path}:1: a box has all of the columns {', '.join(BOX)}, or none of them")
     names, points, boxes = [], {m: list[np.ndarray]() for m in markups}, list[np.ndarray]()
     for row in rows:
         where, image = f"{path}:{rows.line_num}", row["image"]
@@ -52,8 +58,7 @@ def open_csv(root: Path, split: str = "train", skip_broken: bool = False) -> Dat
         except ValueError as error:
             broken.report(f"{where}: {error}")
             continue
-        known = {m: np.asarray(np.isfinite(p).all(1)) for m, p in found.items()}
-        if not _fits(image, pictures, where, broken, box, known):
+        if not usable(image, pictures, where, broken, box, found):
             continue
         names.append(image)
         for markup, values in found.items():
@@ -82,10 +87,15 @@ def open_coco(root: Path, split: str = "train", skip_broken: bool = False) -> Da
     for number, each in enumerate(annotations):
         where = f"{path}: annotation {number}"
         try:
+            if each["image_id"] not in files:
+                raise ValueError(f"image_id {each['image_id']!r} is none of the images")
             image = files[each["image_id"]]
             if each["category_id"] not in markups:
                 continue
-            values = np.array(each["keypoints"], np.float64).reshape(MARKUPS[used[0]].points, 3)
+            values, wanted = np.array(each["keypoints"], np.float64), 3 * MARKUPS[used[0]].points
+            if values.shape != (wanted,):
+                raise ValueError(f"keypoints holds {values.size} numbers, not {wanted}")
+            values = values.reshape(-1, 3)
             x, y, w, h = np.array(each["bbox"], np.float64) if "bbox" in each else np.full(4, np.nan)
         except (ValueError, KeyError, TypeError) as error:
             broken.report(f"{where}: {type(error).__name__}: {shown(str(error))}", error)
@@ -93,10 +103,11 @@ def open_coco(root: Path, split: str = "train", skip_broken: bool = False) -> Da
         values[values[:, 2] == 0] = np.nan
         box = np.array([x, y, x + w, y + h])
         known = np.asarray(np.isfinite(values).all(1))
-        if not _fits(image, pictures, where, broken, box, {used[0]: known}):
+        places = np.where(known[:, None], values[:, :2], np.nan)
+        if not usable(image, pictures, where, broken, box, {used[0]: places}):
             continue
         names.append(image)
-        points.append(np.where(known[:, None], values[:, :2], np.nan))
+        points.append(places)
         boxes.append(box)
     return _database("coco", split, pictures, names, {used[0]: points}, boxes, broken)
 
@@ -123,31 +134,6 @@ def _cells(row: Mapping[str, str | None], names: Sequence[str]) -> np.ndarray:
     return values
 
 
-def _fits(
-    image: str,
-    pictures: FolderPictures,
-    where: str,
-    broken: Broken,
-    box: np.ndarray,
-    known: Mapping[str, np.ndarray],
-) -> bool:
-    """Whether a face can be used; reports why not."""
-    if not image or Path(image).is_absolute() or ".." in Path(image).parts or not pictures.has(image):
-        broken.report(f"{where}: there is no picture {shown(image)} in {pictures.root}")
-    elif not any(each.any() for each in known.values()):
-        broken.report(f"{where}: no point is known")
-    elif np.isnan(box).all():
-        if any(each.all() and MARKUPS[markup].five is not None for markup, each in known.items()):
-            return True
-        needed = "whose eyes, nose and mouth are named (five) and of which every point is known"
-        broken.report(f"{where}: a face without a box needs a markup {needed}")
-    elif not (np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
-        broken.report(f"{where}: the box must have x0 < x1 and y0 < y1")
-    else:
-        return True
-    return False
-
-
 def _markup(category: Mapping[str, Any], path: Path) -> str:
     name, count = str(category.get("name", "")), len(category["keypoints"])
     alike = [m.name for m in MARKUPS.values() if m.names and list(m.names) == category["keypoints"]]
@@ -156,11 +142,11 @@ def _markup(category: Mapping[str, Any], path: Path) -> str:
     if name in MARKUPS:
         if MARKUPS[name].points != count:
             raise InputError(f"{path}: category {name} has {count} keypoints, the markup {MARKUPS[name].points}")
-        for k, (ours, theirs) in enumerate(zip(MARKUPS[name].names, category["keypoints"], strict=False)):
-            if ours != theirs:
-                wrong = f"keypoint {k} is {shown(theirs)}, the markup's {shown(ours)}"
-                raise InputError(f"{path}: category {name}: {wrong}")
+        check_names(MARKUPS[name], category["keypoints"], f"{path}: category {name}")
         return name
+    for markup in MARKUPS.values():  # one of as many points that has names, but others: which is meant?
+        if markup.points == count:
+            check_names(markup, category["keypoints"], f"{path}: category {shown(name)}")
     try:
         return of_count(count).name
     except ValueError as error:
@@ -179,6 +165,8 @@ def _database(
     if not names:
         raise InputError(f"{pictures.root}: {name}, split {split}, lists no face")
     arrays = {m: np.asarray(values, np.float32) for m, values in points.items()}
+    for markup, values in arrays.items():
+        check_sides(f"{pictures.root}: {name}, split {split}", markup, values)
     weights = {m: np.asarray(np.isfinite(values).all(2), np.float32) for m, values in arrays.items()}
     faces = Table(name, split, pictures, names, names, arrays, skipped=broken.messages)
     return Extended(faces, boxes=np.asarray(boxes, np.float32), weights=weights)

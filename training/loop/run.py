@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.network import ACDC, UNet
 from acdc_fast.weights import Weights, load_weights, save_weights
@@ -86,7 +88,8 @@ class Run:
     def start_from(self, path: Path) -> None:
         """Starts from a weights file. Arrays that do not fit (other markups) start at random and are named on stderr.
 
-        Stages that the file lacks start as copies of its last one (`growing`).
+        Stages that the file lacks start as copies of its last one (`growing`). Raises `InputError` if no U-Net fits, or
+        one that the settings hold or whose batch norm they keep.
         """
         start = load_weights(path)
         self.start = {"start": path.stem} | {k: v for k, v in start.card.items() if k == "licence"}
@@ -94,12 +97,21 @@ class Run:
         found = {name: torch.from_numpy(value) for name, value in arrays.items()}
         known = self.network.state_dict()
         fits = {n: v for n, v in found.items() if n in known and known[n].shape == v.shape}
+        anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
+        self._check_start(path, start.config, fits, anew)
         self.network.load_state_dict(fits, strict=False)
         if self.average:
             self.average.network.load_state_dict(fits, strict=False)
-        anew = sorted(n for n, v in known.items() if n not in fits and v.is_floating_point())
         if self.world.leads and anew:
-            print(f"{path}: missing or of another shape, so random at the start: {', '.join(anew)}", file=sys.stderr)
+            print(f"{path} has no such layers, so they start at random: {', '.join(anew)}", file=sys.stderr)
+
+    def _check_start(self, path: Path, theirs: ACDCConfig, fits: Collection[str], anew: Sequence[str]) -> None:
+        kept = tuple(f"unets.{stage}." for stage in range(self.settings.held))
+        wrong = [n for n in anew if n.startswith(kept) or (self.settings.fixed_norm and "running_" in n)]
+        if wrong or not any(n.startswith("unets.") for n in fits):
+            sizes = [f"width {c.width}, {c.stages} stages" for c in (theirs, self.settings.network)]
+            why = f"held or fixed_norm keeps {wrong[0]}, which it lacks" if wrong else "none of its U-Nets fits"
+            raise InputError(f"{path} ({sizes[0]}) cannot start a network of {sizes[1]}: {why}")
 
 
 def hold_stages(network: ACDC, count: int) -> None:

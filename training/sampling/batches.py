@@ -206,10 +206,11 @@ def _shuffled(seed: int, source: int, sweep: int, size: int) -> np.ndarray:
 
 
 def start_worker(_: int) -> None:
-    """Workers leave Ctrl-C to the main process, and use one core each."""
+    """Workers leave signals to the whole group (Ctrl-C, `timeout`) to the main process, and use one core each. They end
+    when it closes their queues or is gone: torch's loop in each of them looks for both."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

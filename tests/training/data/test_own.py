@@ -86,6 +86,8 @@ def test_coco(root: Path) -> None:
         ([row(0, [9, 1, 1, 9], [5] * 10)], r"csv:2: the box"),
         ([row(0, ["", "", "", ""], [""] + [5] * 9)], r"csv:2: a face without a box"),
         ([row(0, [1, 1, 9, 9], [""] * 10)], r"csv:2: no point"),
+        ([row(0, [20, 20, 50, 50], [30] * 7 + [1e9] + [30] * 2)], r"csv:2: point 3 of 2d5, at 30, 1e\+09, lies far"),
+        ([row(0, [40, 20, 50, 30], [0.4] * 10)], r"csv:2: point 0 of 2d5, at 0.4, 0.4, lies far outside the box"),
         ([row(0, [1, 1, 9, 9], [5] * 10), row(4, [1, 1, 9, 9], [5] * 10)], r"csv:3: there is no picture 'pictures/4"),
         ([["../x.png", 1, 1, 9, 9, *[5] * 10]], r"csv:2: there is no picture"),
         ([], "lists no face"),
@@ -107,15 +109,22 @@ def test_wrong_headers_and_files(root: Path) -> None:
     write_csv(root, [], ["image", "2d5_x0", "2d5_y0"])
     with pytest.raises(InputError, match="column 2d5_x1 is missing"):
         open_database("csv", root)
-    write_csv(root, [], ["image", "left"])
-    with pytest.raises(InputError, match="2d68_x0"):
-        open_database("csv", root)
+    names = [f"2d5_{axis}{k}" for k in range(5) for axis in "xy"]
+    for header, said in (
+        (["image", "left"], "2d68_x0"),
+        (["image", "2d-fiv_x0"], "no markup is named '2d-fiv', known are .*2d68"),
+        (["image", "x0", "y0", "w", "h", *names], "a box has all of the columns x0, y0, x1, y1, or none"),
+    ):
+        write_csv(root, [], header)
+        with pytest.raises(InputError, match=said):
+            open_database("csv", root)
     for changes, said in (
         ({"images": None}, "images, annotations and categories"),
         ({"categories": [{"id": 3, "name": "2d68", "keypoints": list("abcde")}]}, "2d68 has 5 keypoints"),
         ({"categories": [{"id": 3, "name": "face", "keypoints": list("abc")}]}, "no markup has 3 points"),
         ({"categories": []}, "of one markup"),
-        ({"annotations": [{"image_id": 7, "category_id": 3, "keypoints": [1, 2]}]}, "annotation 0"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "keypoints": [1, 2]}]}, "0: .*holds 2 numbers, not 15"),
+        ({"annotations": [{"image_id": 99, "category_id": 3, "keypoints": [1, 2]}]}, "0: .*99 is none of the images"),
     ):
         coco(root, **changes)
         with pytest.raises(InputError, match=said):
@@ -125,15 +134,32 @@ def test_wrong_headers_and_files(root: Path) -> None:
         open_database("coco", root)
 
 
+def test_exchanged_sides_are_told_of(root: Path) -> None:
+    """Of ten faces or more, where most have their outer eye corners the other way round."""
+    right, left = [[20, 20, 40, 20, 30, 30, 25, 40, 35, 40], [40, 20, 20, 20, 30, 30, 35, 40, 25, 40]]
+    for wrong, faces, refused in ((5, 10, False), (6, 10, True), (9, 9, False)):
+        write_csv(root, [row(0, [10, 10, 50, 50], left if k < wrong else right) for k in range(faces)])
+        if refused:
+            with pytest.raises(InputError, match="train: in 6 of 10 faces point 0 of 2d5 is right of point 1"):
+                open_database("csv", root)
+        else:
+            assert len(open_database("csv", root)) == faces
+
+
 def test_a_markup_of_ones_own(root: Path) -> None:
     """Its names tell COCO's keypoints from those of a markup with as many points, and no box is made up for it."""
     owl = {"name": "2d-owl", "points": list("abcde"), "mirror_pairs": [[0, 1]]}
-    with registered([read_markup(owl, "here")], "here"), pytest.raises(RuntimeError, match="forget"):
+    with pytest.raises(RuntimeError, match="forget"), registered([read_markup(owl, "here")], "here"):
         coco(root)
         assert open_database("coco", root).markups == ("2d-owl",)
         coco(root, categories=[{"id": 3, "name": "2d-owl", "keypoints": list("abced")}])
-        with pytest.raises(InputError, match="category 2d-owl: keypoint 3 is 'e', the markup's 'd'"):
+        with pytest.raises(InputError, match="category 2d-owl: keypoint 3 is 'e', that of the markup 2d-owl is 'd'"):
             open_database("coco", root)
+        coco(root, categories=[{"id": 3, "name": "face", "keypoints": list("abxde")}])  # not silently 2d5
+        with pytest.raises(InputError, match="category 'face': keypoint 2 is 'x', that of the markup 2d-owl is 'c'"):
+            open_database("coco", root)
+        coco(root, categories=[{"id": 3, "name": "2d5", "keypoints": list("abxde")}])
+        assert open_database("coco", root).markups == ("2d5",)
         names = [f"2d-owl_{axis}{k}" for k in range(5) for axis in "xy"]
         header = ["image", "x0", "y0", "x1", "y1", *names]
         points = POINTS[0].ravel().tolist()

@@ -22,17 +22,20 @@ from acdc_fast.training.loop.train import train
 from acdc_fast.training.settings import read_settings
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["alone", "whole group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "long.yaml").write_text(
-        SETTINGS.replace("updates: 4", "updates: 4000").replace("minutes: 0", "minutes: 60")
-    )
+def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals, whole: bool) -> None:
+    """To the process alone, and to its group, the workers that load data among them, as a terminal and `timeout` do."""
+    settings = SETTINGS.replace("updates: 4", "updates: 4000").replace("minutes: 0", "minutes: 60")
+    (tmp_path / "long.yaml").write_text(settings.replace("workers: 0", "workers: 2"))
     arguments = command(root, tmp_path / "out")
     arguments[arguments.index("--config") + 1] = str(tmp_path / "long.yaml")
-    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     while len(losses(tmp_path / "out")) < 2 and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(number)
+    (os.killpg if whole else os.kill)(process.pid, number)
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, told
     step = load_checkpoint(tmp_path / "out" / NAME)["step"]

@@ -10,6 +10,7 @@ import torch
 from helpers.faces import write_weights
 from helpers.small_training import ALONE
 
+from acdc_fast.errors import InputError
 from acdc_fast.training.loop.optimisers import Optimisers
 from acdc_fast.training.loop.run import Run
 from acdc_fast.training.loop.train import train
@@ -36,6 +37,20 @@ def test_rates_of_all_updates_and_of_a_resumed_run(
     assert train(settings, root, tmp_path / "run", resume=True, device="cpu") == 0
     scales = [0.5, *((left / 8) ** 0.9 for left in range(7, 0, -1))]
     assert used == [(pytest.approx(0.01 * s), pytest.approx(0.03 * s)) for s in scales]
+
+
+def test_weights_that_cannot_start_it_are_refused(small: Settings, tmp_path: Path) -> None:
+    """Of another width; of fewer U-Nets than are held. Fewer stages alone are grown, and other markups start anew."""
+    path = tmp_path / "w.safetensors"
+    network = small.network
+    write_weights(path, replace(network, width=3 * network.width, stages=1))
+    with pytest.raises(InputError, match=r"w\.safetensors \(width 12, 1 stages\) cannot start .*: none of its U-Nets"):
+        Run(small, ALONE).start_from(path)
+    write_weights(path, replace(network, markups=("2d68",)))
+    Run(replace(small, held=1), ALONE).start_from(path)
+    write_weights(path, replace(network, width=2 * network.width))
+    with pytest.raises(InputError, match=r"cannot start .*: held or fixed_norm keeps unets\.0\."):
+        Run(replace(small, held=1), ALONE).start_from(path)
 
 
 def test_weights_and_average_start_from_a_file(root: Path, small: Settings, tmp_path: Path) -> None:
