@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import os
 import sys
@@ -100,17 +99,11 @@ def _expanded(names: Sequence[str]) -> list[str]:
 
     A pattern without a match stays as it is, and gives an error when its turn comes.
     """
-    from PIL import Image
+    from ..photo.folders import inside
 
-    known, found = Image.registered_extensions(), list[str]()
+    found: list[str] = []
     for name in names:
-        if name != "-" and os.path.isdir(name):
-            inside = [os.path.join(name, entry) for entry in sorted(os.listdir(name))]
-            found += [p for p in inside if os.path.isfile(p) and Path(p).suffix.lower() in known] or [name]
-        elif glob.has_magic(name) and not os.path.exists(name):
-            found += sorted(glob.glob(name)) or [name]
-        else:
-            found.append(name)
+        found += (None if name == "-" else inside(name)) or [name]
     return found
 
 

@@ -119,6 +119,17 @@ def positive(text: str) -> int:
     return value
 
 
+def rate(text: str) -> float:
+    """For argparse: frames a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be a number from 0.1 to 1000, not {text[:40]!r}")
+    return value
+
+
 def stages_or_auto(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 

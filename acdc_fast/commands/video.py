@@ -18,6 +18,7 @@ from .arguments import (
     note,
     overwrite_argument,
     positive,
+    rate,
     search_arguments,
     search_of,
 )
@@ -25,14 +26,19 @@ from .arguments import (
 #: One line of help, and an example.
 HELP = "follow the faces in a video"
 EXAMPLE = "acdc-fast video in.mp4 -o out.mp4"
+SOURCES = (
+    "film, - for one from stdin, a stream's address, a webcam's number such as 0; or pictures: a folder, a pattern in"
+    " quotes, or frames/%%05d.png"
+)
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("input", metavar="IN", help="film, a stream's address, or a webcam's number such as 0")
+    sub.add_argument("input", metavar="IN", help=SOURCES)
     sub.add_argument("-o", "--out", help="annotated video, or a .jsonl file; without it JSON lines are printed")
     overwrite_argument(sub)
     text = "show it in a window; q or Esc ends it (needs a screen and opencv-python)"
     sub.add_argument("--display", action="store_true", help=text)
+    sub.add_argument("--rate", type=rate, metavar="FPS", help="frames a second, for pictures alone (25)")
     sub.add_argument("--every", type=positive, default=10, help="frames between runs of the detector (%(default)s)")
     text = "give each frame's own points; else they are steadied from frame to frame"
     sub.add_argument("--exact", action="store_true", help=text)
@@ -60,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     with stops or contextlib.nullcontext():
         broken = run_video(
             model, options.input, options.out, options.every, options.markup, search, camera, options.display, stops,
-            smooth=not options.exact,
+            smooth=not options.exact, rate=options.rate,
         )  # fmt: skip
     if stops and stops.received:
         if options.out:

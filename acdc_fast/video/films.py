@@ -25,6 +25,7 @@ from .damage import Damage
 from .encoding import FilmWriter, codec_of
 from .ending import Ending
 from .opening import endless, opened
+from .pictures import RATE, Pictures, overwrites, pictures_of
 from .tracking import Tracker, stepper
 from .window import Window
 
@@ -44,8 +45,10 @@ def run_video(
     display: bool = False,
     stops: StopRequests | None = None,
     smooth: bool = True,
+    rate: float | None = None,
 ) -> str | None:
-    """``source``: a film, a stream's address or a webcam's number. ``display``: shows it in a window alone.
+    """``source``: a film, ``-`` for one from standard input, a stream's address or a webcam's number; or pictures, of
+    which ``rate`` (25) make a second: a folder, a pattern, numbered files. ``display``: shows it in a window alone.
 
     Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
@@ -61,16 +64,18 @@ def run_video(
         raise InputError(f"{out}: would overwrite the video that is being read")
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
-    frames = _Frames(av, source, stops)
+    frames = _opened(av, source, rate, stops)
+    if out is not None and isinstance(frames, Pictures) and overwrites(out, frames):
+        raise InputError(f"{out}: would overwrite a picture that is being read")
     step = stepper(Tracker(model, every, search=Search(**search or {}), camera=camera), smooth)
     if display:
         _show(frames, step, markup)
     elif out is None:
-        for line in _lines(frames, step):
+        for line in _lines(frames, step, frames.names):
             print(line, flush=True)
     elif out.endswith(".jsonl"):
         with written_beside(out) as beside, beside.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in _lines(_shown(frames), step))
+            file.writelines(line + "\n" for line in _lines(_shown(frames), step, frames.names))
     else:
         with written_beside(out) as beside:
             note = _write(av, frames, step, beside, out, markup)
@@ -88,18 +93,32 @@ def _av() -> Any:
     return av
 
 
+def _opened(av: Any, source: str, rate: float | None, stops: StopRequests | None) -> _Frames | Pictures:
+    pictures = None if source == "-" else pictures_of(source)
+    if pictures is not None:
+        return Pictures(source, *pictures, rate or RATE)
+    if rate is not None:
+        raise InputError(f"{source}: has a rate of its own; --rate is for pictures")
+    return _Frames(av, source, stops)
+
+
 class _Frames:
     """Upright RGB frames of a file with their times; ``broken`` says afterwards what was wrong with it."""
 
     def __init__(self, av: Any, source: str, stops: StopRequests | None = None) -> None:
-        self.av, self.source, self.stops = av, source, stops
+        self.av, self.source, self.stops = av, "standard input" if source == "-" else source, stops
         self.broken: str | None = None
         self.container = opened(av, source)
         if not self.container.streams.video:
-            raise InputError(f"{source}: holds no video")
+            raise InputError(f"{self.source}: holds no video")
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.sound = self.container.streams.audio[0] if self.container.streams.audio else None
+        self.rate, self.time_base = Fraction(self.stream.average_rate or 25), self.stream.time_base
+        # Many files do not say how many frames they hold.
+        length = (self.stream.duration or 0) * (self.stream.time_base or 0)
+        self.total = round(self.stream.frames or length * (self.stream.average_rate or 0))
+        self.names: dict[int, str] = {}  # pictures have some
         self.listens = False  # whether packets of sound are kept: only where a film is written
         self.heard: list[Any] = []  # those that came before the last frame
 
@@ -137,19 +156,16 @@ class _Frames:
             raise InputError(self.broken or f"{self.source}: holds no frames")
 
 
-def _shown(frames: _Frames) -> Iterator[Frame]:
+def _shown(frames: _Frames | Pictures) -> Iterator[Frame]:
     """The frames, with a progress bar on a terminal alone."""
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise BackendUnavailable(f"video needs tqdm ({error}): pip install 'acdc-fast[video]'") from error
-    stream = frames.stream
-    # Many files do not say how many frames they hold.
-    total = stream.frames or (stream.duration or 0) * (stream.time_base or 0) * (stream.average_rate or 0)
-    yield from tqdm(frames, total=round(total) or None, unit="frame", disable=None, dynamic_ncols=True)
+    yield from tqdm(frames, total=frames.total or None, unit="frame", disable=None, dynamic_ncols=True)
 
 
-def _show(frames: _Frames, step: Step, markup: str | None) -> None:
+def _show(frames: _Frames | Pictures, step: Step, markup: str | None) -> None:
     """The annotated frames in a window, until the video or the user ends it."""
     with Window(f"acdc-fast: {frames.source}") as window, contextlib.closing(iter(frames)) as running:
         for rgb, _, _ in running:
@@ -157,22 +173,24 @@ def _show(frames: _Frames, step: Step, markup: str | None) -> None:
                 break
 
 
-def _lines(frames: Iterable[Frame], step: Step) -> Iterator[str]:
-    for index, (rgb, time, _) in enumerate(frames):
-        faces = as_dict(step(rgb))
-        yield json.dumps({"frame": index, "time": None if time is None else round(time, 6), "faces": faces})
+def _lines(frames: Iterable[Frame], step: Step, names: Mapping[int, str]) -> Iterator[str]:
+    """``names``: of the pictures, by their time."""
+    for index, (rgb, time, pts) in enumerate(frames):
+        image = {"image": names[pts]} if pts is not None and pts in names else {}
+        time = None if time is None else round(time, 6)
+        yield json.dumps({"frame": index, **image, "time": time, "faces": as_dict(step(rgb))})
 
 
-def _write(av: Any, frames: _Frames, step: Step, beside: Path, out: str, markup: str | None) -> str | None:
+def _write(av: Any, frames: _Frames | Pictures, step: Step, beside: Path, out: str, markup: str | None) -> str | None:
     """Writes the annotated film; gives a note where its sound could not be taken over."""
-    codec, rate = codec_of(out), Fraction(frames.stream.average_rate or 25)
+    codec = codec_of(out)
     sound, note = (frames.sound if codec.sound else None), None
     if frames.sound is not None and not codec.sound:
         note = f"{out}: a file of this kind holds no sound; it is left out"
     form = "gif" if codec.name == "gif" else None
     with av.open(str(beside), "w", format=form) as container:
         try:
-            writer = FilmWriter(container, codec, rate, frames.stream.time_base, sound)
+            writer = FilmWriter(container, codec, frames.rate, frames.time_base, sound)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(f"{out}: its sound cannot be taken over ({_line(error)}); use .mkv") from error
 
