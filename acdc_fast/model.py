@@ -331,6 +331,13 @@ class Model:
         """Writes a weights file that `Model` reads: written beside and renamed."""
         save_weights(path, self.weights)
 
+    def network(self) -> ACDC:
+        """A `torch.nn.Module` of its own with these weights and stages, in eval mode: for gradients and for training of
+        one's own. It gives the maps' own means, as a call of the model does. Needs torch, else `BackendUnavailable`."""
+        from .export import network_of
+
+        return network_of(self.weights, self.stages)
+
     def export_onnx(self, path: str | os.PathLike[str], batch: int | str = "dynamic") -> list[str]:
         """ONNX that gives for crops what `align` makes of them, at this model's resolution and stages; gives the names
         of its outputs. See `export.export_onnx`. Needs torch and onnx."""

@@ -224,6 +224,25 @@ def test_export_keeps_stages_and_markups(tmp_path: Path) -> None:
     assert np.abs(session.run(None, {"crops": crops})[0] - model(crops).landmarks["2d68"]).max() < UNITS
 
 
+def test_its_network_is_a_module_with_gradients() -> None:
+    """The same answer as a call, to float32's rounding through a cascade; its first stages alone; a copy of its own."""
+    import torch
+
+    for stages in (None, 1):
+        model = Model(small_weights(stages=2), stages=stages, backend="native")
+        network, crops = model.network(), torch.rand(2, 1, 32, 32)
+        found, wanted = network(crops), model(crops)
+        assert len(network.unets) == (stages or 2) and not network.training
+        for name, points in wanted.landmarks.items():
+            torch.testing.assert_close(found.landmarks[name], points, atol=2e-5, rtol=0)
+        found.landmarks["2d68"].sum().backward()
+        weight = network.get_parameter("unets.0.stem.weight")
+        assert weight.grad is not None and weight.grad.abs().max() > 0
+        with torch.no_grad():
+            weight.zero_()
+        assert np.abs(model.weights.arrays["unets.0.stem.weight"]).max() > 0
+
+
 def test_repr_and_pickle(tmp_path: Path) -> None:
     """Pickled by name if the package has the weights, else with the weights. The results are the same."""
     crops = np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
