@@ -67,7 +67,7 @@ class ACDCConfig:
             raise ValueError(f"markups must name at least one markup and each only once, not {shown(self.markups)}")
         counts = [MARKUPS[m].points for m in self.chain]
         if counts != sorted(counts, reverse=True):
-            raise ValueError(f"2D markups must be listed finest first (eq. 1), not {self.chain}")
+            raise ValueError(f"2D markups must be listed from the most points to the fewest (eq. 1), not {self.chain}")
         if len(self.solid) > 1:
             raise ValueError(f"at most one 3D markup, not {self.solid}")
         if self.has_pose and not self.solid:

@@ -38,10 +38,10 @@ def read_markup(values: object, where: str, before: Mapping[str, Markup] | None 
     meant, its name or its number, from 0, may stand. A group of one point may be that point. ``before``: what is known
     beside the package's. Raises `InputError`.
     """
+    if isinstance(values, Mapping) and (stray := [key for key in values if key not in FIELDS]):
+        raise InputError(f"{where}: unknown field {shown(stray[0])}; known: {', '.join(FIELDS)}")
     if not isinstance(values, Mapping) or "name" not in values or "points" not in values:
         raise InputError(f"{where}: a markup has a name and points, and may have {', '.join(FIELDS[2:])}")
-    if stray := [key for key in values if key not in FIELDS]:
-        raise InputError(f"{where}: unknown field {shown(stray[0])}; known: {', '.join(FIELDS)}")
     name = values["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
         wrong = "begins with 2d or 3d, and small letters, digits or hyphens follow, 30 in all at most"

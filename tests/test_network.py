@@ -146,7 +146,7 @@ def test_bad_crops_are_named(shape: tuple[int, ...]) -> None:
         ({"width": 6}, "width"),
         ({"stages": 0}, "stages"),
         ({"variant": "dc"}, "variant"),
-        ({"markups": ("2d5", "2d68", "3d68")}, "finest first"),
+        ({"markups": ("2d5", "2d68", "3d68")}, "from the most points to the fewest"),
         ({"markups": ("2d68",)}, "3d68"),
         ({"markups": ("2d67", "3d68")}, "2d67"),
         ({"mask_markups": ("2d29",)}, "mask_markups"),

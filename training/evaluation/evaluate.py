@@ -162,6 +162,8 @@ def run(args: argparse.Namespace) -> int:
         write_enough(path, seen, args.enough, args.half)
     if args.presence:
         write_presence(path, list(databases.values()), args.presence, args.limit, args.half)
+    for made in filter(None, (args.report, args.figures, args.calibrate, args.pose, args.enough, args.presence)):
+        print(f"wrote {made}", file=sys.stderr)
     return 0
 
 

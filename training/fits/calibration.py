@@ -117,7 +117,7 @@ def calibrate(path: Path, seen: Sequence[Observations], out: Path, half: bool = 
             share = f"{right.mean():.1%} of {error.size} points right"
             if max(map(abs, fitted)) > MOST:
                 raise InputError(f"--calibrate: no confidence of {markup} fits these faces: {share}")
-            print(f"{markup}: own {fitted[0]:.2f}, face {fitted[1]:.2f}, {share}, ECE {ece:.3f}")
+            print(f"{markup}: {share}; calibration error on these same faces {ece:.3f}")
     card = dict(weights.card)
     spreads = np.concatenate([narrowest(o.spread.values())[~o.missed] for o in seen])
     if len(spreads):  # `acdc_fast.readout.orientation` reads it

@@ -153,7 +153,7 @@ class Batches(Dataset[Batch]):
         )  # fmt: skip
         for batch in loader:
             if isinstance(batch, InputError):
-                raise batch
+                raise InputError(f"{batch} (--skip-broken goes on without such faces)") from batch
             yield batch
 
 

@@ -65,7 +65,9 @@ def test_json_and_tables_tell_the_same(root: Path, capsys: pytest.CaptureFixture
     eyes = np.linalg.norm(target[:, 1] - target[:, 0], axis=1)
     assert values["markups"]["2d5"]["nme"][-1] == pytest.approx(100 * (gap / eyes).mean())
     assert run(root, "--databases", "mtfl/train", "--figures", str(root / "figures")) == 0
-    assert f"{values['markups']['2d5']['nme'][-1]:.2f}" in capsys.readouterr().out
+    printed, told_too = capsys.readouterr()
+    assert f"{values['markups']['2d5']['nme'][-1]:.2f}" in printed
+    assert f"wrote {root / 'figures'}" in told_too
     assert {p.name for p in (root / "figures").iterdir()} == {
         "figure5-excitations.png", "figure6-masks.png", "risk-coverage.png",
     }  # fmt: skip
