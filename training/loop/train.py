@@ -66,7 +66,9 @@ def train(
     except RuntimeError as error:
         if (gone := lost(error)) is None:
             raise
-        raise AcdcError(f"{gone}. --resume goes on from the last checkpoint") from error
+        saved = (out / NAME).exists()
+        then = "--resume goes on from the last checkpoint" if saved else "nothing was saved yet: begin again"
+        raise AcdcError(f"{gone}. {then}") from error
 
 
 def _train(
@@ -75,18 +77,19 @@ def _train(
 ) -> int:  # fmt: skip
     if settings.fixed_norm and not (init or resume):
         raise InputError("fixed_norm keeps the means and variances of trained weights: name these with --init")
+    if not resume:  # before the data are read, which may take minutes
+        _make_folder(out)
+        _check_new(out)
     sources = [open_source(s, data_root, skip_broken) for s in settings.databases]
     held_out = [open_source(s, data_root, skip_broken) for s in settings.validation]
     run = Run(settings, world)
     if init:
         run.start_from(init)
-    if not resume:
-        _make_folder(out)
     with locked(out, PATIENCE) if world.leads and out.is_dir() else nullcontext():
         if resume:
             run.restore(load_checkpoint(out / NAME))
-        elif (out / NAME).exists():
-            raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+        else:
+            _check_new(out)  # another process may have begun one
         batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
         last = min(until or settings.updates, settings.updates)
         with StopRequests() as stops:
@@ -116,6 +119,11 @@ def _finish(
         print(f"{out / WEIGHTS}: trained weights after {of} updates", file=sys.stderr)
         print(f"{card}: their card", file=sys.stderr)
     return 0
+
+
+def _check_new(out: Path) -> None:
+    if (out / NAME).exists():
+        raise InputError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
 
 
 def _make_folder(out: Path) -> None:

@@ -153,7 +153,7 @@ class Batches(Dataset[Batch]):
         )  # fmt: skip
         for batch in loader:
             if isinstance(batch, InputError):
-                raise InputError(f"{batch} (--skip-broken goes on without such faces)") from batch
+                raise batch
             yield batch
 
 
@@ -170,7 +170,7 @@ class Given(Dataset[Item | InputError]):
         try:
             return self.items[index]
         except InputError as error:
-            return error
+            return InputError(f"{error} (--skip-broken goes on without it)")
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def test_a_killed_process_of_two_ends_the_other(root: Path, rank: int) -> None:
     assert process.returncode == 1
     assert f"rank      : {rank} " in told and "(SIGKILL)" in told  # torchrun says who was first
     ours = [line for line in told.splitlines() if "acdc-fast train: " in line]
-    assert len(ours) <= 1 and all("another process" in line and "--resume" in line for line in ours), told
+    assert len(ours) <= 1 and all("another process" in line for line in ours), told
+    assert all("--resume goes on" in line or "nothing was saved yet" in line for line in ours), told
     assert "train.py" not in told, told  # no trace of ours
 
 

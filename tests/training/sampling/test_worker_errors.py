@@ -49,7 +49,8 @@ def test_a_broken_picture_is_named(settings: Settings, tmp_path: Path, load: Loa
     tar.write_bytes(tar.read_bytes().replace(encoded, bytes(len(encoded))))
     with pytest.raises(InputError) as told:
         load(replace(settings, workers=workers), faces)
-    assert str(told.value) == f"{tar}:faces/7.jpg: not a picture that can be decoded"
+    hint = "(--skip-broken goes on without it)"
+    assert str(told.value) == f"{tar}:faces/7.jpg: not a picture that can be decoded {hint}"
 
 
 @each_way
