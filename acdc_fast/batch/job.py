@@ -21,13 +21,16 @@ from ..errors import InputError
 from ..model import Model
 from ..photo.camera import Camera
 from ..photo.detection import Search
+from ..photo.images import Picture
 from ..stopping import StopRequests
+from ..types import Faces
 from ..weights import fingerprint
+from .drawings import Drawings
 from .needs import pyarrow, tqdm
 from .outputs import Summary, format_of, join, summary_of
 from .parts import Job, Parts, discard
 from .ray_rows import Cluster, ray_rows
-from .rows import aligned, row_of, schema_of
+from .rows import Aligned, aligned, row_of, schema_of
 from .sources import Source, open_source
 
 #: Images in a part: what a kill costs at most.
@@ -49,39 +52,45 @@ class Tally:
 def run_batch(
     model: Model, source: str | Sequence[str], out: str, column: str | None = None, part: int = PART,
     overwrite: bool = False, note: Callable[[str], None] | None = None, search: Mapping[str, Any] | None = None,
-    camera: Camera | None = None, cluster: str | None = None,
+    camera: Camera | None = None, cluster: str | None = None, draw: str | None = None,
 ) -> Tally:  # fmt: skip
     """``source``: an image file; a folder, searched through and sorted by name; a tar, in its own order; a parquet
     file whose ``column`` holds paths or image bytes; or several of these, one after the other. An image that cannot
     be read gives a row with its error, and a ``note`` (by default to stderr). A finished output of the same job is
     left as it is; ``overwrite`` writes it again. ``search``: what is looked for, as in `Model.detect`; ``camera``: as
-    in `Model.align`; ``cluster``: the work is done by workers of Ray, see `ray_rows.Cluster`.
+    in `Model.align`; ``cluster``: the work is done by workers of Ray, see `ray_rows.Cluster`; ``draw``: the folder that
+    annotated pictures go to.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
     pa, pq = pyarrow()
     target = Path(out)
     format_of(target)
+    if draw is not None and cluster is not None:
+        raise InputError("--draw is not done by Ray's workers: leave out one of --draw and --ray")
     sources = [source] if isinstance(source, str) else list(source)
     for each in sources:
         if target.exists() and Path(each).exists() and target.samefile(each):
             raise InputError(f"{out}: would overwrite the file that is being read")
     images = open_source(sources, column)
     search = dict(search or {})
-    job = _job(model, sources, column, images, search, camera)
+    drawings = Drawings(draw, sources, images.names) if draw is not None else None
+    job = {**_job(model, sources, column, images, search, camera), "draw": str(drawings.folder) if drawings else None}
     folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
         summary = summary_of(target)
         _check_same(out, summary, job)
         discard(folder)
         return _tally(summary, resumed=summary["images"])
+    if drawings:
+        drawings.check(begun=overwrite or (folder / "job.json").exists())  # `Parts` refuses what another job began
     parts = Parts(folder, job, images.names, overwrite, pq)
     resumed = parts.images
     ray = Cluster(cluster) if cluster is not None else None  # before we listen, for it listens too
     with StopRequests() as stops:
         schema = schema_of(pa, model.markups, camera is not None)
         try:
-            _align(model, images, search, camera, parts, part, schema, note, stops, ray)
+            _align(model, images, search, camera, parts, part, schema, note, stops, ray, drawings)
         finally:
             if ray is not None:
                 ray.close()
@@ -96,8 +105,9 @@ def run_batch(
 def _align(
     model: Model, images: Source, search: Mapping[str, Any], camera: Camera | None, parts: Parts, size: int,
     schema: Any, note: Callable[[str], None] | None, stops: StopRequests, ray: Cluster | None,
+    drawings: Drawings | None,
 ) -> None:  # fmt: skip
-    """Makes the parts that are missing, until it is asked to stop."""
+    """Makes the parts that are missing, until it is asked to stop. A picture is drawn before its row is kept."""
     start = parts.images
     rows: list[dict[str, Any]] = []
 
@@ -113,10 +123,10 @@ def _align(
         names, pictures = images.names[start:], images.after(start)
         each: Iterator[dict[str, Any]]
         if ray is None:
-            each = (
-                row_of(model, *result, tell, camera is not None)
-                for result in aligned(model, names, pictures, search, camera)
-            )
+            results = aligned(model, names, pictures, search, camera)
+            if drawings:
+                results = _drawn(drawings, start, results)
+            each = (row_of(model, *result, tell, camera is not None) for result in results)
         else:
             each = ray_rows(ray, model, names, pictures, search, camera, tell, lambda: stops.received)
         try:
@@ -129,6 +139,13 @@ def _align(
                     flush()
         finally:
             flush()  # whatever ends the loop, what is done is kept
+
+
+def _drawn(drawings: Drawings, start: int, results: Iterator[Aligned]) -> Iterator[Aligned]:
+    for number, (name, picture, faces) in enumerate(results, start):
+        if isinstance(picture, Picture) and isinstance(faces, Faces):
+            drawings.draw(number, picture, faces)
+        yield name, picture, faces
 
 
 def _job(

@@ -28,6 +28,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     text = "write the output again if it exists, also if it is of another job"
     sub.add_argument("--overwrite", action="store_true", help=text)
     sub.add_argument("--column", help="column of a parquet file that holds image paths or bytes")
+    text = "write an annotated picture of each image to this folder, too; not with --ray"
+    sub.add_argument("--draw", metavar="DIR", help=text)
     text = "workers of Ray do it: on this machine, or in the cluster at ADDRESS (auto: this machine's)"
     sub.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=text)
     search_arguments(sub)
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     make_room(Path(out))
     tally = run_batch(
         model, options.input, out, options.column, overwrite=options.overwrite, search=search,
-        camera=camera_of(options), cluster=options.ray,
+        camera=camera_of(options), cluster=options.ray, draw=options.draw,
     )  # fmt: skip
     counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {_not_read(tally.broken)}"
     if tally.stopped is not None:
