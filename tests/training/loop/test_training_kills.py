@@ -79,7 +79,8 @@ def test_a_killed_data_worker_is_said(root: Path) -> None:
     os.kill(children(process.pid)[-1], signal.SIGKILL)
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, told
-    assert "acdc-fast train: a process that loads data ended" in told and "--resume" in told
+    assert "acdc-fast train: a process that loads data ended" in told
+    assert "--resume goes on" in told or "nothing was saved yet" in told, told
     assert "Traceback" not in told and told.count("\n") == 1, told
 
 
