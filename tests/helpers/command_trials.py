@@ -182,8 +182,8 @@ class Trials:
         return told | {"log": (self.root / "log.txt").read_text()[-2000:]}
 
     def state(self) -> dict[str, str]:
-        """Digests of all that a run leaves. TensorBoard's files and checkpoints have times in them. A hidden file is one
-        that was being written beside its place when the kill came: no reader sees it."""
+        """Digests of all that a run leaves. TensorBoard's files and checkpoints have times in them. A hidden file was
+        being written beside its place when the kill came: no reader sees it."""
         files = [p for p in self.out.rglob("*") if p.is_file() and not p.is_symlink()]
         kept = [p for p in files if not p.name.startswith(("events", ".")) and p.name not in (NAME, f"{NAME}.part")]
         return {str(p.relative_to(self.out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
