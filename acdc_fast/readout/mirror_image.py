@@ -12,16 +12,18 @@ import numpy as np
 from ..markups import MARKUPS, mirrored_points
 from ..types import Prediction
 
-#: Signs of a mirrored head's yaw, pitch, roll, and of a mirrored map's xx, xy, yy.
-POSE, MOMENTS = np.array([-1, 1, -1], np.float32), np.array([1, -1, 1], np.float32)
+#: The mirror image has yaw, pitch and roll times these factors: yaw and roll change their sign.
+POSE_SIGNS = np.array([-1, 1, -1])
+#: The same for a map's xx, xy and yy.
+MOMENT_SIGNS = np.array([1, -1, 1], np.float32)
 
 
 def mirrored(prediction: Prediction) -> Prediction:
     """What mirrored crops say → what that means for the crops: points, covariance and pose; nothing else is kept."""
     return Prediction(
         {name: mirrored_points(points, name) for name, points in prediction.landmarks.items()},
-        {name: (moments * MOMENTS)[:, MARKUPS[name].mirror] for name, moments in prediction.covariance.items()},
-        None if prediction.pose is None else prediction.pose * POSE,
+        {name: (moments * MOMENT_SIGNS)[:, MARKUPS[name].mirror] for name, moments in prediction.covariance.items()},
+        None if prediction.pose is None else (prediction.pose * POSE_SIGNS).astype(prediction.pose.dtype),
         None,
     )
 

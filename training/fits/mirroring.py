@@ -8,9 +8,6 @@ import numpy as np
 
 from acdc_fast.markups import MARKUPS, mirrored_points
 
-#: The mirror image has yaw, pitch and roll times these factors: yaw and roll change their sign.
-POSE_SIGNS = np.array([-1, 1, -1])
-
 
 def with_mirrored_points(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Markup → (N, L, 2) crop units → (2N, L, 2): the points of N faces, then those of their mirror images."""

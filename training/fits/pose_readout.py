@@ -11,13 +11,13 @@ import numpy as np
 from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.head_pose import COMPONENTS, TERMS, Readout, corrected, terms
+from acdc_fast.readout.mirror_image import POSE_SIGNS
 from acdc_fast.readout.shape_model import principal_components, shapes
 from acdc_fast.weights import load_weights, save_weights
 
 from .. import metrics
 from ..observations import Observations
 from .huber import fit_huber
-from .mirroring import POSE_SIGNS
 
 #: Five faces for each term.
 MIN_FACES = 5 * TERMS

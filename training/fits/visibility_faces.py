@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from acdc_fast.markups import MARKUPS, mirrored_points
 from acdc_fast.model import Model
+from acdc_fast.readout.mirror_image import POSE_SIGNS
 from acdc_fast.readout.visibility import terms
 from acdc_fast.types import Faces
 from acdc_fast.weights import Weights
@@ -16,7 +17,6 @@ from acdc_fast.weights import Weights
 from ..data import Database
 from ..data.aflw68 import COVERED_FLAG, VISIBLE_FLAG
 from ..data.sample import Annotation
-from .mirroring import POSE_SIGNS
 from .photographs import photographs
 
 MARKUP = "2d68"
