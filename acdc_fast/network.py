@@ -5,8 +5,10 @@ Symbols are the paper's: I image, H embedding, φ attention maps, Ω pose, Φ ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from . import ops
 from .checks import check_crops
 from .config import ACDCConfig
+from .network_arrays import state_shapes
 from .types import Moments, Prediction
 
 #: Pose in the network and its loss is degrees / 90 (ours): yaw then spans [-1, 1] on 300W-LP.
@@ -138,6 +141,15 @@ class ACDC(nn.Module):
         self.excite = nn.ModuleList(
             nn.Linear(3, config.fusion_channels) for _ in range(config.stages - 1) if config.has_excitation
         )
+
+    @classmethod
+    def holding(cls, config: ACDCConfig, arrays: Mapping[str, np.ndarray]) -> ACDC:
+        """The network with a copy of these arrays (`network_arrays.check_arrays` has compared them), in eval mode. Of
+        stages beyond the config's nothing is taken."""
+        network = cls(config)
+        state = {name: torch.from_numpy(arrays[name].copy()) for name in state_shapes(config)}
+        network.load_state_dict(state, strict=False)  # batch norm's counters alone are not in the arrays
+        return network.eval()
 
     def excitation(self, stage: int, pose: Tensor | None, like: Tensor) -> Tensor:
         """f_i(Ω_i), eq. 6, (B, 2 + 2C); ones where the variant has no excitation."""

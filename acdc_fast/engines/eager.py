@@ -42,10 +42,7 @@ class EagerEngine:
         # bfloat16 is autocast: the convolutions run in it, softmax and moments stay in float32.
         self.autocast = known[dtype] == torch.bfloat16
         self.dtype = torch.float32 if self.autocast else known[dtype]
-        network = ACDC(config)
-        state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        network.load_state_dict(state, strict=False)  # network_arrays.check_arrays has compared every name and shape
-        self.networks = {config.stages: network.eval().to(self.device, self.dtype)}
+        self.networks = {config.stages: ACDC.holding(config, arrays).to(self.device, self.dtype)}
 
     @torch.inference_mode()
     def __call__(

@@ -15,7 +15,6 @@ from ..checks import check_stages
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..metadata import resolution_of
-from ..network_arrays import state_shapes
 from ..weights import Weights
 from .facts import facts
 
@@ -31,14 +30,8 @@ FACTS = "facts.json"
 def network_of(weights: Weights, stages: int | None = None) -> ACDC:
     """The torch network that holds these weights, in eval mode, its first ``stages`` alone where asked."""
     with _torch_there():
-        import torch
-
         from ..network import ACDC
-    config = replace(weights.config, stages=stages or weights.config.stages)
-    network = ACDC(config)
-    state = {name: torch.from_numpy(weights.arrays[name].copy()) for name in state_shapes(config)}
-    network.load_state_dict(state, strict=False)  # num_batches_tracked alone is not there
-    return network.eval()
+    return ACDC.holding(replace(weights.config, stages=stages or weights.config.stages), weights.arrays)
 
 
 def export_onnx(

@@ -15,6 +15,7 @@ from acdc_fast.checks import check_free
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
+from acdc_fast.metadata import resolution_of
 from acdc_fast.network import ACDC
 from acdc_fast.weights import bundled, load_weights
 
@@ -42,10 +43,7 @@ TESTS = {"mtfl-dev": "dev", "aflw68": "dev", "aflw-pose": "dev"}
 def load_network(path: Path) -> tuple[ACDC, int]:
     """The eager network in eval mode, and the resolution that its card names (128 if it names none)."""
     weights = load_weights(path)
-    network = ACDC(weights.config)
-    state = {name: torch.from_numpy(value) for name, value in weights.arrays.items()}
-    network.load_state_dict(state, strict=False)  # only the batch counters may be missing: load_weights has checked
-    return network.eval(), int(weights.card.get("resolution", 128))
+    return ACDC.holding(weights.config, weights.arrays), resolution_of(weights.card, str(path))
 
 
 def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
