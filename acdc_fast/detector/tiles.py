@@ -15,6 +15,8 @@ Tile = tuple[int, int, int, int]
 
 def parts(length: int, longest: int, shared: int) -> list[tuple[int, int]]:
     """First and end of equal parts of at most ``longest`` that share at least ``shared`` with their neighbours."""
+    if length <= longest:
+        return [(0, length)]
     count = max(1, int(np.ceil((length - shared) / (longest - shared))))
     size = min(length, int(np.ceil((length + (count - 1) * shared) / count)))
     starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
@@ -31,6 +33,8 @@ def whole(boxes: np.ndarray, tile: Tile, width: int, height: int) -> np.ndarray:
     """Boxes (N, 4 or more) x0, y0, x1, y1, …, pixels of the tile → (N,) whether each shows a whole face.
 
     It does where it keeps away from those sides of its tile that are not the picture's."""
+    if tile == (0, 0, width, height):
+        return np.ones(len(boxes), bool)
     left, top, right, bottom = tile
     x0, y0, x1, y1 = boxes.T[:4]
     kept = ((x0 >= MARGIN) | (left == 0)) & ((x1 <= right - left - MARGIN) | (right == width))

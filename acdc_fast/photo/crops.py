@@ -59,10 +59,11 @@ def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np
 def _upright(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
     """Without rotation rows and columns are averaged apart, first the rows, as many at a time as `PIXELS` allows. No
     BLAS: its threads would wait for each other on a busy machine, for sums that are this short."""
-    matrix = crop_pixels_to_image_matrix(square[None], len(crop) * samples)[0]
-    fine = np.arange(len(crop) * samples)
-    rows, row_shares = _taps(matrix[1, 1] * fine + matrix[1, 2], image.shape[0], samples)
-    columns, column_shares = _taps(matrix[0, 0] * fine + matrix[0, 2], image.shape[1], samples)
+    x, y, side = square[:3]
+    step = side / (len(crop) * samples)
+    first = np.array([[y], [x]]) - side / 2 + side * 0.5 / (len(crop) * samples)
+    places, shares = _taps(step * np.arange(len(crop) * samples) + first, np.array(image.shape[:2])[:, None], samples)
+    (rows, columns), (row_shares, column_shares) = places, shares
     left, right = int(columns.min()), int(columns.max()) + 1
     step = max(1, PIXELS // ((right - left) * rows.shape[1]))
     for start in range(0, len(crop), step):
@@ -80,17 +81,20 @@ def _summed(lines: np.ndarray, places: np.ndarray, shares: np.ndarray) -> np.nda
     return np.asarray(total)
 
 
-def _taps(positions: np.ndarray, length: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """The average of ``samples`` linear interpolations each: (S, K) pixels that are read, (S, K) float32 shares."""
-    at = np.clip(positions, 0, length - 1)
-    low = np.minimum(at.astype(np.int64), max(0, length - 2)).reshape(-1, samples)
+def _taps(positions: np.ndarray, length: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The average of ``samples`` linear interpolations each, along A axes of (A, 1) pixels: (A, S·samples) positions →
+    (A, S, K) pixels that are read, (A, S, K) float32 shares."""
+    at = np.minimum(np.maximum(positions, 0), length - 1)
+    low = np.minimum(at.astype(np.int64), np.maximum(0, length - 2)).reshape(-1, samples)
+    after = at.reshape(low.shape) - low  # share of the pixel that follows
     first = low[:, :1]
     count = int((low[:, -1:] - first).max()) + 2
-    after = at.reshape(low.shape) - low  # share of the pixel that follows
     behind = (low - first) + np.arange(len(low))[:, None] * count
     shares = np.bincount(behind.ravel(), (1 - after).ravel() / samples, len(low) * count)
     shares += np.bincount(behind.ravel() + 1, after.ravel() / samples, len(low) * count)
-    return np.minimum(first + np.arange(count), length - 1), shares.reshape(-1, count).astype(np.float32)
+    shape = len(positions), -1, count
+    pixels = np.minimum((first + np.arange(count)).reshape(shape), length[:, :, None] - 1)
+    return pixels, shares.astype(np.float32).reshape(shape)
 
 
 def _turned(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:

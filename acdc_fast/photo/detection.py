@@ -201,15 +201,16 @@ def _sizes(faces: np.ndarray) -> np.ndarray:
 def distinct(faces: np.ndarray, most: float) -> list[int]:
     """(N, 5) boxes and scores → indices, best score first, of those that no better one is the same face as."""
     kept: list[int] = []
+    rest = np.argsort(-faces[:, 4], kind="stable")
     area = _sizes(faces) ** 2
-    for i in np.argsort(-faces[:, 4], kind="stable"):
-        others = faces[kept]
-        w = np.minimum(faces[i, 2], others[:, 2]) - np.maximum(faces[i, 0], others[:, 0])
-        h = np.minimum(faces[i, 3], others[:, 3]) - np.maximum(faces[i, 1], others[:, 1])
-        shared = np.maximum(w, 0) * np.maximum(h, 0)
-        union, smaller = area[i] + area[kept] - shared, np.minimum(area[i], area[kept])
-        if not ((shared > most * union) | (shared > INSIDE * smaller)).any():
-            kept.append(int(i))
+    while len(rest):
+        best, rest = rest[0], rest[1:]
+        kept.append(int(best))
+        if len(rest):
+            low, high = np.maximum(faces[best, :2], faces[rest, :2]), np.minimum(faces[best, 2:4], faces[rest, 2:4])
+            shared = np.maximum(high - low, 0).prod(1)
+            union, smaller = area[best] + area[rest] - shared, np.minimum(area[best], area[rest])
+            rest = rest[(shared <= most * union) & (shared <= INSIDE * smaller)]
     return kept
 
 

@@ -45,6 +45,8 @@ def verified(rgb: np.ndarray, proposed: np.ndarray, least: float = VERIFIED, thr
     the same result."""
     sure = proposed[:, 4] >= SURE
     doubtful = proposed[~sure & worth_a_look(proposed)]
+    if not len(doubtful):
+        return proposed[sure]
     doubtful = doubtful[np.argsort(-doubtful[:, 4], kind="stable")][:MOST]
     faces = _seen(rgb, doubtful, _cuts(rgb, doubtful, CUT), threads)
     close = (faces[:, 4] >= least - BELOW) & (faces[:, 4] < least + ABOVE)
@@ -70,8 +72,9 @@ def in_turned_cuts(
     it finds in a cut turned by quarters, with a score of at least ``least``, as it finds them there; for each its look.
 
     None where no box counts: then the whole picture is turned."""
-    boxes = boxes[(overlaps(boxes, counted) < SAME).all(1)]
-    boxes = boxes[: MOST_TURNED if len(counted) else 0]
+    if not len(boxes) or not len(counted):
+        return np.zeros((0, 5)), []
+    boxes = boxes[(overlaps(boxes, counted) < SAME).all(1)][:MOST_TURNED]
     looks = _cuts(rgb, boxes, CUT)
 
     def network(picture: Image.Image) -> np.ndarray:

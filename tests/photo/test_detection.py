@@ -9,7 +9,7 @@ import pytest
 from helpers.paths import PHOTO
 from PIL import Image
 
-from acdc_fast.photo.detection import LONGEST, detect, overlap
+from acdc_fast.photo.detection import INSIDE, LONGEST, detect, distinct, overlap
 
 FACE = np.array([178, 63, 267, 174])  # of the portrait, by eye
 
@@ -70,3 +70,25 @@ def test_threads_agree() -> None:
 def test_overlap() -> None:
     assert overlap(np.array([0, 0, 2, 2]), np.array([1, 1, 3, 3])) == pytest.approx(1 / 7)
     assert overlap(np.array([0, 0, 1, 1]), np.array([2, 2, 3, 3])) == 0
+
+
+@pytest.mark.parametrize("most", [0.0, 0.3, 0.5, 1.0])
+def test_distinct_faces_one_by_one(most: float) -> None:
+    """As the rule says it: the best first, each that no better one kept is the same face as."""
+    rng = np.random.default_rng(5)
+    low = rng.integers(0, 30, (60, 2))
+    faces = np.concatenate([low, low + rng.integers(3, 25, (60, 2)), rng.choice([0.3, 0.5, 0.9], (60, 1))], 1)
+
+    def area(box: np.ndarray) -> float:
+        return float(np.prod(np.maximum(box[2:4] - box[:2], 0)))
+
+    def same(a: np.ndarray, b: np.ndarray) -> bool:
+        shared = area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:4], b[2:4])]))
+        return shared > most * (area(a) + area(b) - shared) or shared > INSIDE * min(area(a), area(b))
+
+    kept: list[int] = []
+    for i in sorted(range(60), key=lambda i: -faces[i, 4]):
+        if not any(same(faces[i], faces[k]) for k in kept):
+            kept.append(i)
+    assert 3 < len(kept) < 60 and distinct(faces, most) == kept
+    assert distinct(faces[:1], most) == [0] and distinct(faces[:0], most) == []
