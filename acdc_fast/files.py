@@ -38,6 +38,13 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def sweep(*targets: Path) -> None:
+    """Deletes what a process that was killed had begun to write beside these files. The caller holds their folder."""
+    for target in targets:
+        for left in target.parent.glob(f".{target.stem}-{'?' * 8}{target.suffix}"):  # as mkstemp names them
+            left.unlink(missing_ok=True)
+
+
 def make_folder(path: Path) -> None:
     """With those above it; no error where it is there. `NotADirectoryError` names the file that stands in the way."""
     try:

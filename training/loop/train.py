@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from acdc_fast.bundled import bundled
 from acdc_fast.errors import AcdcError, InputError
-from acdc_fast.files import written_beside
+from acdc_fast.files import sweep, written_beside
 from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 
@@ -90,6 +90,8 @@ def _train(
             run.restore(load_checkpoint(out / NAME))
         else:
             _check_new(out)  # another process may have begun one
+        if world.leads:
+            sweep(out / WEIGHTS, out / BEST, out / NAME)
         batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
         last = min(until or settings.updates, settings.updates)
         with StopRequests() as stops:

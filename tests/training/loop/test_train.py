@@ -40,6 +40,21 @@ def test_a_run_writes_weights_history_and_a_checkpoint(root: Path, small: Settin
         train(small, root, tmp_path / "a", device="cpu")
 
 
+def test_what_a_killed_run_had_begun_to_write_is_deleted(root: Path, small: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    assert train(small, root, out, until=2, device="cpu") == 0
+    left = [
+        out / name
+        for name in (".weights-ab1_9xyz.safetensors", ".best-00000000.safetensors", ".checkpoint-a_b_c_d_.pt")
+    ]
+    own = [out / name for name in (".weights-mine.safetensors", "weights-ab1_9xyz.safetensors", ".notes-ab1_9xyz.txt")]
+    for path in (*left, *own):
+        path.write_bytes(b"begun")
+    assert train(small, root, out, until=3, resume=True, device="cpu") == 0
+    assert [path.name for path in left if path.exists()] == []
+    assert all(path.read_bytes() == b"begun" for path in own)
+
+
 def test_a_run_can_end_early_and_go_on(root: Path, small: Settings, tmp_path: Path) -> None:
     assert train(small, root, tmp_path / "a", until=3, device="cpu") == 0
     assert load_weights(tmp_path / "a" / "weights.safetensors").card["updates"] == "3"
