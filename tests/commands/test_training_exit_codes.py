@@ -6,6 +6,7 @@ names the face and what to do. With --skip-broken they go on without it.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from helpers.faces import SETTINGS, write_faces, write_weights
 
 from acdc_fast import ACDCConfig
 from acdc_fast.commands import cli
+from acdc_fast.training.loop.checkpoint import NAME, load_checkpoint
 
 TRAIN = "train --device cpu --until 1 --config @small.yaml --data-root "
 EVALUATE = "evaluate @w.safetensors --device cpu --databases mtfl/train --json --data-root "
@@ -99,10 +101,26 @@ def test_exit_code(
     if code == 0:
         assert (out / "weights.safetensors").exists() if line.startswith("train") else '"faces"' in said.out
     elif says is not None:
-        assert said.err.startswith("acdc-fast: ") and said.err.count("\n") == 1 and says in said.err, said.err
-        assert len(said.err) < 1100
+        begun, last = ([""] + said.err.splitlines())[-2:]  # `train` says that it begins
+        assert begun == "" or " faces, updates 0 to " in begun, said.err
+        assert last.startswith("acdc-fast: ") and says in last and said.err.endswith(f"{last}\n"), said.err
+        assert len(last) < 1100
     if code == 2:
         assert not (out / "weights.safetensors").exists()
+
+
+def test_what_was_learnt_before_a_broken_picture_is_kept(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No checkpoint is due for an hour; the first update that draws the broken face is not the first one."""
+    (tmp_path / "many.yaml").write_text((place / "small.yaml").read_text().replace("batch: 12", "batch: 1"))
+    words = f"train --config {tmp_path}/many.yaml --data-root {place}/partly --device cpu --out {tmp_path}/out".split()
+    assert cli.main(words) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    step = int(re.search(r"update ([0-9]+) is saved, --resume goes on from there", last)[1])  # type: ignore[index]
+    assert step > 0 and load_checkpoint(tmp_path / "out" / NAME)["step"] == step
+    assert cli.main([*words, "--resume", "--skip-broken"]) == 0
+    assert (tmp_path / "out" / "weights.safetensors").exists()
 
 
 def test_a_run_that_is_there_is_not_begun_anew(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -94,8 +94,17 @@ def _train(
             sweep(out / WEIGHTS, out / BEST, out / NAME)
         batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
         last = min(until or settings.updates, settings.updates)
+        if world.leads and not sys.stderr.isatty():
+            faces = sum(len(source) for source in sources)
+            print(f"{faces} faces, updates {run.step} to {last}; first batch is being made", file=sys.stderr, flush=True)
         with StopRequests() as stops:
-            stopped = _loop(run, batches, held_out, out, last, stops)
+            try:
+                stopped = _loop(run, batches, held_out, out, last, stops)
+            except InputError as error:  # a broken picture: what was learnt before it is kept
+                if not (world.leads and run.step):
+                    raise
+                save_checkpoint(out / NAME, run.state())
+                raise InputError(f"{error}; update {run.step} is saved, --resume goes on from there") from error
         return _finish(run, (sources, held_out), out, stopped, stops.received)
 
 
