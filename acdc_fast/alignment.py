@@ -149,10 +149,11 @@ class Alignment:
         """The same with crops cut again that do not fit their faces; see `second_look`."""
         if not np.isfinite(self.usual_spread):
             return squares, predictions
-        for cut in range(second_look.CUTS):
+        moved: list[np.ndarray | None] = [None] * len(pictures)
+        for _ in range(second_look.CUTS):
             with forks.held_off():
                 fits = [second_look.Fit(p, self.usual_spread, self.limits) for p in predictions]
-                new = [second_look.new_squares(s, f, cut == 0) for s, f in zip(squares, fits, strict=True)]
+                new = [second_look.new_squares(*each) for each in zip(squares, fits, moved, strict=True)]
             if not any(len(faces) for _, faces, _ in new):
                 break
             again = self._predicted(pictures, [each for each, _, _ in new])
@@ -164,7 +165,7 @@ class Alignment:
                 for face in np.unique(faces).tolist():
                     outcome = "a crop that fits better is taken" if face in to else "no crop fits better"
                     log.debug("%s: face %d, cut again: %s", _name(pictures[i]), face, outcome)
-                squares[i] = np.array(squares[i])
+                squares[i], moved[i] = np.array(squares[i]), to
                 squares[i][to] = each[source]
                 predictions[i] = replaced(predictions[i], to, again[i], source)
         return squares, predictions

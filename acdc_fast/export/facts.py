@@ -46,8 +46,8 @@ def facts(weights: Weights, name: str, resolution: int, stages: int) -> dict[str
     markups = {m: {"points": MARKUPS[m].points, "contours": MARKUPS[m].contours} for m in weights.handed_out}
     usual = number_of(weights.card, "narrowest_spread", "weights")
     limits = second_look.limits_of(weights.card, "weights")
-    look = {"smaller": limits.smaller, "larger": limits.larger, "away": limits.away, "lost": limits.lost * usual,
-            "better": limits.better}  # fmt: skip
+    look = {"smaller": limits.smaller, "larger": limits.larger, "away": limits.away, "settled": limits.settled,
+            "lost": limits.lost * usual, "worse": limits.worse, "better": limits.better}  # fmt: skip
     return {
         "acdc_fast": __version__,
         "weights": name or "own weights",

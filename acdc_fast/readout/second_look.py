@@ -4,8 +4,11 @@ A crop fits if the crop that its own points ask for is nearly the same. If it is
 maps are so wide that the points cannot be trusted, smaller and larger crops are tried. The best crop is the one with
 the smallest spread of the narrowest markup, as a share of the side that the points ask for. As a share of the crop's
 own side it would mislead: the maps of a small face in a large crop are narrow, even where they are wrong.
-`docs/notes/accuracy.md` has the errors for boxes of other sizes, places and kinds. The detector's own boxes cost no
-second crop.
+
+The second cut brings each crop that was cut to the place that its points ask for. Then the crop is nearly the same
+whatever the box was, and so is the pose, which moves with the crop: by 3° or more for one face in twenty where the crop
+is a tenth larger. `docs/notes/accuracy.md` has the errors for boxes of other sizes, places and kinds. Of the detector's
+own boxes few are cut again.
 """
 
 from __future__ import annotations
@@ -34,21 +37,22 @@ MARKUPS = ("2d5", "2d68", "3d68", "2d98")
 class Limits:
     """When a crop is cut again. They belong to the weights, whose card may say others: ``second_look``, as JSON."""
 
-    smaller: float = (
-        0.82  # a crop fits where the crop that its points ask for has a side from this multiple of its own …
-    )
-    larger: float = 1.25  # … to this
-    away: float = 0.14  # … and its centre this near, in sides of the crop
+    #: A crop fits where the crop that its points ask for has a side from this multiple of its own …
+    smaller: float = 0.85
+    larger: float = 1.18  # … to this
+    away: float = 0.12  # … and its centre this near, in sides of the crop
+    settled: float = 0.03  # a crop that was cut is cut once more where side or centre are off by more than this share
     lost: float = 1.9  # beyond this multiple of the usual spread the points say nothing: those of `TRIED` are looked at
-    better: float = 0.95  # a new crop is believed where it brings the measure below this multiple of what it was …
+    worse: float = 1.3  # the crop that other points ask for is believed where its measure is below this multiple
+    better: float = 0.95  # that of lost points is believed where it brings the measure below this multiple …
     much_better: float = 0.7  # … and one of `TRIED` below this
 
 
 #: Of weights whose card says none.
 USUAL = Limits()
 #: Least and most that a card may say.
-BOUNDS = {"smaller": (0.1, 1), "larger": (1, 10), "away": (0.01, 1), "lost": (1, 10), "better": (0, 1),
-          "much_better": (0, 1)}  # fmt: skip
+BOUNDS = {"smaller": (0.1, 1), "larger": (1, 10), "away": (0.01, 1), "settled": (0, 1), "lost": (1, 10),
+          "worse": (0, 10), "better": (0, 1), "much_better": (0, 1)}  # fmt: skip
 
 
 def limits_of(card: Mapping[str, str], where: str) -> Limits:
@@ -88,18 +92,23 @@ class Fit:
         self.measure = spread * np.maximum(side, 1 / side)
         away = np.hypot(*(self.asked[:, :2] - 0.5).T)
         self.lost = spread > limits.lost
+        #: (N,) whether the crop is the one that its points ask for.
+        self.settled = (abs(side - 1) <= limits.settled) & (away <= limits.settled) & ~self.lost
         self.fits = (side >= limits.smaller) & (side <= limits.larger) & (away <= limits.away) & ~self.lost
 
 
-def new_squares(squares: np.ndarray, fit: Fit, first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def new_squares(
+    squares: np.ndarray, fit: Fit, moved: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N, 4) squares → M squares to look at instead, (M,) whose they are, (M,) what each must bring the measure below.
 
-    ``first``: the first time, when those that are lost are tried otherwise too."""
+    ``moved``: the faces that have got a new crop; None the first time, when those that are lost are tried otherwise
+    too."""
     again, faces, limits = [], [], []
-    for i in np.flatnonzero(~fit.fits):
+    for i in np.flatnonzero(~fit.fits) if moved is None else moved[~fit.settled[moved]]:
         cx, cy, side = fit.asked[i, :3]
-        asked = [((cx, cy, min(max(side, 0.3), 3.0)), fit.limits.better)]
-        if first and fit.lost[i]:
+        asked = [((cx, cy, min(max(side, 0.3), 3.0)), fit.limits.better if fit.lost[i] else fit.limits.worse)]
+        if moved is None and fit.lost[i]:
             asked += [(tried, fit.limits.much_better) for tried in TRIED]
         for (x, y, scale), limit in asked:
             center = geometry.crop_to_image(np.array([[[x, y]]]), squares[i : i + 1])[0, 0]

@@ -14,16 +14,12 @@ export class Aligner {
    */
   async align(grey, squares) {
     let faces = await this.once(grey, squares);
-    for (let cuts = 0; cuts < 2 && this.facts.second_look; cuts++) {
-      const poor = faces.filter((face) => !this.fits(face));
-      if (!poor.length) break;
+    let poor = this.facts.second_look ? faces.filter((face) => !this.fits(face)) : [];
+    for (let cuts = 0; cuts < 2 && poor.length; cuts++) {
       const again = await this.once(grey, poor.map((face) => asked(face)));
-      const better = new Map(poor.map((face, i) => [face, again[i]]));
-      const least = this.facts.second_look.better;
-      faces = faces.map((face) => {
-        const other = better.get(face);
-        return other && other.measure < least * face.measure ? other : face;
-      });
+      const better = new Map(poor.map((face, i) => [face, again[i]]).filter(([face, other]) => this.better(other, face)));
+      faces = faces.map((face) => better.get(face) ?? face);
+      poor = [...better.values()].filter((face) => !this.settled(face));
     }
     return faces;
   }
@@ -43,6 +39,18 @@ export class Aligner {
       }
     }
     return faces;
+  }
+
+  /** Whether a face is believed in the place of another. */
+  better(face, other) {
+    const { lost, worse, better } = this.facts.second_look;
+    return face.measure < (other.narrowest > lost ? better : worse) * other.measure;
+  }
+
+  /** Whether a face that was cut again need not be cut once more. */
+  settled({ own: [x, y, side], narrowest }) {
+    const { settled, lost } = this.facts.second_look;
+    return Math.max(Math.abs(side - 1), Math.hypot(x - 0.5, y - 0.5)) <= settled && narrowest <= lost;
   }
 
   fits({ own, narrowest }) {

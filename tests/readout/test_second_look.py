@@ -11,6 +11,7 @@ from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast import InputError, Model
+from acdc_fast.photo.images import load_picture
 from acdc_fast.readout import second_look
 from acdc_fast.types import Prediction
 
@@ -103,18 +104,55 @@ def prediction(side: float, x: float, spread: float) -> Prediction:
 
 @pytest.mark.parametrize(
     "side, x, spread, count",
-    [(1, 0.5, 1, 0), (1.2, 0.5, 1, 0), (1.3, 0.5, 1, 1), (0.8, 0.5, 1, 1), (1, 0.7, 1, 1), (1, 0.5, 2, 5)],
+    [(1, 0.5, 1, 0), (1.15, 0.5, 1, 0), (1.2, 0.5, 1, 1), (0.8, 0.5, 1, 1), (1, 0.65, 1, 1), (1, 0.5, 2, 5)],
 )
 def test_which_crops_are_cut_again(side: float, x: float, spread: float, count: int) -> None:
     fit = second_look.Fit(prediction(side, x, spread), 1.0)
     assert fit.measure[0] == pytest.approx(spread * max(side, 1 / side))
     squares = np.array([[50.0, 40.0, 100.0, 0.0]])
-    again, faces, limits = second_look.new_squares(squares, fit, True)
+    again, faces, limits = second_look.new_squares(squares, fit)
     assert len(again) == len(faces) == len(limits) == count
     if count:
         np.testing.assert_allclose(again[0], [100 * x, 40, 100 * side, 0], atol=1e-6)
-        assert limits[0] == LIMITS.better and (limits[1:] == LIMITS.much_better).all()
-        assert len(second_look.new_squares(squares, fit, False)[0]) == 1
+        assert limits[0] == (LIMITS.better if spread == 2 else LIMITS.worse)
+        assert (limits[1:] == LIMITS.much_better).all()
+        assert len(second_look.new_squares(squares, fit, np.array([0]))[0]) == 1
+    assert not len(second_look.new_squares(squares, fit, np.zeros(0, np.int64))[0])
+
+
+@pytest.mark.parametrize(
+    "side, x, spread, count", [(1.02, 0.5, 1, 0), (1.05, 0.5, 1, 1), (0.95, 0.5, 1, 1), (1, 0.54, 1, 1), (1, 0.5, 2, 1)]
+)
+def test_a_crop_that_was_cut_is_brought_to_its_place(side: float, x: float, spread: float, count: int) -> None:
+    """One that was not is left alone as long as it fits."""
+    fit = second_look.Fit(prediction(side, x, spread), 1.0)
+    squares = np.array([[50.0, 40.0, 100.0, 0.0]])
+    again, faces, _ = second_look.new_squares(squares, fit, np.array([0]))
+    assert len(again) == len(faces) == count and (spread == 2 or not len(second_look.new_squares(squares, fit)[0]))
+    if count:
+        np.testing.assert_allclose(again[0], [100 * x, 40, 100 * side, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["smaller", "larger", "right", "left", "head and shoulders"])
+def test_the_last_crop_is_the_same_whatever_the_box_was(kind: str, model: Model) -> None:
+    """Where the points would have it: so the pose is nearly the same too."""
+    box = np.array([178.0, 63.0, 267.0, 174.0])
+    picture, alignment = load_picture(PHOTO), model.alignment
+    (squares,), (last,) = alignment.read([picture], [of_kind(box, kind)[None]])
+    fit = second_look.Fit(last, alignment.usual_spread, alignment.limits)
+    assert fit.settled.all()
+    (other,), (usual,) = alignment.read([picture], [of_kind(box, "large")[None]])
+    assert np.abs(squares - other)[:, :3].max() < 0.03 * other[0, 2]
+    assert np.abs(last.pose - usual.pose).max() < 2.5
+
+
+def test_a_new_crop_that_is_much_worse_is_not_taken() -> None:
+    """The crop that trusted points ask for may have somewhat wider maps, not much wider ones."""
+    shifted, squares = prediction(1, 0.7, 1), np.array([[50.0, 40.0, 100.0, 0.0]])
+    fit = second_look.Fit(shifted, 1.0)
+    _, faces, limits = second_look.new_squares(squares, fit)
+    for spread, taken in ((1.2, 1), (1.4, 0)):
+        assert len(second_look.chosen(fit, second_look.Fit(prediction(1, 0.5, spread), 1.0), faces, limits)[0]) == taken
 
 
 def test_the_best_new_crop_is_chosen_and_a_worse_one_is_not() -> None:
@@ -166,5 +204,5 @@ def test_the_weights_say_when_a_crop_is_cut_again(monkeypatch: pytest.MonkeyPatc
 
 def test_the_weights_say_what_is_better() -> None:
     fit = second_look.Fit(prediction(1, 0.5, 2), 1.0, second_look.Limits(better=0.5, much_better=0.25))
-    _, _, limits = second_look.new_squares(np.array([[50.0, 40.0, 100.0, 0.0]]), fit, True)
+    _, _, limits = second_look.new_squares(np.array([[50.0, 40.0, 100.0, 0.0]]), fit)
     assert limits.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]

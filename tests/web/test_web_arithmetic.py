@@ -162,14 +162,16 @@ def test_each_face_gets_its_own_answer() -> None:
     grey = np.repeat(np.repeat(np.array([[40, 90], [140, 200]], np.uint8), 100, 0), 100, 1)
     grey[130:170, 30:70] = 160  # a quarter of the second face's crop, and all that its second cut sees
     grey[30:70, 130:170] = 110  # the same of the third
-    look = {"smaller": 0.82, "larger": 1.25, "away": 0.14, "lost": 1.0, "better": 0.95}
+    look = {"smaller": 0.85, "larger": 1.18, "away": 0.12, "settled": 0.03, "lost": 1.0, "worse": 1.3, "better": 0.95}
     facts = {"crop": crop_recipe(8), "markups": {"a": {}}, "second_look": look, "border": border_recipe()}
     squares = [[50, 50, 40], [50, 150, 80], [150, 50, 80]]
     poor = {145: answer(145, side=0.4), 95: answer(95, side=0.4)}
     answers = {40: answer(40), **poor, 160: answer(160, wide=1e-5), 110: answer(110, wide=1e-5)}
     worse = {**answers, 160: answer(160, wide=1e-2), 110: answer(110, wide=1e-2)}
-    got, kept = in_node(*[("align", grey_of(grey), squares, facts, each) for each in (answers, worse)])
-    assert got["batches"] == [[40, 145, 95], [160, 110]] and kept["batches"][0] == [40, 145, 95]
+    off = {**answers, 160: answer(160, wide=1e-5, side=1.05)}
+    got, kept, moved = in_node(*[("align", grey_of(grey), squares, facts, each) for each in (answers, worse, off)])
+    assert got["batches"] == kept["batches"] == [[40, 145, 95], [160, 110]]
+    assert moved["batches"] == [[40, 145, 95], [160, 110], [160]]  # the first cut was not where its points ask for
     assert [face["pose"][0] for face in kept["faces"]] == [40, 145, 95]
     own = [squares[0], [50, 150, 32], [150, 50, 32]]
     for face, number, (x, y, side) in zip(got["faces"], (40, 160, 110), own, strict=True):
