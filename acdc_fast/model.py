@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from .alignment import FACES, Alignment
+from .alignment import Alignment, FaceReadout, Reader
+from .alignment.reader import CROPS
 from .arrays_or_tensors import as_given, blank, check_given, for_engine
 from .bundled import DEFAULT, bundled_path
 from .checks import check_finite, check_stages
@@ -104,7 +105,7 @@ class Model:
         self._denies = self.resolution == own
         self.dtype, self._threads, self.max_batch = dtype, threads, max_batch
         self.engine = make_engine(backend, self.config, self.weights.arrays, threads, dtype, device)
-        log.debug("%r on %s", self, getattr(self.engine, "device", "cpu"))
+        log.debug("%r on %s", self, self.device)
 
     @classmethod
     def from_pretrained(cls, name: str = DEFAULT, **options: Unpack[ModelOptions]) -> Model:
@@ -127,17 +128,18 @@ class Model:
         return self.weights.config
 
     @property
-    def alignment(self) -> Alignment:
-        """What `align` does with pictures and boxes."""
-        usual = self.usual_spread, self._presence_limit
-        run = partial(self._run, mask=False)
-        batch = self.max_batch or FACES
-        limits, shown = self._limits, self.markups
+    def reader(self) -> Reader:
+        """What `align` reads squares of pictures with."""
         whole = self.stages == self.config.stages and not self.enough  # maps of early stages are wider
-        return Alignment(
-            self.weights, run, self.resolution, *usual, self.calibration, batch, limits, markups=shown,
-            upright=self.weights.upright if whole else None, mirror=self.mirror,
+        return Reader(
+            self.weights, partial(self._run, mask=False), self.resolution, self.usual_spread, self.max_batch or CROPS,
+            self._limits, upright=self.weights.upright if whole else None, mirror=self.mirror,
         )  # fmt: skip
+
+    @property
+    def device(self) -> str:
+        """Where the engine computes: "cpu", "cuda:0", …"""
+        return str(getattr(self.engine, "device", "cpu"))
 
     @property
     def chosen_threads(self) -> bool:
@@ -158,7 +160,7 @@ class Model:
     def options(self) -> dict[str, Any]:
         """What results depend on beside the weights and the machine."""
         return {
-            "backend": self.backend, "device": str(getattr(self.engine, "device", "cpu")), "dtype": self.dtype,
+            "backend": self.backend, "device": self.device, "dtype": self.dtype,
             "stages": self.stages, "enough": self.enough, "resolution": self.resolution, "markups": list(self.markups),
             "mirror": self.mirror,
         }  # fmt: skip
@@ -287,11 +289,13 @@ class Model:
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
     ) -> Iterator[Faces | InputError]:
         least = search.min_score if search.min_score is not None or self._denies else 0.0
-        alignment = replace(self.alignment, camera=camera, least=least, most=search.max_faces)
-        pause, all_found = Pause(), replace(search, max_faces=None)
-        if str(getattr(self.engine, "device", "cpu")) == "cpu":
-            alignment = replace(alignment, run=partial(self._alone, pause, alignment.run))
-        return alignment.each(find_each(images, boxes, all_found, self.threads, pause))
+        reader, pause, all_found = replace(self.reader, camera=camera), Pause(), replace(search, max_faces=None)
+        if self.device == "cpu":
+            reader = replace(reader, run=partial(self._alone, pause, reader.run))
+        usual = self.usual_spread, self._presence_limit
+        readout = FaceReadout(self.weights, *usual, self.calibration, self.markups, camera, least)
+        found = find_each(images, boxes, all_found, self.threads, pause)
+        return Alignment(reader, readout, search.max_faces).each(found)
 
     def _alone(self, pause: Pause, run: Callable[[np.ndarray], Prediction], crops: np.ndarray) -> Prediction:
         """The network; no further picture is searched meanwhile if the crops keep all threads busy. The searches then

@@ -21,6 +21,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.markup_tables import MOST_MARKUPS, MOST_POINTS, own_markups, read_markup, read_tables, table_of
 from acdc_fast.markups import MARKUPS, PACKAGED, five_points, register
 from acdc_fast.photo.coordinates import box_from_points, square_from_points
+from acdc_fast.readout.reading import reading_of
 from acdc_fast.readout.second_look import Fit
 from acdc_fast.types import Faces, Prediction
 from acdc_fast.video.tracking import Tracker
@@ -142,7 +143,7 @@ def test_as_many_points_as_another_markup_are_not_taken_for_it() -> None:
     assert not np.allclose(five_points(other), five_points(points))
     expected = square_from_points(points)
     moments = np.ones((4, 68, 3)) * 1e-4
-    fit = Fit(Prediction({TURNED: other}, {TURNED: moments}, None, None), 1.0)
+    fit = Fit(reading_of(Prediction({TURNED: other}, {TURNED: moments}, None, None), {TURNED: slice(0, 68)}), 1.0)
     assert fit.asked == pytest.approx(expected, abs=1e-12)
     assert metrics.eye_distance(other, TURNED) == pytest.approx(metrics.eye_distance(points, "2d68"))
     by = np.random.default_rng(1).normal(0, 0.01, points.shape)

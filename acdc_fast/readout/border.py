@@ -7,6 +7,7 @@ points of `acdc-w16-fast`, `acdc-w16-phone` and `acdc-w32` together. The labels 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..photo.coordinates import BOX_SCALE
 
@@ -18,10 +19,10 @@ SLOPE, FROM, TO = 5.5, -0.1, 0.2
 MIDDLE, WIDTH, FARTHEST = 0.0075, 0.015, -0.15
 
 
-def beyond(points: np.ndarray, width: int, height: int, side: np.ndarray) -> np.ndarray:
-    """(N, L, 2) image pixels and (N,) sides of the crops, pixels → (N, L) distance beyond the nearest border in sides
-    of the face's box; below 0 within the picture."""
-    low, high = -0.5 - points, points - (np.array([width, height]) - 0.5)
+def beyond(points: np.ndarray, size: ArrayLike, side: np.ndarray) -> np.ndarray:
+    """(N, L, 2) image pixels, the pictures' width and height, (2,) or (N, 2), and (N,) sides of the crops, pixels →
+    (N, L) distance beyond the nearest border in sides of the face's box; below 0 within the picture."""
+    low, high = -0.5 - points, points - (np.reshape(size, (-1, 1, 2)) - 0.5)
     away: np.ndarray = np.maximum(low, high).max(2) / (side[:, None] / BOX_SCALE)
     return away
 

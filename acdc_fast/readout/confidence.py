@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Prediction
-
 #: (own, face, offset for all points or one for each) where the weights bring none: ½ at a spread of 2.5 % of the crop's
 #: side, odds by its square.
 UNCALIBRATED = (2.0, 0.0, -2.0 * float(np.log(0.025)))
@@ -31,11 +29,6 @@ def narrowest(spreads: Iterable[np.ndarray]) -> np.ndarray:
     because many maps are of jaws and brows, which are wide on every face."""
     least: np.ndarray = np.min([spread.mean(1) for spread in spreads], axis=0)
     return least
-
-
-def narrowest_spread(prediction: Prediction) -> np.ndarray:
-    """(N,) `narrowest` spread, crop units."""
-    return narrowest(spread_of(c) for c in prediction.covariance.values())
 
 
 def of_points(numbers: Sequence[float], count: int) -> np.ndarray:

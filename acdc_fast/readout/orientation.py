@@ -12,15 +12,12 @@ first stages of a network, whose maps are wider than those that the function was
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..photo import coordinates as geometry
-from ..types import Prediction
-from .confidence import narrowest_spread, spread_of
-from .predictions import replaced
+from .reading import Reading
 from .shape_model import misfit, place_and_size, rowwise
 
 #: Quarters, degrees clockwise.
@@ -48,10 +45,9 @@ class Upright:
         return misfit("upright", {"numbers": (self.numbers, (1 + points,))})
 
 
-def terms(landmarks: Mapping[str, np.ndarray], spread: Mapping[str, np.ndarray], order: Sequence[str]) -> np.ndarray:
-    """(N, 1 + P): markup → (N, L, 2) points and (N, L) spreads in the same unit, whatever it is."""
-    size = place_and_size(np.concatenate([landmarks[markup] for markup in order], 1))[1]
-    wide = np.concatenate([spread[markup] for markup in order], 1) / size[:, 0]
+def terms(points: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(N, 1 + P): (N, P, 2) points of all markups and (N, P) spreads in the same unit, whatever it is."""
+    wide = spread / place_and_size(points)[1][:, 0]
     return np.concatenate([np.ones((len(wide), 1)), np.log(np.maximum(wide, LEAST))], 1)
 
 
@@ -61,21 +57,18 @@ class Judge:
 
     usual: float  # median of upright faces' narrowest spread, crop units; infinite where it is not known
     upright: Upright | None  # None: the narrowest maps alone tell
-    order: Sequence[str]  # the config's markups
 
     @property
     def gain(self) -> float:
         return GAIN if self.upright else -float(np.log(BETTER))
 
-    def doubt(self, prediction: Prediction) -> np.ndarray:
+    def doubt(self, reading: Reading) -> np.ndarray:
         """(N,) above 0 where a face may not be upright. Numbers of two crops of a face can be compared."""
         if not np.isfinite(self.usual):
-            return np.full(len(next(iter(prediction.landmarks.values()))), -np.inf)
+            return np.full(len(reading), -np.inf)
         if self.upright is None:
-            narrow = np.maximum(narrowest_spread(prediction), 1e-9)
-            return np.asarray(np.log(narrow / (WIDE * self.usual)))
-        spread = {markup: spread_of(prediction.covariance[markup]) for markup in self.order}
-        known = terms(prediction.landmarks, spread, self.order)
+            return np.asarray(np.log(np.maximum(reading.narrowest, 1e-9) / (WIDE * self.usual)))
+        known = terms(reading.points, reading.spread)
         return SURE - rowwise(known, self.upright.numbers[:, None].astype(np.float64))[:, 0]
 
 
@@ -88,15 +81,15 @@ def turned_squares(squares: np.ndarray) -> np.ndarray:
 
 def best_turn(
     squares: np.ndarray,
-    prediction: Prediction,
+    reading: Reading,
     faces: np.ndarray,
     turned: np.ndarray,
-    again: Prediction,
+    again: Reading,
     better: np.ndarray,
-) -> tuple[np.ndarray, Prediction]:
-    """Squares and prediction with those of the ``faces`` (F,) replaced that are less doubted in a turned crop.
+) -> tuple[np.ndarray, Reading]:
+    """Squares and reading with those of the ``faces`` (F,) replaced that are less doubted in a turned crop.
 
-    ``turned``: (3F, 4) `turned_squares` of the faces; ``again``: the predictions for them; ``better``: (F, 3) by how
+    ``turned``: (3F, 4) `turned_squares` of the faces; ``again``: what they say; ``better``: (F, 3) by how
     much each turn lowers the doubt beyond what it must.
     """
     best = better.argmax(1)
@@ -107,4 +100,4 @@ def best_turn(
     upright = np.array(squares)
     upright[to] = turned[source]
     pose = None if again.pose is None else geometry.turned_pose(again.pose, turned[:, 3])
-    return upright, replaced(prediction, to, replace(again, pose=pose), source)
+    return upright, reading.replaced(to, replace(again, pose=pose), source)

@@ -1,4 +1,4 @@
-"""Predictions changed, chosen from and joined."""
+"""Predictions changed and joined."""
 
 from __future__ import annotations
 
@@ -66,19 +66,3 @@ def finite(prediction: Prediction) -> np.ndarray:
         return np.asarray(np.isfinite(whole).all(1))
     torch = sys.modules["torch"]
     return np.asarray(torch.isfinite(torch.cat([a.flatten(1) for a in arrays], 1)).all(1).cpu())
-
-
-def replaced(prediction: Prediction, to: np.ndarray, other: Prediction, source: np.ndarray) -> Prediction:
-    """The prediction, of numpy arrays, with crops ``to`` taken from ``source`` of another; as `joined` gives it."""
-
-    def one(old: Any, new: Any) -> np.ndarray:
-        out = np.array(old)
-        out[to] = np.asarray(new)[source]
-        return out
-
-    return Prediction(
-        {name: one(array, other.landmarks[name]) for name, array in prediction.landmarks.items()},
-        {name: one(array, other.covariance[name]) for name, array in prediction.covariance.items()},
-        None if prediction.pose is None else one(prediction.pose, other.pose),
-        None,
-    )

@@ -22,8 +22,7 @@ import numpy as np
 from ..errors import InputError, shown
 from ..markups import first_of, five_points
 from ..photo import coordinates as geometry
-from ..types import Prediction
-from .confidence import narrowest_spread
+from .reading import Reading
 
 #: Cuts after the first at most.
 CUTS = 2
@@ -78,16 +77,15 @@ def limits_of(card: Mapping[str, str], where: str) -> Limits:
 class Fit:
     """How well N crops fit their faces."""
 
-    def __init__(self, prediction: Prediction, usual: float, limits: Limits = USUAL) -> None:
+    def __init__(self, reading: Reading, usual: float, limits: Limits = USUAL) -> None:
         self.limits = limits
-        markup = first_of(prediction.landmarks, MARKUPS, with_five=True)
+        markup = first_of(reading.slices, MARKUPS, with_five=True)
         #: (N, 4) squares that the points ask for, in crop units; the crop itself where no markup has the five points.
-        count = len(next(iter(prediction.landmarks.values())))
-        self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (count, 1))
+        self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (len(reading), 1))
         if markup is not None:
-            self.asked = geometry.square_from_points(five_points(prediction.landmarks[markup], markup))
+            self.asked = geometry.square_from_points(five_points(reading.of(markup), markup))
         side = np.maximum(self.asked[:, 2], 1e-6)
-        spread = narrowest_spread(prediction) / usual
+        spread = reading.narrowest / usual
         #: (N,) the less, the better.
         self.measure = spread * np.maximum(side, 1 / side)
         away = np.hypot(*(self.asked[:, :2] - 0.5).T)
@@ -104,27 +102,23 @@ def new_squares(
 
     ``moved``: the faces that have got a new crop; None the first time, when those that are lost are tried otherwise
     too."""
-    again, faces, limits = [], [], []
-    for i in np.flatnonzero(~fit.fits) if moved is None else moved[~fit.settled[moved]]:
-        cx, cy, side = fit.asked[i, :3]
-        asked = [((cx, cy, min(max(side, 0.3), 3.0)), fit.limits.better if fit.lost[i] else fit.limits.worse)]
-        if moved is None and fit.lost[i]:
-            asked += [(tried, fit.limits.much_better) for tried in TRIED]
-        for (x, y, scale), limit in asked:
-            center = geometry.crop_to_image(np.array([[[x, y]]]), squares[i : i + 1])[0, 0]
-            again.append([*center, squares[i, 2] * scale, squares[i, 3]])
-            faces.append(i)
-            limits.append(limit)
-    return np.array(again, np.float64).reshape(-1, 4), np.array(faces, np.int64), np.array(limits, np.float64)
+    faces, asked, limits = [], [], []
+    for i in (np.flatnonzero(~fit.fits) if moved is None else moved[~fit.settled[moved]]).tolist():
+        x, y, side = fit.asked[i, :3].tolist()
+        tried = TRIED if moved is None and fit.lost[i] else ()
+        faces += [i] * (1 + len(tried))
+        asked += [(x, y, min(max(side, 0.3), 3.0)), *tried]
+        limits += [fit.limits.better if fit.lost[i] else fit.limits.worse, *(fit.limits.much_better for _ in tried)]
+    if not faces:
+        return np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0)
+    old, units = squares[faces], np.array(asked)
+    centre = geometry.crop_to_image(units[:, None, :2], old)[:, 0]
+    return np.column_stack([centre, old[:, 2] * units[:, 2], old[:, 3]]), np.array(faces), np.array(limits)
 
 
 def chosen(fit: Fit, again: Fit, faces: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which faces get a new crop, and which of the new ones: that of the least measure."""
-    to, source = [], []
-    for i in np.unique(faces):
-        those = np.flatnonzero(faces == i)
-        those = those[again.measure[those] < limits[those] * fit.measure[i]]
-        if len(those):
-            to.append(i)
-            source.append(those[again.measure[those].argmin()])
-    return np.array(to, np.int64), np.array(source, np.int64)
+    good = np.flatnonzero(again.measure < limits * fit.measure[faces])
+    good = good[np.lexsort((again.measure[good], faces[good]))]
+    to, first = np.unique(faces[good], return_index=True)
+    return to, good[first]

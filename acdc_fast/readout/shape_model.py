@@ -58,6 +58,7 @@ def rowwise(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """(N, K) @ (K, M), one row at a time. A BLAS may sum in another order if there are more rows. So the last bits of a
     face's result would depend on how many faces are computed with it."""
     product: np.ndarray = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
+    matrix = matrix.astype(product.dtype, copy=False)  # once, not for each row
     for row, out in zip(rows, product, strict=True):
         np.matmul(row, matrix, out=out)
     return product

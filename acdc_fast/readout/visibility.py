@@ -8,7 +8,7 @@ people's flags on photographs, as they are and with covers drawn on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +48,12 @@ def terms_of(points: int) -> int:
     return 6 + points + COMPONENTS
 
 
-def terms(
-    landmarks: Mapping[str, np.ndarray],
-    spread: Mapping[str, np.ndarray],
-    pose: np.ndarray,
-    refinement: Refinement,
-    order: Sequence[str],
-) -> np.ndarray:
-    """(N, T) of upright faces: markup → (N, L, 2) refined points, (N, L) spreads in the same unit, (N, 3) degrees."""
-    shape, size = shape_and_size(np.concatenate([landmarks[markup] for markup in order], 1))
+def terms(points: np.ndarray, spread: np.ndarray, pose: np.ndarray, refinement: Refinement) -> np.ndarray:
+    """(N, T) of upright faces: (N, P, 2) refined points of all markups, (N, P) spreads in the same unit, (N, 3) pose in
+    degrees."""
+    shape, size = shape_and_size(points)
     components = rowwise(shape - refinement.mean, refinement.basis[:COMPONENTS].T).clip(-REACH, REACH)
-    wide = np.concatenate([spread[markup] for markup in order], 1) / size[:, 0]
+    wide = spread / size[:, 0]
     yaw, pitch = (np.asarray(pose, np.float64)[:, :2].T / UNIT).clip(-FARTHEST, FARTHEST)
     turned = np.column_stack([np.ones(len(yaw)), yaw, pitch, yaw * yaw, yaw * pitch, pitch * pitch])
     return np.concatenate([turned, np.log(np.maximum(wide, LEAST)), components], 1)

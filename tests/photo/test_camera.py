@@ -11,7 +11,7 @@ from helpers.paths import PHOTO
 
 import acdc_fast
 from acdc_fast import Camera, Faces, InputError, Model
-from acdc_fast.alignment import Alignment
+from acdc_fast.alignment import Alignment, FaceReadout, Reader
 from acdc_fast.bundled import bundled_path
 from acdc_fast.photo.camera import Views
 from acdc_fast.photo.coordinates import (
@@ -57,7 +57,9 @@ def aligned(points: np.ndarray, camera: Camera | None) -> Faces:
         return Prediction(landmarks, moments, ((units.reshape(1, -1) @ layer.T + bias) * 90).astype(np.float32), None)
 
     calibration = np.tile([[2.0], [0.0], [7.4]], (1, weights.config.maps))
-    alignment = Alignment(weights, network, 32, np.inf, 2.0, calibration, camera=camera)
+    reader = Reader(weights, network, 32, np.inf, camera=camera)
+    readout = FaceReadout(weights, np.inf, 2.0, calibration, weights.handed_out, camera)
+    alignment = Alignment(reader, readout)
     picture = Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8), None)
     faces = next(alignment.each([Found(picture, box.astype(np.float32), np.ones(1, np.float32), True)]))
     assert isinstance(faces, Faces)

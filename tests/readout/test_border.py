@@ -18,8 +18,8 @@ FACE = np.array([178.0, 63.0, 267.0, 174.0], np.float32)
 def test_distances_by_hand() -> None:
     """Pixels end half a pixel beyond their middles; distances are in sides of the box, a crop's side is 1.4 of them."""
     points = np.array([[[-10.5, 20], [50, 20], [109.5, 20], [50, -0.5], [50, 59.5], [105.5, 63.5]]])
-    assert beyond(points, 100, 60, np.array([140.0])) == pytest.approx(np.array([[10, -20.5, 10, 0, 0, 6]]) / 100)
-    two = beyond(np.concatenate([points, points]), 100, 60, np.array([140.0, 280.0]))
+    assert beyond(points, (100, 60), np.array([140.0])) == pytest.approx(np.array([[10, -20.5, 10, 0, 0, 6]]) / 100)
+    two = beyond(np.concatenate([points, points]), (100, 60), np.array([140.0, 280.0]))
     assert two[1] == pytest.approx(two[0] / 2)
 
 

@@ -13,27 +13,28 @@ from helpers.small import small_weights
 from acdc_fast import Model
 from acdc_fast.errors import InputError
 from acdc_fast.readout.orientation import BETTER, GAIN, SURE, WIDE, Judge, Upright, best_turn, terms, turned_squares
+from acdc_fast.readout.reading import Reading, reading_of
 from acdc_fast.types import Prediction
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-ORDER = ("2d5", "2d68")
+SLICES = {"2d5": slice(0, 5), "2d68": slice(5, 73)}
 POINTS = 5 + 68
 RNG = np.random.default_rng(3)
 LANDMARKS = {"2d68": RNG.random((4, 68, 2)), "2d5": RNG.random((4, 5, 2))}
 
 
-def seen(spread: list[float], narrow: float = 1.0) -> Prediction:
+def seen(spread: list[float], narrow: float = 1.0) -> Reading:
     """A face for each spread (the 68 maps' in crop units; the five are ``narrow`` times as wide)."""
     count = len(spread)
     wide = {"2d68": np.array(spread)[:, None] * np.ones(68), "2d5": narrow * np.array(spread)[:, None] * np.ones(5)}
     covariance = {m: np.stack([s**2, 0 * s, 0 * s], 2) for m, s in wide.items()}
     points = {m: np.broadcast_to(p[:1], (count, *p.shape[1:])) + 0.0 for m, p in LANDMARKS.items()}
-    return Prediction(points, covariance, np.arange(3.0 * count).reshape(count, 3), None)
+    return reading_of(Prediction(points, covariance, np.arange(3.0 * count).reshape(count, 3), None), SLICES)
 
 
 def by_spread(slope: float, at: float) -> Upright:
     """Log odds that fall with the logarithm of the 68 maps' mean width by ``slope``, and are 0 ``at`` this spread."""
-    points = np.concatenate([LANDMARKS[markup][0] for markup in ORDER])
+    points = np.concatenate([LANDMARKS[markup][0] for markup in SLICES])
     size = np.sqrt(((points - points.mean(0)) ** 2).mean())
     factors = np.concatenate([np.zeros(5), np.full(68, -slope / 68)])
     return Upright(np.concatenate([[slope * np.log(at / size)], factors]))
@@ -41,49 +42,46 @@ def by_spread(slope: float, at: float) -> Upright:
 
 def test_terms_are_widths_in_sizes_of_the_face() -> None:
     """By hand, in the config's order, whatever the unit and the place."""
-    spread = {m: RNG.uniform(0.01, 0.1, p.shape[:2]) for m, p in LANDMARKS.items()}
-    found = terms(LANDMARKS, spread, ORDER)
+    spread = RNG.uniform(0.01, 0.1, (4, POINTS))
     together = np.concatenate([LANDMARKS["2d5"], LANDMARKS["2d68"]], 1)
+    found = terms(together, spread)
     size = np.sqrt(((together - together.mean(1, keepdims=True)) ** 2).mean((1, 2)))
     assert found.shape == (4, 1 + POINTS) and (found[:, 0] == 1).all()
-    assert found[:, 1:6] == pytest.approx(np.log(spread["2d5"] / size[:, None]), rel=1e-6)
-    assert found[:, 6:] == pytest.approx(np.log(spread["2d68"] / size[:, None]), rel=1e-6)
-    pixels = {m: 150 * p + 40 for m, p in LANDMARKS.items()}
-    assert terms(pixels, {m: 150 * s for m, s in spread.items()}, ORDER) == pytest.approx(found, abs=1e-6)
-    assert np.isfinite(terms(LANDMARKS, {m: 0 * s for m, s in spread.items()}, ORDER)).all()  # maps of one pixel
+    assert found[:, 1:] == pytest.approx(np.log(spread / size[:, None]), rel=1e-6)
+    assert terms(150 * together + 40, 150 * spread) == pytest.approx(found, abs=1e-6)
+    assert np.isfinite(terms(together, 0 * spread)).all()  # maps of one pixel
 
 
 def test_doubt_by_either_rule() -> None:
     prediction = seen([0.01, 0.02, 0.04], narrow=0.5)  # the five are narrower
-    narrow = Judge(0.01, None, ORDER)
+    narrow = Judge(0.01, None)
     assert narrow.doubt(prediction) == pytest.approx(np.log(np.array([0.5, 1, 2]) / WIDE), abs=1e-6)
     assert narrow.gain == pytest.approx(np.log(1 / BETTER))
-    fitted = Judge(0.01, by_spread(3.0, at=0.02), ORDER)
+    fitted = Judge(0.01, by_spread(3.0, at=0.02))
     assert fitted.doubt(prediction) == pytest.approx(SURE + 3 * np.log([0.5, 1, 2]), abs=1e-6)
     assert fitted.gain == GAIN
     for upright in (None, by_spread(3.0, at=0.02)):  # no usual spread: nothing is doubted
-        assert (Judge(np.inf, upright, ORDER).doubt(prediction) == -np.inf).all()
+        assert (Judge(np.inf, upright).doubt(prediction) == -np.inf).all()
 
 
 @pytest.mark.parametrize("rule", ["narrowest maps", "fitted"])
 def test_the_turn_of_least_doubt_is_taken_if_it_gains_enough(rule: str) -> None:
     """Faces 1 and 3 of four are looked at. A half turn helps face 3; the best turn of face 1 helps too little."""
     upright, enough = (None, BETTER) if rule == "narrowest maps" else (by_spread(3.0, 0.02), np.exp(-GAIN / 3))
-    judge, before = Judge(0.01, upright, ORDER), seen([0.01, 0.03, 0.011, 0.06])
+    judge, before = Judge(0.01, upright), seen([0.01, 0.03, 0.011, 0.06])
     squares = np.array([[10.0 * k, 20, 50 + k, 0] for k in range(4)])
     faces = np.array([1, 3])
     turned = turned_squares(squares[faces])
     again = seen([0.04, 0.05, 0.03 * enough * 1.01, 0.07, 0.06 * enough * 0.99, 0.06 * enough])
 
-    def taken(again: Prediction) -> tuple[np.ndarray, Prediction]:
+    def taken(again: Reading) -> tuple[np.ndarray, Reading]:
         better = judge.doubt(before)[faces, None] - judge.doubt(again).reshape(2, 3) - judge.gain
         return best_turn(squares, before, faces, turned, again, better)
 
-    found, prediction = taken(again)
+    found, reading = taken(again)
     assert found[:3].tolist() == squares[:3].tolist() and found[3].tolist() == [30, 20, 53, 180]
-    spread = np.sqrt(prediction.covariance["2d68"][:, 0, 0])
-    assert spread == pytest.approx([0.01, 0.03, 0.011, 0.06 * enough * 0.99])
-    assert prediction.pose is not None and prediction.pose[:3].tolist() == np.asarray(before.pose)[:3].tolist()
+    assert reading.spread[:, 5] == pytest.approx([0.01, 0.03, 0.011, 0.06 * enough * 0.99])
+    assert reading.pose is not None and reading.pose[:3].tolist() == np.asarray(before.pose)[:3].tolist()
     better = seen([0.04, 0.05, 0.03 * enough * 0.98, 0.07, 0.06, 0.06 * enough * 0.9])
     assert taken(better)[0][:, 3].tolist() == [0, 270, 0, 270]
 

@@ -13,8 +13,9 @@ from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast import Model
+from acdc_fast.alignment import Squares
+from acdc_fast.photo.coordinates import square_from_box
 from acdc_fast.photo.images import load_picture
-from acdc_fast.readout.confidence import narrowest_spread
 from acdc_fast.readout.presence import DENIED, POWER, presence
 from acdc_fast.weights import bundled
 
@@ -55,10 +56,10 @@ def test_faces_score_high_and_places_without_one_low(model: Model) -> None:
 def test_the_score_is_of_the_crop_that_was_read(model: Model) -> None:
     """Boxes of other kinds are cut again: the chance is of the last crop, whose side is not the box's."""
     boxes = np.array([FACE, loosened(2.2, 0, 0), loosened(0.6, 0, 0), loosened(1.5, 0.25, -0.2)], np.float32)
-    faces, alignment = model.align(PHOTO, boxes=boxes), model.alignment
-    squares, predictions = alignment.read([load_picture(PHOTO)], [boxes])
-    assert squares[0][1, 2] < 0.75 * squares[0][0, 2] * 2.2, "the loose box was to be cut again"
-    expected = presence(narrowest_spread(predictions[0]), alignment.usual_spread, alignment.presence_limit)
+    faces = model.align(PHOTO, boxes=boxes)
+    squares, reading = model.reader.read(Squares.listed([load_picture(PHOTO)], [square_from_box(boxes)]))
+    assert squares.values[1, 2] < 0.75 * squares.values[0, 2] * 2.2, "the loose box was to be cut again"
+    expected = presence(reading.narrowest, model.usual_spread, float(model.weights.card["presence"]))
     assert faces.scores == pytest.approx(expected, abs=1e-6) and (faces.scores > 0.9).all()
 
 

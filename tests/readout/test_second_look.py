@@ -11,8 +11,11 @@ from helpers.paths import PHOTO
 from PIL import Image
 
 from acdc_fast import InputError, Model
+from acdc_fast.alignment import Squares
+from acdc_fast.photo.coordinates import square_from_box
 from acdc_fast.photo.images import load_picture
 from acdc_fast.readout import second_look
+from acdc_fast.readout.reading import Reading, reading_of
 from acdc_fast.types import Prediction
 
 LIMITS = second_look.USUAL
@@ -92,14 +95,15 @@ def test_a_fitting_box_costs_nothing_and_another_two_cuts_at_most(
     assert seen[:2] == [1, 1] and len(seen) <= 3
 
 
-def prediction(side: float, x: float, spread: float) -> Prediction:
+def reading(side: float, x: float, spread: float) -> Reading:
     """Five points that ask for a crop of this side about x, in the middle of the height; all maps alike."""
     five = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.4, 0.7], [0.6, 0.7]])
     asked = second_look.geometry.square_from_points(five[None])[0]
     points = (five - asked[:2]) / asked[2] * side + (x, 0.5)
     covariance = np.zeros((1, 5, 3))
     covariance[..., 0] = spread**2
-    return Prediction({"2d5": points[None]}, {"2d5": covariance}, None, None)
+    seen = Prediction({"2d5": points[None]}, {"2d5": covariance}, None, None)
+    return reading_of(seen, {"2d5": slice(0, 5)})
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def prediction(side: float, x: float, spread: float) -> Prediction:
     [(1, 0.5, 1, 0), (1.15, 0.5, 1, 0), (1.2, 0.5, 1, 1), (0.8, 0.5, 1, 1), (1, 0.65, 1, 1), (1, 0.5, 2, 5)],
 )
 def test_which_crops_are_cut_again(side: float, x: float, spread: float, count: int) -> None:
-    fit = second_look.Fit(prediction(side, x, spread), 1.0)
+    fit = second_look.Fit(reading(side, x, spread), 1.0)
     assert fit.measure[0] == pytest.approx(spread * max(side, 1 / side))
     squares = np.array([[50.0, 40.0, 100.0, 0.0]])
     again, faces, limits = second_look.new_squares(squares, fit)
@@ -125,7 +129,7 @@ def test_which_crops_are_cut_again(side: float, x: float, spread: float, count: 
 )
 def test_a_crop_that_was_cut_is_brought_to_its_place(side: float, x: float, spread: float, count: int) -> None:
     """One that was not is left alone as long as it fits."""
-    fit = second_look.Fit(prediction(side, x, spread), 1.0)
+    fit = second_look.Fit(reading(side, x, spread), 1.0)
     squares = np.array([[50.0, 40.0, 100.0, 0.0]])
     again, faces, _ = second_look.new_squares(squares, fit, np.array([0]))
     assert len(again) == len(faces) == count and (spread == 2 or not len(second_look.new_squares(squares, fit)[0]))
@@ -137,27 +141,30 @@ def test_a_crop_that_was_cut_is_brought_to_its_place(side: float, x: float, spre
 def test_the_last_crop_is_the_same_whatever_the_box_was(kind: str, model: Model) -> None:
     """Where the points would have it: so the pose is nearly the same too."""
     box = np.array([178.0, 63.0, 267.0, 174.0])
-    picture, alignment = load_picture(PHOTO), model.alignment
-    (squares,), (last,) = alignment.read([picture], [of_kind(box, kind)[None]])
-    fit = second_look.Fit(last, alignment.usual_spread, alignment.limits)
-    assert fit.settled.all()
-    (other,), (usual,) = alignment.read([picture], [of_kind(box, "large")[None]])
+    picture, reader = load_picture(PHOTO), model.reader
+
+    def read(kind: str) -> tuple[np.ndarray, Reading]:
+        squares, last = reader.read(Squares.listed([picture], [square_from_box(of_kind(box, kind))]))
+        return squares.values, last
+
+    (squares, last), (other, usual) = read(kind), read("large")
+    assert second_look.Fit(last, reader.usual_spread, reader.limits).settled.all()
     assert np.abs(squares - other)[:, :3].max() < 0.03 * other[0, 2]
     assert np.abs(last.pose - usual.pose).max() < 2.5
 
 
 def test_a_new_crop_that_is_much_worse_is_not_taken() -> None:
     """The crop that trusted points ask for may have somewhat wider maps, not much wider ones."""
-    shifted, squares = prediction(1, 0.7, 1), np.array([[50.0, 40.0, 100.0, 0.0]])
+    shifted, squares = reading(1, 0.7, 1), np.array([[50.0, 40.0, 100.0, 0.0]])
     fit = second_look.Fit(shifted, 1.0)
     _, faces, limits = second_look.new_squares(squares, fit)
     for spread, taken in ((1.2, 1), (1.4, 0)):
-        assert len(second_look.chosen(fit, second_look.Fit(prediction(1, 0.5, spread), 1.0), faces, limits)[0]) == taken
+        assert len(second_look.chosen(fit, second_look.Fit(reading(1, 0.5, spread), 1.0), faces, limits)[0]) == taken
 
 
 def test_the_best_new_crop_is_chosen_and_a_worse_one_is_not() -> None:
     def fits(measures: list[float]) -> second_look.Fit:
-        fit = second_look.Fit(prediction(1, 0.5, 1), 1.0)
+        fit = second_look.Fit(reading(1, 0.5, 1), 1.0)
         fit.measure = np.array(measures)
         return fit
 
@@ -203,6 +210,6 @@ def test_the_weights_say_when_a_crop_is_cut_again(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_weights_say_what_is_better() -> None:
-    fit = second_look.Fit(prediction(1, 0.5, 2), 1.0, second_look.Limits(better=0.5, much_better=0.25))
+    fit = second_look.Fit(reading(1, 0.5, 2), 1.0, second_look.Limits(better=0.5, much_better=0.25))
     _, _, limits = second_look.new_squares(np.array([[50.0, 40.0, 100.0, 0.0]]), fit)
     assert limits.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]

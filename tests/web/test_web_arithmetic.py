@@ -191,7 +191,7 @@ def test_points_beyond_the_border_are_less_sure() -> None:
     told = {40: answer(40), 140: answer(140)}
     (got,) = in_node(("align", grey_of(grey), squares.tolist(), facts, told))
     points = np.array([face["landmarks"]["a"] for face in got["faces"]])
-    away = border.beyond(points, 200, 60, squares[:, 2])
+    away = border.beyond(points, (200, 60), squares[:, 2])
     assert (away > border.FROM).any(1).all() and (away > 0).any(1).all()
     plain = np.array([[number / 300, 0.5, 0.25] for number in (40, 140)])
     expected = border.less_sure(plain, away)

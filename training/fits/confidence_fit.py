@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc_fast.alignment import Squares
 from acdc_fast.errors import InputError
 from acdc_fast.model import Model
 from acdc_fast.photo.coordinates import crop_to_image, square_from_box
 from acdc_fast.photo.images import load_picture
-from acdc_fast.readout.confidence import confidence, narrowest_spread, spread_of
+from acdc_fast.readout.confidence import confidence
 from acdc_fast.weights import load_weights, save_weights
 
 from ..command_errors import errors_in_one_line
@@ -67,13 +68,15 @@ def observe(model: Model, source: Source, root: Path, limit: int | None, loose: 
     for batch in photographs(database, limit, source):
         boxes = [loosened(p.box, np.random.default_rng(p.index)) if loose else p.box for p in batch]
         pictures = [load_picture(p.rgb) for p in batch]
-        squares, predictions = model.alignment.read(pictures, [np.asarray(b, np.float32)[None] for b in boxes])
-        for photograph, square, prediction in zip(batch, squares, predictions, strict=True):
+        squares, reading = model.reader.read(
+            Squares.listed(pictures, [square_from_box(np.asarray(b, np.float32)) for b in boxes])
+        )
+        narrowest.append(reading.narrowest)
+        for i, photograph in enumerate(batch):
             side = square_from_box(np.asarray(photograph.box)[None])[0, 2]
-            narrowest.append(narrowest_spread(prediction))
             for m in order:
-                spread[m].append(spread_of(prediction.covariance[m])[0])
-                points = crop_to_image(np.asarray(prediction.landmarks[m]), square)[0]
+                spread[m].append(reading.spread[i, reading.slices[m]])
+                points = crop_to_image(reading.of(m)[i : i + 1], squares.values[i : i + 1])[0]
                 left_out = m in LEFT_OUT.get(source.name, ())
                 label = None if left_out else photograph.face.landmarks.get(m)
                 distance = points - label if label is not None else np.full_like(points, np.nan)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc_fast.alignment import Squares
 from acdc_fast.errors import InputError
 from acdc_fast.model import Model
 from acdc_fast.photo.coordinates import square_from_box
-from acdc_fast.photo.crops import crop_faces
-from acdc_fast.readout.confidence import spread_of
+from acdc_fast.photo.images import load_picture
 from acdc_fast.readout.orientation import TURNS, Upright, terms
-from acdc_fast.readout.refinement import refined
 from acdc_fast.weights import load_weights, save_weights
 
 from ..command_errors import errors_in_one_line
@@ -63,14 +62,12 @@ def two_squares(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def observe(model: Model, database: Database, limit: int | None) -> Seen:
     """What the whole network's maps say of at most ``limit`` faces, each in two crops."""
-    alignment, order, fitted = model.alignment, model.config.order, model.weights.refinement
+    reader = model.reader
     found = []
     for batch in photographs(database, limit):
         squares = [two_squares(p.box, np.random.default_rng(p.index)) for p in batch]
-        crops = [crop_faces(p.rgb, each, alignment.resolution) for p, each in zip(batch, squares, strict=True)]
-        seen = alignment.run(np.concatenate(crops))
-        points = refined(seen.landmarks, fitted, order) if fitted else seen.landmarks
-        found.append(terms(points, {m: spread_of(seen.covariance[m]) for m in order}, order))
+        seen = reader.seen(Squares.listed([load_picture(p.rgb) for p in batch], squares))
+        found.append(terms(seen.points, seen.spread))
     known = np.concatenate(found)
     return Seen(known, np.arange(len(known)) % 2 == 0)
 

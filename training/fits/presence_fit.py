@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from acdc_fast.alignment import Squares
 from acdc_fast.errors import InputError
 from acdc_fast.model import Model
+from acdc_fast.photo.coordinates import square_from_box
 from acdc_fast.photo.images import load_picture
-from acdc_fast.readout.confidence import narrowest_spread
 from acdc_fast.readout.presence import POWER
 from acdc_fast.weights import load_weights, save_weights
 
@@ -81,8 +82,8 @@ def box_without_face(rgb: np.ndarray, boxes: np.ndarray, rng: np.random.Generato
 
 def multiples(model: Model, rgb: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(N,) narrowest spread of the crops that `Model.align` reads last, as multiples of the weights' usual spread."""
-    prediction = model.alignment.read([load_picture(rgb)], [np.asarray(boxes, np.float32)])[1][0]
-    return np.asarray(narrowest_spread(prediction) / model.usual_spread)
+    squares = Squares.listed([load_picture(rgb)], [square_from_box(np.asarray(boxes, np.float32))])
+    return np.asarray(model.reader.read(squares)[1].narrowest / model.usual_spread)
 
 
 def observe(model: Model, database: Database, limit: int | None) -> Iterator[tuple[float, bool]]:

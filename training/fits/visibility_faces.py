@@ -85,9 +85,10 @@ def terms_both_ways(faces: Faces, weights: Weights) -> tuple[np.ndarray, np.ndar
     """(N, T) terms of faces and of their mirror images."""
     assert faces.pose is not None and weights.refinement is not None
     pose, order = np.column_stack([faces.pose.yaw, faces.pose.pitch, faces.pose.roll]), weights.config.order
-    points = {m: mirrored_points(p, m) for m, p in faces.landmarks.items()}
-    spread = {m: s[:, MARKUPS[m].mirror] for m, s in faces.spread.items()}
+    points, spread = (np.concatenate([values[m] for m in order], 1) for values in (faces.landmarks, faces.spread))
+    mirrored = np.concatenate([mirrored_points(faces.landmarks[m], m) for m in order], 1)
+    widths = np.concatenate([faces.spread[m][:, MARKUPS[m].mirror] for m in order], 1)
     return (
-        terms(faces.landmarks, faces.spread, pose, weights.refinement, order),
-        terms(points, spread, pose * POSE_SIGNS, weights.refinement, order),
+        terms(points, spread, pose, weights.refinement),
+        terms(mirrored, widths, pose * POSE_SIGNS, weights.refinement),
     )
