@@ -71,7 +71,7 @@ def taken(value: Any, index: slice | np.ndarray) -> Any:
     if isinstance(value, dict):
         return {name: each[index] for name, each in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: taken(getattr(value, f.name), index) for f in fields(value)})
+        return type(value)(**{f.name: taken(getattr(value, f.name), index) for f in fields(value)})
     return value[index] if isinstance(value, np.ndarray) else value
 
 

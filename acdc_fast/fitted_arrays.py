@@ -82,7 +82,7 @@ def take_pose(arrays: Arrays, config: ACDCConfig, where: str) -> Readout | None:
 
 def take_visibility(arrays: Arrays, config: ACDCConfig, refinement: Refinement | None, where: str) -> Visibility | None:
     """Takes the arrays of the points' visibility out of a file's; None where there are none."""
-    found = {n: np.asarray(arrays.pop(n), np.float32) for n in list(arrays) if n.startswith("visibility.")}
+    found = {n: np.asarray(arrays.pop(n), np.float64) for n in list(arrays) if n.startswith("visibility.")}
     if not found:
         return None
     if "visibility.scale" not in found:

@@ -7,26 +7,24 @@ computations is in BLAS; what other code computes is not seen here.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-from collections.abc import Iterator
 
 _changed = threading.Condition()
 _inside: list[int] = []  # a thread's number for each computation that it is in
 _forks = 0  # waiting or going on
 
 
-@contextlib.contextmanager
-def held_off() -> Iterator[None]:
+class held_off:
     """While it is open, `os.fork` in another thread waits; it waits itself for a fork that has begun."""
-    with _changed:
-        while _forks and threading.get_ident() not in _inside:
-            _changed.wait()
-        _inside.append(threading.get_ident())
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        with _changed:
+            while _forks and threading.get_ident() not in _inside:
+                _changed.wait()
+            _inside.append(threading.get_ident())
+
+    def __exit__(self, *error: object) -> None:
         with _changed:
             _inside.remove(threading.get_ident())
             _changed.notify_all()

@@ -130,11 +130,13 @@ class Model:
     @property
     def reader(self) -> Reader:
         """What `align` reads squares of pictures with."""
+        return self._reader(partial(self._run, mask=False), None)
+
+    def _reader(self, run: Callable[[np.ndarray], Prediction], camera: Camera | None) -> Reader:
         whole = self.stages == self.config.stages and not self.enough  # maps of early stages are wider
-        return Reader(
-            self.weights, partial(self._run, mask=False), self.resolution, self.usual_spread, self.max_batch or CROPS,
-            self._limits, upright=self.weights.upright if whole else None, mirror=self.mirror,
-        )  # fmt: skip
+        upright, batch = self.weights.upright if whole else None, self.max_batch or CROPS
+        usual, limits = self.usual_spread, self._limits
+        return Reader(self.weights, run, self.resolution, usual, batch, limits, camera, upright, self.mirror)
 
     @property
     def device(self) -> str:
@@ -289,12 +291,11 @@ class Model:
         self, images: Iterable[ImageLike], boxes: Iterable[Any] | None, search: Search, camera: Camera | None = None
     ) -> Iterator[Faces | InputError]:
         least = search.min_score if search.min_score is not None or self._denies else 0.0
-        reader, pause, all_found = replace(self.reader, camera=camera), Pause(), replace(search, max_faces=None)
-        if self.device == "cpu":
-            reader = replace(reader, run=partial(self._alone, pause, reader.run))
+        pause, run = Pause(), partial(self._run, mask=False)
+        reader = self._reader(partial(self._alone, pause, run) if self.device == "cpu" else run, camera)
         usual = self.usual_spread, self._presence_limit
         readout = FaceReadout(self.weights, *usual, self.calibration, self.markups, camera, least)
-        found = find_each(images, boxes, all_found, self.threads, pause)
+        found = find_each(images, boxes, replace(search, max_faces=None), self.threads, pause)
         return Alignment(reader, readout, search.max_faces).each(found)
 
     def _alone(self, pause: Pause, run: Callable[[np.ndarray], Prediction], crops: np.ndarray) -> Prediction:

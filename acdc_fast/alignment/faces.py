@@ -48,15 +48,16 @@ class FaceReadout:
             scores = np.concatenate([item.scores for item in found]) * there
             given = np.array([item.given for item in found])[squares.of]
             kept = given | (there >= DENIED if self.least is None else scores >= self.least)
-            kept &= ~np.isin(squares.of, list(errors))
+            for i in errors:
+                kept[squares.parts[i]] = False
             if log.isEnabledFor(logging.DEBUG):
                 _log(squares, boxes, kept)
-            rows = np.flatnonzero(kept)
-            squares = squares.part(rows)
-            faces = self._faces(boxes[rows], scores[rows], squares, reading.part(rows))
+            if not kept.all():
+                boxes, scores, squares, reading = boxes[kept], scores[kept], squares.part(kept), reading.part(kept)
+            faces = self._faces(boxes, scores, squares, reading)
         return [
             errors[i] if i in errors else replace(taken(faces, part), source=item.picture.name)
-            for i, (item, part) in enumerate(zip(found, squares.parts(), strict=True))
+            for i, (item, part) in enumerate(zip(found, squares.parts, strict=True))
         ]
 
     def _faces(self, boxes: np.ndarray, scores: np.ndarray, squares: Squares, reading: Reading) -> Faces:
@@ -90,7 +91,7 @@ class FaceReadout:
         """Pose along the crops' rays → pose and place in the camera's frame; 3D points (N, 68, 2) in image pixels, and
         how sure they are (N, 68)."""
         poses = []
-        for picture, part in zip(squares.pictures, squares.parts(), strict=True):
+        for picture, part in zip(squares.pictures, squares.parts, strict=True):
             views = Views(camera, picture.width, picture.height, squares.values[part])
             along = pose.matrix[part]
             heads = head_shape.fit(views.seen(points[part]), along.astype(np.float64), sure[part])
@@ -114,7 +115,7 @@ def _errors(squares: Squares, reading: Reading) -> dict[int, InputError]:
     """Number of a picture → why it has no faces: the network gave numbers that are not finite."""
     found: dict[int, InputError] = {}
     if not reading.finite.all():
-        for i, (picture, part) in enumerate(zip(squares.pictures, squares.parts(), strict=True)):
+        for i, (picture, part) in enumerate(zip(squares.pictures, squares.parts, strict=True)):
             try:
                 check_finite(reading.finite[part], f"{named(picture)}: face")
             except InputError as error:
@@ -123,7 +124,7 @@ def _errors(squares: Squares, reading: Reading) -> dict[int, InputError]:
 
 
 def _log(squares: Squares, boxes: np.ndarray, kept: np.ndarray) -> None:
-    for picture, part in zip(squares.pictures, squares.parts(), strict=True):
+    for picture, part in zip(squares.pictures, squares.parts, strict=True):
         for box in boxes[part][~kept[part]].round().tolist():
             log.debug("%s: no face is given for the box %s: its score is too low", named(picture), box)
         last = squares.values[part][kept[part]]

@@ -41,8 +41,9 @@ class Reader:
 
     def read(self, given: Squares) -> tuple[Squares, Reading]:
         """The squares that were read in the end, and what they say."""
-        squares, reading = self._second_look(given, self.seen(given))
-        return self._upright(given, squares, reading)
+        with np.errstate(all="ignore"):  # what is not finite is told apart in the end
+            squares, reading = self._second_look(given, self.seen(given))
+            return self._upright(given, squares, reading)
 
     def seen(self, squares: Squares) -> Reading:
         """What crops by these squares say."""
@@ -50,7 +51,7 @@ class Reader:
             crops = squares.crops(self.resolution, self.camera)
         whole = self._predicted(crops)
         other = self._predicted(crops[..., ::-1]) if self.mirror else None
-        with forks.held_off(), np.errstate(all="ignore"):  # what is not finite is told apart in the end
+        with forks.held_off():
             if other is not None:
                 whole = mirror_image.mean(whole, mirror_image.mirrored(other))
             reading = reading_of(whole, self.weights.config.slices)
@@ -62,7 +63,7 @@ class Reader:
     def _predicted(self, crops: np.ndarray) -> Prediction:
         """Of crops (N, 1, S, S), refined."""
         parts = [self.run(crops[i : i + self.at_a_time]) for i in range(0, max(1, len(crops)), self.at_a_time)]
-        with forks.held_off(), np.errstate(all="ignore"):
+        with forks.held_off():
             whole = joined(parts)
             if self.weights.refinement:
                 order = self.weights.config.order

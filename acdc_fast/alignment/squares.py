@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,7 @@ class Squares:
         """These alone; or other ``values`` in the pictures of these."""
         return Squares(self.pictures, self.of[which], self.values[which] if values is None else values)
 
+    @cached_property
     def parts(self) -> list[slice]:
         """Those of each picture."""
         ends = np.searchsorted(self.of, np.arange(len(self.pictures) + 1)).tolist()
@@ -44,12 +46,12 @@ class Squares:
     def named(self, face: int) -> str:
         """The picture and the number in it, for people."""
         picture = int(self.of[face])
-        return f"{named(self.pictures[picture])}: face {face - self.parts()[picture].start}"
+        return f"{named(self.pictures[picture])}: face {face - self.parts[picture].start}"
 
     def crops(self, size: int, camera: Camera | None) -> np.ndarray:
         """(N, 1, S, S) float32: of the squares, or with a camera, as a camera turned towards each face sees it."""
         cut = [np.zeros((0, 1, size, size), np.float32)]
-        for picture, part in zip(self.pictures, self.parts(), strict=True):
+        for picture, part in zip(self.pictures, self.parts, strict=True):
             if camera is None:
                 cut.append(crop_faces(picture.rgb, self.values[part], size))
             else:
@@ -60,7 +62,7 @@ class Squares:
     def slanted(self, points: np.ndarray, camera: Camera) -> np.ndarray:
         """(N, P, 2) points of the straight crops → points in the squares."""
         found = [np.zeros((0, *points.shape[1:]))]
-        for picture, part in zip(self.pictures, self.parts(), strict=True):
+        for picture, part in zip(self.pictures, self.parts, strict=True):
             views = Views(camera, picture.width, picture.height, self.values[part])
             found.append(views.slanted(points[part]))
         return np.concatenate(found)

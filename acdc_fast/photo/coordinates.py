@@ -21,6 +21,7 @@ from .crop_convention import BOX_SHIFT as BOX_SHIFT
 from .crop_convention import FACE_ASPECT as FACE_ASPECT
 from .crop_convention import FACE_LIFT as FACE_LIFT
 from .crop_convention import FACE_SCALE as FACE_SCALE
+from .crop_convention import box_from_five as box_from_five
 from .crop_convention import box_from_points as box_from_points
 from .crop_convention import box_from_square as box_from_square
 from .crop_convention import square_from_box as square_from_box
@@ -63,14 +64,14 @@ def image_to_crop(points: ArrayLike, squares: ArrayLike) -> Floats:
 
 def euler_to_matrix(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Floats:
     """Degrees, any common shape (…) → rotations (…, 3, 3)."""
-    y, p, r = np.broadcast_arrays(*(np.deg2rad(np.asarray(a, np.float64)) for a in (yaw, pitch, roll)))
-    cy, sy, cp, sp, cr, sr = np.cos(y), np.sin(y), np.cos(p), np.sin(p), np.cos(r), np.sin(r)
+    angles = np.deg2rad(np.stack(np.broadcast_arrays(yaw, pitch, roll)).astype(np.float64))
+    (cy, cp, cr), (sy, sp, sr) = np.cos(angles), np.sin(angles)
     rows = [
         cr * cy, cr * sy * sp - sr * cp, cr * sy * cp + sr * sp,
         sr * cy, sr * sy * sp + cr * cp, sr * sy * cp - cr * sp,
         -sy, cy * sp, cy * cp,
     ]  # fmt: skip
-    return np.stack(rows, -1).reshape(*y.shape, 3, 3)
+    return np.stack(rows, -1).reshape(*angles.shape[1:], 3, 3)
 
 
 def matrix_to_euler(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:

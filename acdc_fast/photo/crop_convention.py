@@ -49,7 +49,11 @@ def box_from_square(squares: ArrayLike) -> Floats:
 def box_from_points(points: ArrayLike) -> Floats:
     """(N, L, 2) landmarks in image pixels → (N, 4) xyxy: where the detector's box would lie. L = 5 for the points of
     `five_points`, which takes a markup's name; else the first markup with L points is meant."""
-    five = five_points(np.asarray(points, np.float64).reshape(-1, *np.shape(points)[-2:]))
+    return box_from_five(five_points(np.asarray(points, np.float64).reshape(-1, *np.shape(points)[-2:])))
+
+
+def box_from_five(five: np.ndarray) -> Floats:
+    """The same of (N, 5, 2) eyes, nose tip and mouth corners, as `five_points` gives them."""
     eyes, nose, mouth = five[:, :2].mean(1), five[:, 2], five[:, 3:].mean(1)
     size = FACE_SCALE * np.hypot(*(np.linalg.norm(d, axis=1) for d in (five[:, 1] - five[:, 0], mouth - eyes)))
     w, h = size / np.sqrt(FACE_ASPECT), size * np.sqrt(FACE_ASPECT)

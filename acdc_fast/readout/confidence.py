@@ -27,7 +27,7 @@ def narrowest(spreads: Iterable[np.ndarray]) -> np.ndarray:
     """(N, L) spreads of each markup → (N,): the mean spread of the markup whose maps are narrowest on the face, in the
     same unit. It tells a face that leans too far from one that is merely hard. The mean of all maps tells it less well,
     because many maps are of jaws and brows, which are wide on every face."""
-    least: np.ndarray = np.min([spread.mean(1) for spread in spreads], axis=0)
+    least: np.ndarray = np.min([spread.sum(1) / spread.shape[1] for spread in spreads], axis=0)
     return least
 
 

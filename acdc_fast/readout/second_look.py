@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import InputError, shown
 from ..markups import first_of, five_points
 from ..photo import coordinates as geometry
+from ..photo.coordinates import box_from_five
 from .reading import Reading
 
 #: Cuts after the first at most.
@@ -81,9 +82,10 @@ class Fit:
         self.limits = limits
         markup = first_of(reading.slices, MARKUPS, with_five=True)
         #: (N, 4) squares that the points ask for, in crop units; the crop itself where no markup has the five points.
-        self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (len(reading), 1))
-        if markup is not None:
-            self.asked = geometry.square_from_points(five_points(reading.of(markup), markup))
+        if markup is None:
+            self.asked = np.tile([0.5, 0.5, 1.0, 0.0], (len(reading), 1))
+        else:
+            self.asked = geometry.square_from_box(box_from_five(five_points(reading.of(markup), markup)))
         side = np.maximum(self.asked[:, 2], 1e-6)
         spread = reading.narrowest / usual
         #: (N,) the less, the better.

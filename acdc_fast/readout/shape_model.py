@@ -30,8 +30,9 @@ def misfit(kind: str, wanted: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) 
 def place_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(N, L, 2) landmarks in any one unit → (N, 1, 2) their mean and (N, 1, 1) root mean square about it, same unit."""
     points = np.asarray(points, np.float64)
-    centre = points.mean(1, keepdims=True)
-    return centre, np.sqrt(((points - centre) ** 2).mean((1, 2), keepdims=True)) + 1e-9
+    count = points.shape[1]
+    centre = points.sum(1, keepdims=True) / count  # for few faces half of the time of numpy's mean
+    return centre, np.sqrt(((points - centre) ** 2).sum((1, 2), keepdims=True) / (2 * count)) + 1e-9
 
 
 def shape_and_size(points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -49,14 +49,14 @@ def test_squares_know_their_pictures() -> None:
     pictures = [Picture(np.full((20 + i, 30 + 2 * i, 3), 60 * i, np.uint8), name) for i, name in enumerate("abcd")]
     values = [RNG.random((count, 4)) * 20 + 5 for count in (2, 0, 3, 1)]
     squares = Squares.listed(pictures, [each * (1, 1, 1, 0) for each in values])
-    assert [part.stop - part.start for part in squares.parts()] == [2, 0, 3, 1]
-    for each, part in zip(values, squares.parts(), strict=True):
+    assert [part.stop - part.start for part in squares.parts] == [2, 0, 3, 1]
+    for each, part in zip(values, squares.parts, strict=True):
         assert np.array_equal(squares.values[part], each * (1, 1, 1, 0))
     assert squares.sizes().tolist() == [[30, 20]] * 2 + [[34, 22]] * 3 + [[36, 23]]
     assert [squares.named(face)[::8] for face in range(6)] == ["a0", "a1", "c0", "c1", "c2", "d0"]  # "a: face 0"
     assert (squares.crops(32, None)[:, 0, 3, 4] * 255).round().tolist() == [0, 0, 120, 120, 120, 180]
     some = squares.part(np.array([1, 4, 5]))
-    assert [part.stop - part.start for part in some.parts()] == [1, 0, 1, 1]
+    assert [part.stop - part.start for part in some.parts] == [1, 0, 1, 1]
     assert squares.part(np.array([5, 5]), squares.values[:2]).of.tolist() == [3, 3]
 
 
