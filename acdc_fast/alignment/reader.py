@@ -87,7 +87,7 @@ class Reader:
             again = self.seen(squares.part(faces, values))
             with forks.held_off():
                 new = second_look.Fit(again, self.usual_spread, self.limits)
-                moved, source = second_look.chosen(fit, new, faces, limits)
+                moved, source = second_look.chosen(new, faces, limits)
             if log.isEnabledFor(logging.DEBUG):
                 for face in np.unique(faces).tolist():
                     outcome = "a crop that fits better is taken" if face in moved else "no crop fits better"
@@ -111,7 +111,7 @@ class Reader:
         again = self.seen(given.part(np.repeat(faces, len(orientation.TURNS)), turned))
         with forks.held_off():
             in_turns = judge.doubt(again).reshape(-1, len(orientation.TURNS))
-            better = doubt[faces, None] - in_turns - judge.gain
+            better = judge.better(doubt[faces, None], in_turns)
             values, reading = orientation.best_turn(squares.values, reading, faces, turned, again, better)
         if log.isEnabledFor(logging.DEBUG):
             for face, others in zip(faces.tolist(), in_turns.round(1), strict=True):

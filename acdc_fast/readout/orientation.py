@@ -3,7 +3,8 @@
 The network is trained on faces that lean up to about 40°. On others its maps are wide; on the crop turned upright they
 are not. How wide each map is, in sizes of the face, tells it: a linear function of the logarithms gives the log odds
 that the face is upright. `training/fits/orientation_fit.py` fits it. `SURE` minus it is the doubt. A crop whose doubt
-is above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`.
+is above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`, to less
+than `BELIEVED`.
 
 Weights without that function are judged by the markup with the narrowest maps alone (`WIDE`, `BETTER`). So are the
 first stages of a network, whose maps are wider than those that the function was fitted to.
@@ -26,6 +27,9 @@ TURNS = (90.0, 180.0, 270.0)
 SURE = 3.5
 #: A turn must lower the doubt by this much: odds of one to four or five.
 GAIN = 1.5
+#: The doubt of a turn that is believed is below this: turned right, nearly every face looks upright. A profile turned
+#: wrong may look a little less strange than before, but strange.
+BELIEVED = 4.0
 #: By the narrowest maps alone: a face is tried again beyond this multiple of the spread that is usual …
 WIDE = 1.5
 #: … and believed to be turned where that brings the spread below this multiple of what it was.
@@ -58,9 +62,11 @@ class Judge:
     usual: float  # median of upright faces' narrowest spread, crop units; infinite where it is not known
     upright: Upright | None  # None: the narrowest maps alone tell
 
-    @property
-    def gain(self) -> float:
-        return GAIN if self.upright else -float(np.log(BETTER))
+    def better(self, doubt: np.ndarray, in_turns: np.ndarray) -> np.ndarray:
+        """Doubts of faces (F, 1) and of their turns (F, 3) → (F, 3), above 0 where a turn may be believed."""
+        if self.upright is None:
+            return np.asarray(doubt - in_turns + np.log(BETTER))
+        return np.asarray(np.minimum(doubt - GAIN, BELIEVED) - in_turns)
 
     def doubt(self, reading: Reading) -> np.ndarray:
         """(N,) above 0 where a face may not be upright. Numbers of two crops of a face can be compared."""

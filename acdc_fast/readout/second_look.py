@@ -2,8 +2,8 @@
 
 A crop fits if the crop that its own points ask for is nearly the same. If it is another one, that one is cut. If the
 maps are so wide that the points cannot be trusted, smaller and larger crops are tried. The best crop is the one with
-the smallest spread of the narrowest markup, as a share of the side that the points ask for. As a share of the crop's
-own side it would mislead: the maps of a small face in a large crop are narrow, even where they are wrong.
+the smallest spread of the narrowest markup: as a share of the crop's side, or of the side that the points ask for where
+that is smaller. The maps of a small face in a large crop are narrow, even where they are wrong.
 
 The second cut brings each crop that was cut to the place that its points ask for. Then the crop is nearly the same
 whatever the box was, and so is the pose, which moves with the crop: by 3° or more for one face in twenty where the crop
@@ -45,14 +45,16 @@ class Limits:
     lost: float = 1.9  # beyond this multiple of the usual spread the points say nothing: those of `TRIED` are looked at
     worse: float = 1.3  # the crop that other points ask for is believed where its measure is below this multiple
     better: float = 0.95  # that of lost points is believed where it brings the measure below this multiple …
-    much_better: float = 0.7  # … and one of `TRIED` below this
+    much_better: float = 0.7  # … and one of `TRIED` below this …
+    seen: float = 2.5  # … and the measure itself, in usual spreads, below this: maps of a hard profile are all wide
 
 
 #: Of weights whose card says none.
 USUAL = Limits()
 #: Least and most that a card may say.
 BOUNDS = {"smaller": (0.1, 1), "larger": (1, 10), "away": (0.01, 1), "settled": (0, 1), "lost": (1, 10),
-          "worse": (0, 10), "better": (0, 1), "much_better": (0, 1)}  # fmt: skip
+          "worse": (0, 10), "better": (0, 1), "much_better": (0, 1),
+          "seen": (0, 10)}  # fmt: skip
 
 
 def limits_of(card: Mapping[str, str], where: str) -> Limits:
@@ -89,7 +91,7 @@ class Fit:
         side = np.maximum(self.asked[:, 2], 1e-6)
         spread = reading.narrowest / usual
         #: (N,) the less, the better.
-        self.measure = spread * np.maximum(side, 1 / side)
+        self.measure = spread * np.maximum(1, 1 / side)
         away = np.hypot(*(self.asked[:, :2] - 0.5).T)
         self.lost = spread > limits.lost
         #: (N,) whether the crop is the one that its points ask for.
@@ -100,7 +102,7 @@ class Fit:
 def new_squares(
     squares: np.ndarray, fit: Fit, moved: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, 4) squares → M squares to look at instead, (M,) whose they are, (M,) what each must bring the measure below.
+    """(N, 4) squares → M squares to look at instead, (M,) whose they are, (M,) what the measure of each must be below.
 
     ``moved``: the faces that have got a new crop; None the first time, when those that are lost are tried otherwise
     too."""
@@ -110,7 +112,8 @@ def new_squares(
         tried = TRIED if moved is None and fit.lost[i] else ()
         faces += [i] * (1 + len(tried))
         asked += [(x, y, min(max(side, 0.3), 3.0)), *tried]
-        limits += [fit.limits.better if fit.lost[i] else fit.limits.worse, *(fit.limits.much_better for _ in tried)]
+        limits.append(fit.measure[i] * (fit.limits.better if fit.lost[i] else fit.limits.worse))
+        limits += [min(fit.measure[i] * fit.limits.much_better, fit.limits.seen)] * len(tried)
     if not faces:
         return np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0)
     old, units = squares[faces], np.array(asked)
@@ -118,9 +121,9 @@ def new_squares(
     return np.column_stack([centre, old[:, 2] * units[:, 2], old[:, 3]]), np.array(faces), np.array(limits)
 
 
-def chosen(fit: Fit, again: Fit, faces: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def chosen(again: Fit, faces: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which faces get a new crop, and which of the new ones: that of the least measure."""
-    good = np.flatnonzero(again.measure < limits * fit.measure[faces])
+    good = np.flatnonzero(again.measure < limits)
     good = good[np.lexsort((again.measure[good], faces[good]))]
     to, first = np.unique(faces[good], return_index=True)
     return to, good[first]

@@ -12,7 +12,18 @@ from helpers.small import small_weights
 
 from acdc_fast import Model
 from acdc_fast.errors import InputError
-from acdc_fast.readout.orientation import BETTER, GAIN, SURE, WIDE, Judge, Upright, best_turn, terms, turned_squares
+from acdc_fast.readout.orientation import (
+    BELIEVED,
+    BETTER,
+    GAIN,
+    SURE,
+    WIDE,
+    Judge,
+    Upright,
+    best_turn,
+    terms,
+    turned_squares,
+)
 from acdc_fast.readout.reading import Reading, reading_of
 from acdc_fast.types import Prediction
 from acdc_fast.weights import Weights, load_weights, save_weights
@@ -56,10 +67,8 @@ def test_doubt_by_either_rule() -> None:
     prediction = seen([0.01, 0.02, 0.04], narrow=0.5)  # the five are narrower
     narrow = Judge(0.01, None)
     assert narrow.doubt(prediction) == pytest.approx(np.log(np.array([0.5, 1, 2]) / WIDE), abs=1e-6)
-    assert narrow.gain == pytest.approx(np.log(1 / BETTER))
     fitted = Judge(0.01, by_spread(3.0, at=0.02))
     assert fitted.doubt(prediction) == pytest.approx(SURE + 3 * np.log([0.5, 1, 2]), abs=1e-6)
-    assert fitted.gain == GAIN
     for upright in (None, by_spread(3.0, at=0.02)):  # no usual spread: nothing is doubted
         assert (Judge(np.inf, upright).doubt(prediction) == -np.inf).all()
 
@@ -67,7 +76,7 @@ def test_doubt_by_either_rule() -> None:
 @pytest.mark.parametrize("rule", ["narrowest maps", "fitted"])
 def test_the_turn_of_least_doubt_is_taken_if_it_gains_enough(rule: str) -> None:
     """Faces 1 and 3 of four are looked at. A half turn helps face 3; the best turn of face 1 helps too little."""
-    upright, enough = (None, BETTER) if rule == "narrowest maps" else (by_spread(3.0, 0.02), np.exp(-GAIN / 3))
+    upright, enough = (None, BETTER) if rule == "narrowest maps" else (by_spread(3.0, 0.06), np.exp(-GAIN / 3))
     judge, before = Judge(0.01, upright), seen([0.01, 0.03, 0.011, 0.06])
     squares = np.array([[10.0 * k, 20, 50 + k, 0] for k in range(4)])
     faces = np.array([1, 3])
@@ -75,7 +84,7 @@ def test_the_turn_of_least_doubt_is_taken_if_it_gains_enough(rule: str) -> None:
     again = seen([0.04, 0.05, 0.03 * enough * 1.01, 0.07, 0.06 * enough * 0.99, 0.06 * enough])
 
     def taken(again: Reading) -> tuple[np.ndarray, Reading]:
-        better = judge.doubt(before)[faces, None] - judge.doubt(again).reshape(2, 3) - judge.gain
+        better = judge.better(judge.doubt(before)[faces, None], judge.doubt(again).reshape(2, 3))
         return best_turn(squares, before, faces, turned, again, better)
 
     found, reading = taken(again)
@@ -84,6 +93,14 @@ def test_the_turn_of_least_doubt_is_taken_if_it_gains_enough(rule: str) -> None:
     assert reading.pose is not None and reading.pose[:3].tolist() == np.asarray(before.pose)[:3].tolist()
     better = seen([0.04, 0.05, 0.03 * enough * 0.98, 0.07, 0.06, 0.06 * enough * 0.9])
     assert taken(better)[0][:, 3].tolist() == [0, 270, 0, 270]
+
+
+def test_a_turn_that_looks_strange_is_not_believed() -> None:
+    """As of a profile, which looks strange in every turn."""
+    judge = Judge(0.01, by_spread(3.0, at=0.02))
+    in_turns = np.array([[BELIEVED + 0.1, BELIEVED + 9, 30], [BELIEVED - 0.1, BELIEVED + 9, 30]])
+    assert (judge.better(np.array([[50.0], [50.0]]), in_turns) > 0).tolist() == [[False] * 3, [True, False, False]]
+    assert judge.better(np.array([[2.0]]), 2 - GAIN + np.array([[-0.1, 0.1]])).round(6).tolist() == [[0.1, -0.1]]
 
 
 def test_a_file_keeps_it_and_is_checked(tmp_path: Path) -> None:
