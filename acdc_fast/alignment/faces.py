@@ -48,8 +48,6 @@ class FaceReadout:
             scores = np.concatenate([item.scores for item in found]) * there
             given = np.array([item.given for item in found])[squares.of]
             kept = given | (there >= DENIED if self.least is None else scores >= self.least)
-            for i in errors:
-                kept[squares.parts[i]] = False
             if log.isEnabledFor(logging.DEBUG):
                 _log(squares, boxes, kept)
             if not kept.all():

@@ -65,7 +65,7 @@ def model() -> Model:
     return Model.from_pretrained("acdc-w16-fast", threads=1)
 
 
-def broken(model: Model, crop: int, change: str) -> Alignment:
+def broken(model: Model, crop: int, change: str, camera: Camera | None) -> Alignment:
     """Its alignment, with a number that is not finite in one crop of each batch."""
     usual = model.reader.run
 
@@ -78,18 +78,21 @@ def broken(model: Model, crop: int, change: str) -> Alignment:
             seen, **{change: {**getattr(seen, change), {"landmarks": "2d68"}.get(change, "3d68"): new}}
         )  # fmt: skip
 
-    reader = replace(model.reader, run=run, usual_spread=np.inf)
-    readout = FaceReadout(model.weights, np.inf, 2.0, model.calibration, model.markups)
+    reader = replace(model.reader, run=run, usual_spread=np.inf, camera=camera)
+    readout = FaceReadout(model.weights, np.inf, 2.0, model.calibration, model.markups, camera)
     return Alignment(reader, readout)
 
 
+@pytest.mark.parametrize("camera", [None, Camera()])
 @pytest.mark.parametrize("change", ["landmarks", "covariance", "pose"])
-def test_a_picture_with_numbers_that_are_not_finite_leaves_the_others_alone(model: Model, change: str) -> None:
+def test_a_picture_with_numbers_that_are_not_finite_leaves_the_others_alone(
+    model: Model, change: str, camera: Camera | None
+) -> None:
     photo = load_picture(PHOTO)
     boxes = [np.array([FACE, FACE], np.float32) + i for i in range(3)]
     found = [Found(Picture(photo.rgb, f"{i}.jpg"), b, np.ones(2, np.float32), True) for i, b in enumerate(boxes)]
-    whole = broken(model, 3, change)
-    (one, error, three), plain = whole.each(found), model.align([photo.rgb] * 3, boxes=boxes)
+    whole = broken(model, 3, change, camera)
+    (one, error, three), plain = whole.each(found), model.align([photo.rgb] * 3, boxes=boxes, camera=camera)
     assert isinstance(error, InputError) and str(error).startswith("1.jpg: face 1: the network's results are not fini")
     for got, wanted in ((one, plain[0]), (three, plain[2])):
         assert isinstance(got, Faces) and got.boxes.tolist() == wanted.boxes.tolist()
