@@ -53,7 +53,7 @@ def crop_views(image: np.ndarray, matrices: np.ndarray, sides: np.ndarray, size:
 def _grey(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Rows and columns that a face covers as float32: of a large picture little is ever converted."""
     part = image[top:bottom, left:right]
-    return (luma(part) if part.ndim == 3 else part).astype(np.float32)
+    return luma(part) if part.ndim == 3 else part.astype(np.float32)
 
 
 def _upright(image: np.ndarray, square: np.ndarray, samples: int, crop: np.ndarray) -> None:
@@ -129,7 +129,7 @@ def _gathered(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     def grey(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         found = image[rows, columns]
-        return (luma(found) if found.ndim == 3 else found).astype(np.float32)
+        return luma(found) if found.ndim == 3 else found.astype(np.float32)
 
     above = grey(top, left) * (1 - dx) + grey(top, right) * dx
     under = grey(below, left) * (1 - dx) + grey(below, right) * dx

@@ -48,9 +48,22 @@ class Picture:
         return int(self.rgb.shape[0])
 
 
+#: Shares of red, green and blue in 65536ths, as Pillow has them.
+LUMA = np.array([19595, 38470, 7471], np.float32)
+
+
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 → (H, W) uint8 of ITU-R 601, as Pillow and OpenCV compute it."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))  # a third of the time for a part
+    """(H, W, 3) uint8 → (H, W) float32, whole numbers from 0 to 255: grey of ITU-R 601, as Pillow computes it.
+
+    The sums are whole numbers below 2²⁴, so float32 holds them exactly, in any order. Pillow itself takes twice as long
+    for a part of a picture. Some rows at a time, which the CPU's cache holds."""
+    grey = np.empty(rgb.shape[:2], np.float32)
+    step = max(1, (1 << 16) // max(1, rgb.shape[1]))
+    for top in range(0, len(rgb), step):
+        np.matmul(rgb[top : top + step].astype(np.float32), LUMA, out=grey[top : top + step])
+    grey += 32768
+    grey /= 65536
+    return np.floor(grey, out=grey)
 
 
 def load_picture(image: ImageLike, name: str | None = None) -> Picture:

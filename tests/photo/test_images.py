@@ -235,3 +235,13 @@ def test_special_files_are_refused_and_not_waited_for(tmp_path: Path) -> None:
         [sys.executable, "-c", TIFF, *names], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0 and len(done.stdout.splitlines()) == len(names), done.stderr + done.stdout
+
+
+def test_grey_is_pillows() -> None:
+    """To the bit: the corners of the cube of colours, and every level beside colours at random."""
+    corners = np.array([[r, g, b] for r in (0, 1, 254, 255) for g in (0, 1, 254, 255) for b in (0, 1, 254, 255)])
+    colours = np.random.default_rng(0).integers(0, 256, (300, 256, 3))
+    colours[:, :, 1] = np.arange(256)
+    for rgb in (corners[:, None].astype(np.uint8), colours.astype(np.uint8), colours.astype(np.uint8)[::3, ::-2]):
+        assert np.array_equal(luma(rgb), np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L")))
+        assert luma(rgb).dtype == np.float32
