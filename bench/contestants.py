@@ -70,7 +70,7 @@ def ours_avx2(s: Subject) -> Call:
 def ours_bf16(s: Subject) -> Call:
     arrays = {name: tensor.numpy() for name, tensor in s.network.state_dict().items()}
     try:
-        engine = NativeEngine(s.network.config, arrays, threads=s.threads, dtype="bfloat16", isa="avx512bf16")
+        engine = NativeEngine(s.network.config, arrays, threads=s.threads, dtype="bfloat16")
     except BackendUnavailable as reason:
         raise Unavailable(str(reason)) from reason
     return lambda x: named(engine(x))

@@ -79,9 +79,10 @@ def build(python: str, machine: str, folder: Path) -> Path:
     }  # fmt: skip
     if machine != platform.machine():
         suffix = more["SETUPTOOLS_EXT_SUFFIX"]
+        headers = run(python, "-c", "import sysconfig; print(sysconfig.get_path('include'))").strip()
         more["CMAKE_ARGS"] = (
             f"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR={machine} -DPYTHON_MODULE_EXTENSION={suffix}"
-            " -DPYTHON_MODULE_DEBUG_POSTFIX= -DPYTHON_IS_DEBUG=0"
+            f" -DPYTHON_MODULE_DEBUG_POSTFIX= -DPYTHON_IS_DEBUG=0 -DPython_INCLUDE_DIR={headers}"  # else not looked for
         )
     # A copy, because setuptools leaves its own folders beside what it builds; one path, so that zig's cache serves.
     raw, source = place / "raw", folder / "source"

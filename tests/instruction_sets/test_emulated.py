@@ -26,14 +26,16 @@ from helpers.present import NEEDS
 from acdc_fast.engines.native import native_library
 from acdc_fast.errors import BackendUnavailable
 
-EVERY = ["avx512", "avx2", "neon", "scalar", "avx512bf16"]
+#: AMX's instructions are not emulated in plain C++, but their emulation in AVX-512 is.
+BFLOATS = ["avx512bf16", "avx512amx-emulated"]
+EVERY = ["avx512", "avx2", "neon", "scalar", *BFLOATS]
 Property = Callable[[str, object], None]
 native = native_library()
 HERE = [*native.available_isas(), *native.bf16_isas()]
 MODE = os.environ.get("ACDC_EMULATE", "missing")
 ALL = MODE == "all"
 EMULATED = EVERY if ALL else [isa for isa in EVERY if isa not in HERE]
-BUILT = "" if ALL else ";".join(["avx512" if isa == "avx512bf16" else isa for isa in EMULATED] or ["none"])
+BUILT = "" if ALL else ";".join(["avx512" if isa in BFLOATS else isa for isa in EMULATED] or ["none"])
 ENGINE = "agrees_with_float64 or variants or mask_of or inputs_of_other or constant_maps"
 BFLOAT = "same_bits or rounding or products or bad_crops or error_of"
 #: Number of tests of the engine and of the ops that each must pass: fewer would mean that some are left out silently.
@@ -62,13 +64,16 @@ def count_passed(package: Path, isa: str, arguments: list[str]) -> int:
 def test_none_is_forgotten() -> None:
     """The instruction sets are those of the sources, the build and the dispatcher; each is here or emulated."""
     sources = {path.stem.removeprefix("vec_") for path in (ROOT / "csrc" / "cpu" / "simd").glob("vec_*.h")}
-    assert sources | {"avx512bf16"} == set(EVERY)
+    assert sources | set(BFLOATS) == set(EVERY)
     with pytest.raises(BackendUnavailable) as told:
         native.isa("none of them")
     assert set(str(told.value).split("choose one of ")[1].rstrip(".").split(", ")) == sources == set(NEEDS)
     build = (ROOT / "CMakeLists.txt").read_text()
     built = {kind: set(re.findall(rf"acdc_add_{kind}\((\w+)[ )]", build)) - {"name"} for kind in ("isa", "bf16")}
-    assert built == {"isa": sources, "bf16": {"avx512bf16", "avx512bf16_emulated"}}
+    assert built == {
+        "isa": sources,
+        "bf16": {f"avx512{kind}{how}" for kind in ("bf16", "amx") for how in ("", "_emulated")},
+    }
     assert set(HERE) | set(EMULATED) >= set(EVERY)
     assert MODE in ("all", "missing", "none"), f"ACDC_EMULATE={MODE}: all, missing or none"
 
@@ -79,7 +84,7 @@ def runs_with(isa: str) -> dict[str, list[str]]:
     The suite itself runs the ops with each that this CPU has, and the engine with the best of them and in bfloat16.
     """
     rooms, own = ROOT / "tests", isa in EMULATED
-    if "bf16" in isa:
+    if isa in BFLOATS:
         return {"bfloat16": [str(rooms / "engines" / "test_bf16.py"), "-k", BFLOAT]} if own else {}
     if isa == HERE[0] and not own:
         return {}

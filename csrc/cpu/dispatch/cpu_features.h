@@ -4,13 +4,17 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdint>
 
 namespace acdc {
 
 struct CpuFeatures {
-  bool avx2 = false, avx512 = false, avx512bf16 = false;  // avx2 with fma; avx512: F, VL, DQ, BW
+  bool avx2 = false, avx512 = false, avx512bf16 = false, amx = false;  // avx2 with fma; avx512: F, VL, DQ, BW
 };
 
 inline CpuFeatures cpu_features() {
@@ -28,8 +32,21 @@ inline CpuFeatures cpu_features() {
   out.avx2 = all(b, kAvx2);
   out.avx512 = out.avx2 && all(saved, kZmm) && all(b, kF | kDq | kBw | kVl);
   constexpr uint32_t kBf16 = 1u << 5;
+  constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kTiles = 0x60000;
+  out.amx = out.avx512 && all(saved, kTiles) && all(d, kAmxBf16 | kAmxTile);
   out.avx512bf16 = out.avx512 && leaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && all(a, kBf16);
   return out;
+}
+
+// Whether this process may use the tiles: Linux grants them to who asks, because they make its stack frames larger.
+inline bool amx_allowed() {
+#if defined(__linux__)
+  constexpr long kAskFor = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM of arch_prctl
+  static const bool granted = cpu_features().amx && syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
 }
 
 }  // namespace acdc

@@ -76,7 +76,7 @@ std::vector<std::string> available_isas() {
 
 const Kernels& kernels(const std::string& isa) {
   std::string wanted = wanted_isa(isa), known;
-  if (wanted == kBf16 || wanted == kBf16Emulated) {
+  if (is_bf16(wanted)) {
     bf16_parts(wanted);  // throws if it cannot run
     wanted = "avx512";
   }

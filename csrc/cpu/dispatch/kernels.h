@@ -72,18 +72,22 @@ struct Kernels {
   int lanes;
   int panel, landmark_panel;  // vectors in a panel of packed right operands: gemm.h
   int value_bytes;            // of the numbers that convolutions multiply: 4, or 2 for bfloat16
+  bool whole_blocks;          // products take whole vectors of input channels: zeros fill their weights up
   ACDC_KERNELS(ACDC_FIELD)
 };
 
 // The bfloat16 engine's own kernels. All others are AVX-512's.
 struct Bf16Kernels {
   const char* isa;
+  bool whole_blocks;
   decltype(Kernels::conv_input) conv_input;
   decltype(Kernels::conv_product) conv_product;
   decltype(Kernels::conv_output) conv_output;
   // For tests, n a multiple of 16: out = sum + a₁·b₁ + a₀·b₀ on pairs; y = x rounded.
   void (*dot)(const float* sum, const uint16_t* a, const uint16_t* b, float* out, int64_t n);
   void (*round)(const float* x, uint16_t* y, int64_t n);
+  // For tests: one product of AMX tiles, out (rows, 16) = a (rows, inner) · b (inner / 2, 16, 2). Null without AMX.
+  void (*tile)(int rows, int inner, const uint16_t* a, const uint16_t* b, float* out);
 };
 #undef ACDC_FIELD
 
@@ -99,13 +103,13 @@ const Kernels& kernels(const std::string& isa = "");
 // Names of the instruction sets that this library holds and this CPU supports, best first.
 std::vector<std::string> available_isas();
 
-// The kernels of the bfloat16 engine, "avx512bf16". "avx512bf16-emulated" is for tests: it computes the same on any
-// AVX-512, far slower, and is used only if it is named. For either name, kernels() returns AVX-512's. Throws
-// BackendUnavailable.
-constexpr const char *kBf16 = "avx512bf16", *kBf16Emulated = "avx512bf16-emulated";
+// The kernels of the bfloat16 engine: "avx512amx" where the CPU has AMX, else "avx512bf16". Each with "-emulated"
+// behind it is for tests: it computes the same on any AVX-512, far slower, and is used only if it is named. For these
+// names, kernels() returns AVX-512's. Throws BackendUnavailable.
 const Kernels& bf16_kernels(const std::string& isa = "");
 const Bf16Kernels& bf16_parts(const std::string& isa = "");
-std::vector<std::string> available_bf16_isas();
+std::vector<std::string> available_bf16_isas();  // best first
+bool is_bf16(const std::string& isa);
 
 // `isa`, or else ACDC_ISA from the environment, or else "".
 std::string wanted_isa(const std::string& isa);

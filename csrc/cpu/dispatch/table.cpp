@@ -33,7 +33,7 @@ void fma_rounds(int64_t rounds, float* result) {
 #define ACDC_TEXT(x) ACDC_TEXT_(x)
 #define ACDC_ENTRY(name, arguments) name,
 extern const Kernels table;
-const Kernels table = {ACDC_TEXT(ACDC_ISA_NS), Vec::lanes,    kPanel,
-                       kLandmarkPanel,         sizeof(float), ACDC_KERNELS(ACDC_ENTRY)};
+const Kernels table = {ACDC_TEXT(ACDC_ISA_NS),  Vec::lanes, kPanel, kLandmarkPanel, sizeof(float), false,
+                       ACDC_KERNELS(ACDC_ENTRY)};
 
 }  // namespace acdc::ACDC_ISA_NS

@@ -1,14 +1,12 @@
 // 3×3 convolution with bias, ReLU and skip by Winograd's algorithms: V = Bᵀx, M = Σ (G w) ⊙ V, y = Aᵀ M.
+#include "conv_panel.h"
 #include "engine_types.h"
-#include "gemm.h"
 #include "kernels.h"
 #include "winograd.h"
 
 namespace acdc::ACDC_ISA_NS {
 
 namespace {
-
-constexpr int64_t kLanes = Vec::lanes;
 
 // Row i of the points, from the columns' transforms.
 template <class Algorithm, int i, int pair = 0>
@@ -79,7 +77,7 @@ void input_tiles(const Conv& conv, const Tensor& in, int columns, const TileBloc
     const int ty = (block.first + tile) / columns, tx = (block.first + tile) % columns;
     const int y = ty * Algorithm::step + Algorithm::offset, x = tx * Algorithm::step + Algorithm::offset;
     for (int c = 0; c < conv.in_blocks; ++c) {
-      Value* v = reinterpret_cast<Value*>(block.v) + (static_cast<int64_t>(c) * block.count + tile) * kLanes;
+      Value* v = reinterpret_cast<Value*>(block.v) + Panels::place(conv, c, tile, block.count);
       if constexpr (Algorithm::reach == Up::reach) {
         if (y < 0 || x < 0 || y + Up::reach > in.height || x + Up::reach > in.width) {
           float patch[36 * kLanes];
@@ -122,41 +120,6 @@ void output_tiles(const Conv& conv, const Tensor& out, int columns, const TileBl
         }
       }
     }
-  }
-}
-
-// R rows × C vectors of one point's M.
-template <int R, int C>
-void multiply_tile(const Value* left, int64_t left_block, const Value* right, int inner, float* m, int64_t m_block,
-                   Ahead ahead) {
-  Tile<R, C> t;
-  multiply(t, left, left_block, right, inner, ahead);
-#pragma GCC unroll 32
-  for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < C; ++j) t.at[i][j].store(m + j * m_block + i * kLanes);
-  }
-}
-
-template <int R, int C>
-void multiply_rows(int rows, const Value* left, int64_t left_block, const Value* right, int inner, float* m,
-                   int64_t m_block, Ahead ahead) {
-  if (rows == R) return multiply_tile<R, C>(left, left_block, right, inner, m, m_block, ahead);
-  if constexpr (R > 1) multiply_rows<R - 1, C>(rows, left, left_block, right, inner, m, m_block, ahead);
-}
-
-// All tiles of one point and one panel of C vectors, in nearly equal shares of at most kRows[C].
-template <int C>
-void multiply_panel(const Value* v, const Value* right, int inner, float* m, int tiles) {
-  const int64_t block = tiles * kLanes;
-  const int shares = (tiles + kRows[C] - 1) / kRows[C];
-  const int64_t panel = static_cast<int64_t>(inner) * C * kLanes * sizeof(Value), step = panel / (shares * inner) + 1;
-  const char* const next = reinterpret_cast<const char*>(right) + panel;
-  for (int s = 0, row = 0; s < shares; ++s) {
-    const Ahead ahead = {next + s * step * inner, step};
-    const int rows = (tiles - row) / (shares - s);
-    multiply_rows<kRows[C], C>(rows, v + row * kLanes, block, right, inner, m + row * kLanes, block, ahead);
-    row += rows;
   }
 }
 
@@ -204,6 +167,7 @@ void conv_output(const Conv& conv, const Tensor& out, int columns, const TileBlo
 
 void conv_product(const Conv& conv, int first_group, int last_group, const TileBlock& block) {
   const FlushDenormals guard;
+  Panels panels(conv, block.count);
   for (int group = first_group; group < last_group; ++group) {
     const Group points = group_points(conv.kind, group);
     const Value* right =
@@ -214,9 +178,9 @@ void conv_product(const Conv& conv, int first_group, int last_group, const TileB
         const Value* v = reinterpret_cast<const Value*>(block.v + point * block.point);
         float* m = block.m + point * block.point + static_cast<int64_t>(n) * block.count * kLanes;
         if (whole) {
-          multiply_panel<kPanel>(v, right, conv.inputs, m, block.count);
+          panels.multiply<kPanel>(v, right, m);
         } else {
-          multiply_panel<1>(v, right, conv.inputs, m, block.count);
+          panels.multiply<1>(v, right, m);
         }
       }
       right += static_cast<int64_t>(whole ? kPanel : 1) * conv.inputs * kLanes;

@@ -25,7 +25,7 @@ enum class ConvKind { same, up, down };  // stride 1; bilinear ×2 and then stri
 // One 3×3 convolution as a bilinear algorithm y = Aᵀ[(G w) ⊙ (Bᵀ x)] on output tiles of 4×4 (winograd.h).
 struct Conv {
   ConvKind kind;
-  int inputs;                 // channels to multiply, without padding
+  int inputs;                 // channels to multiply, without padding but for kernels that take whole vectors
   int in_blocks, out_blocks;  // channels, counted in vectors
   const void* weights;  // [group][panel of vectors][inputs][panel width·lanes]: G w, transformed and packed (gemm.h)
   const float* bias;    // [out_blocks·lanes]

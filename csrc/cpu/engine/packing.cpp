@@ -63,7 +63,8 @@ Buffer Engine::track(Buffer buffer) {
 void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs, int outputs,
                        const std::vector<double>& weight, const std::vector<double>& bias) {
   const int lanes = kernels_.lanes, panel = kernels_.panel, vecs = vectors(outputs);
-  const int64_t group = static_cast<int64_t>(inputs) * vecs * lanes;
+  const int inner = value_bytes == conv_kernels_.value_bytes && conv_kernels_.whole_blocks ? padded(inputs) : inputs;
+  const int64_t group = static_cast<int64_t>(inner) * vecs * lanes;
   const bool half = value_bytes == sizeof(uint16_t);
   layer.weights = track(Buffer(36 * group * value_bytes / 4));
   auto* const halves = reinterpret_cast<uint16_t*>(layer.weights.data());
@@ -75,7 +76,7 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs,
     for (int o = 0; o < outputs; ++o) {
       const double* w = &weight[(static_cast<int64_t>(o) * inputs + i) * 9];
       const int k = static_cast<int>(i);
-      const int64_t at = (half ? paired_index : packed_index)(k, o, inputs, vecs, panel, lanes);
+      const int64_t at = (half ? paired_index : packed_index)(k, o, inner, vecs, panel, lanes);
       for (int y = 0; y < kMaxGroups; ++y) {
         double row[3];
         for (int b = 0; b < 3; ++b) row[b] = g[y][0] * w[b] + g[y][1] * w[3 + b] + g[y][2] * w[6 + b];
@@ -92,8 +93,8 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs,
     }
   };
   parallel_for(inputs, threads_, pack);
-  layer.conv = {
-      kind, inputs, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up, value_bytes};
+  layer.conv = {kind,       inner, vectors(inputs), vecs, layer.weights.data(), layer.bias.data(), kind == ConvKind::up,
+                value_bytes};
 }
 
 void Engine::pack_first_layer(const Weights& weights) {

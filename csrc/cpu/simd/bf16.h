@@ -1,8 +1,9 @@
 // bfloat16 on AVX-512. Sixteen values are read into a Vec or written from one. Products take pairs.
 //
-// In namespace avx512bf16 these are the instructions vdpbf16ps and vcvtneps2bf16. Namespace avx512bf16_emulated is for
-// tests only. It computes the same bits in AVX-512 float32, as Intel's manual (volume 2) defines them: round to nearest
-// even, denormals are zero on the way in and out (FlushDenormals does that for the products), the odd product first.
+// In namespaces avx512bf16 and avx512amx these are the instructions vdpbf16ps and vcvtneps2bf16. The emulated
+// namespaces are for tests only. They compute the same bits in AVX-512 float32, as Intel's manual (volume 2) defines
+// them: round to nearest even, denormals are zero on the way in and out (FlushDenormals does that for the products),
+// the odd product first.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ ACDC_INLINE Vec load(const bf16* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
 
-#if defined(ACDC_ISA_AVX512BF16_EMULATED)
+#if defined(ACDC_ISA_AVX512BF16_EMULATED) || defined(ACDC_ISA_AVX512AMX_EMULATED)
 
 ACDC_INLINE void store(Vec x, bf16* p) {
   const __m512i bits = _mm512_castps_si512(x.v), high = _mm512_srli_epi32(bits, 16);

@@ -2,7 +2,11 @@
 // code goes into namespace acdc::ACDC_ISA_NS, so that the linker cannot take a symbol of another instruction set.
 #pragma once
 
-#if defined(ACDC_ISA_AVX512BF16_EMULATED)  // with ACDC_ISA_AVX512BF16
+#if defined(ACDC_ISA_AVX512AMX_EMULATED)  // with ACDC_ISA_AVX512AMX
+#define ACDC_ISA_NS avx512amx_emulated
+#elif defined(ACDC_ISA_AVX512AMX)  // with ACDC_ISA_AVX512BF16
+#define ACDC_ISA_NS avx512amx
+#elif defined(ACDC_ISA_AVX512BF16_EMULATED)  // with ACDC_ISA_AVX512BF16
 #define ACDC_ISA_NS avx512bf16_emulated
 #elif defined(ACDC_ISA_AVX512BF16)  // with ACDC_ISA_AVX512
 #define ACDC_ISA_NS avx512bf16
