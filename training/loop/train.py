@@ -96,7 +96,8 @@ def _train(
         last = min(until or settings.updates, settings.updates)
         if world.leads and not sys.stderr.isatty():
             faces = sum(len(source) for source in sources)
-            print(f"{faces} faces, updates {run.step} to {last}; first batch is being made", file=sys.stderr, flush=True)
+            told = f"{faces} faces, updates {run.step} to {last}; the first batch is being made"
+            print(told, file=sys.stderr, flush=True)
         with StopRequests() as stops:
             try:
                 stopped = _loop(run, batches, held_out, out, last, stops)
