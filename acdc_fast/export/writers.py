@@ -30,6 +30,8 @@ FACTS = "facts.json"
 def network_of(weights: Weights, stages: int | None = None) -> ACDC:
     """The torch network that holds these weights, in eval mode, its first ``stages`` alone where asked."""
     with _torch_there():
+        import torch  # noqa: F401  what is lacking is named, and not what of ours needs it
+
         from ..network import ACDC
     return ACDC.holding(replace(weights.config, stages=stages or weights.config.stages), weights.arrays)
 
