@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,27 @@ def test_refused_without_the_instructions(monkeypatch: pytest.MonkeyPatch) -> No
 def test_other_instruction_sets_have_no_bfloat16(isa: str) -> None:
     with pytest.raises(BackendUnavailable, match=rf"but {isa} was asked for \(ACDC_ISA or isa=\)"):
         engine(lively(width=8, stages=1), isa)
+
+
+#: Whether a process has leave for the tiles (arch_prctl, ARCH_GET_XCOMP_PERM), before and after bfloat16 is wanted.
+ASKED = """
+import ctypes
+import acdc_fast._native as native
+def granted():
+    held = ctypes.c_uint64()
+    assert ctypes.CDLL(None).syscall(158, 0x1022, ctypes.byref(held)) == 0
+    return bool(held.value >> 18 & 1)
+native.isa(), native.lanes(), native.available_isas()
+before = granted()
+print(before, native.bf16_isas()[0], granted())
+"""
+
+
+@pytest.mark.skipif(AMX not in ISAS, reason="this CPU has no AMX, or the system does not grant it")
+def test_the_system_is_asked_for_tiles_by_bfloat16_alone() -> None:
+    """Its leave makes the process's signal frames larger, so one that computes in float32 must not ask."""
+    done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", AMX, "True"]
 
 
 @needs_avx512

@@ -1,6 +1,7 @@
 // Chooses between the kernels of the bfloat16 engine: AMX's, AVX512-BF16's, and their emulations.
 #include <algorithm>
 
+#include "choice.h"
 #include "cpu_features.h"
 #include "kernels.h"
 
@@ -27,21 +28,15 @@ extern const Bf16Kernels bf16_table;
 
 namespace {
 
-constexpr const char* kEmulated = "-emulated";
-
-struct Choice {
-  const char* name;
-  const Bf16Kernels* table;  // null: not in this build
-  bool served;               // whether this CPU and operating system support it
-};
+constexpr const char *kAmx = "avx512amx", *kBf16 = "avx512bf16", *kAmxEmulated = "avx512amx-emulated",
+                     *kBf16Emulated = "avx512bf16-emulated";
 
 bool have_avx512() {
   const std::vector<std::string> usable = available_isas();
   return std::find(usable.begin(), usable.end(), "avx512") != usable.end();
 }
 
-// Best first.
-std::vector<Choice> choices() {
+std::vector<Choice<Bf16Kernels>> find_choices() {
   const Bf16Kernels *amx = nullptr, *bf16 = nullptr, *emulated_amx = nullptr, *emulated_bf16 = nullptr;
   bool has_amx = false, has_bf16 = false;
   const bool avx512 = have_avx512();
@@ -60,37 +55,32 @@ std::vector<Choice> choices() {
 #ifdef ACDC_HAS_AVX512BF16_EMULATED
   emulated_amx = &avx512amx_emulated::bf16_table, emulated_bf16 = &avx512bf16_emulated::bf16_table;
 #endif
-  return {{"avx512amx", amx, has_amx},
-          {"avx512bf16", bf16, has_bf16},
-          {"avx512amx-emulated", emulated_amx, avx512},
-          {"avx512bf16-emulated", emulated_bf16, avx512}};
+  return {{kAmx, amx, has_amx},
+          {kBf16, bf16, has_bf16},
+          {kAmxEmulated, emulated_amx, avx512},
+          {kBf16Emulated, emulated_bf16, avx512}};
 }
 
-bool emulated(const std::string& name) { return name.find(kEmulated) != std::string::npos; }
+// Best first. Found once, and not before bfloat16 is wanted: the system is asked for AMX's tiles then.
+const std::vector<Choice<Bf16Kernels>>& choices() {
+  static const std::vector<Choice<Bf16Kernels>> found = find_choices();
+  return found;
+}
+
+bool emulated(const std::string& name) { return name == kAmxEmulated || name == kBf16Emulated; }
 
 }  // namespace
 
-bool is_bf16(const std::string& isa) {
-  for (const Choice& c : choices()) {
-    if (isa == c.name) return true;
-  }
-  return false;
-}
+bool is_bf16(const std::string& isa) { return isa == kAmx || isa == kBf16 || emulated(isa); }
 
-std::vector<std::string> available_bf16_isas() {
-  std::vector<std::string> out;
-  for (const Choice& c : choices()) {
-    if (c.table && c.served) out.push_back(c.name);
-  }
-  return out;
-}
+std::vector<std::string> available_bf16_isas() { return names_of(choices()); }
 
 const Bf16Kernels& bf16_parts(const std::string& isa) {
   const std::string wanted = wanted_isa(isa);
-  std::string name = "avx512bf16", why = "this CPU does not have it";
-  for (const Choice& c : choices()) {
+  std::string name = kBf16, why = "this CPU does not have it";
+  for (const Choice<Bf16Kernels>& c : choices()) {
     const bool meant = wanted.empty() ? !emulated(c.name) : wanted == c.name;
-    if (meant && c.table && c.served) return *c.table;
+    if (meant && c.fits()) return *c.table;
     if (wanted == c.name) name = c.name;
     if (meant && !c.table) why = "this build of acdc_fast does not contain it";
   }
@@ -103,8 +93,8 @@ const Bf16Kernels& bf16_parts(const std::string& isa) {
 const Kernels& bf16_kernels(const std::string& isa) {
   static const std::vector<Kernels> joined = [] {
     std::vector<Kernels> out;
-    for (const Choice& c : choices()) {
-      if (!c.table || !c.served) continue;
+    for (const Choice<Bf16Kernels>& c : choices()) {
+      if (!c.fits()) continue;
       Kernels all = kernels("avx512");
       all.isa = c.table->isa;
       all.value_bytes = sizeof(uint16_t);

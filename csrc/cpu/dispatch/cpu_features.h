@@ -42,8 +42,7 @@ inline CpuFeatures cpu_features() {
 inline bool amx_allowed() {
 #if defined(__linux__)
   constexpr long kAskFor = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM of arch_prctl
-  static const bool granted = cpu_features().amx && syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
-  return granted;
+  return cpu_features().amx && syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
 #else
   return false;
 #endif

@@ -1,5 +1,6 @@
 #include <cstdlib>
 
+#include "choice.h"
 #include "cpu_features.h"
 #include "kernels.h"
 
@@ -26,15 +27,8 @@ extern const Kernels table;
 
 namespace {
 
-struct Choice {
-  const char* name;
-  const Kernels* table;  // null: not in this build
-  bool served;           // whether this CPU and operating system support it
-};
-
-// Best first.
-std::vector<Choice> choices() {
-  std::vector<Choice> out;
+std::vector<Choice<Kernels>> find_choices() {
+  std::vector<Choice<Kernels>> out;
   bool avx512 = false, avx2 = false;
   const Kernels *table512 = nullptr, *table2 = nullptr, *neon = nullptr;
 #if defined(ACDC_EMULATED)  // for tests: plain C++, which every CPU serves
@@ -59,6 +53,12 @@ std::vector<Choice> choices() {
   return out;
 }
 
+// Best first. Found once: asking the CPU takes microseconds, in a virtual machine tens of them.
+const std::vector<Choice<Kernels>>& choices() {
+  static const std::vector<Choice<Kernels>> found = find_choices();
+  return found;
+}
+
 }  // namespace
 
 std::string wanted_isa(const std::string& isa) {
@@ -66,13 +66,7 @@ std::string wanted_isa(const std::string& isa) {
   return isa.empty() && forced ? forced : isa;
 }
 
-std::vector<std::string> available_isas() {
-  std::vector<std::string> out;
-  for (const Choice& c : choices()) {
-    if (c.table && c.served) out.push_back(c.name);
-  }
-  return out;
-}
+std::vector<std::string> available_isas() { return names_of(choices()); }
 
 const Kernels& kernels(const std::string& isa) {
   std::string wanted = wanted_isa(isa), known;
@@ -80,9 +74,8 @@ const Kernels& kernels(const std::string& isa) {
     bf16_parts(wanted);  // throws if it cannot run
     wanted = "avx512";
   }
-  for (const Choice& c : choices()) {
-    const bool fits = c.table && c.served;
-    if (fits && (wanted.empty() || wanted == c.name)) return *c.table;
+  for (const Choice<Kernels>& c : choices()) {
+    if (c.fits() && (wanted.empty() || wanted == c.name)) return *c.table;
     if (wanted == c.name) {
       const char* why = c.table ? "this CPU does not have it" : "this build of acdc_fast does not contain it";
       throw BackendUnavailable("instruction set " + wanted + " was asked for, but " + why + ". Unset ACDC_ISA to let " +
