@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
 def sweep(*targets: Path) -> None:
     """Deletes what a process that was killed had begun to write beside these files. The caller holds their folder."""
     for target in targets:
-        for left in target.parent.glob(f".{target.stem}-{'?' * 8}{target.suffix}"):  # as mkstemp names them
+        stem, suffix = glob.escape(target.stem), glob.escape(target.suffix)
+        for left in target.parent.glob(f".{stem}-{'?' * 8}{suffix}"):  # as mkstemp names them
             left.unlink(missing_ok=True)
 
 

@@ -9,7 +9,6 @@ themselves, or that two kinds of machine made, need two recipes: one names the o
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from acdc_fast.errors import InputError
+from acdc_fast.files import sweep
 from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 from acdc_fast.weights import bundled
@@ -179,8 +179,7 @@ def run_recipe(path: Path, data_root: Path, out: Path) -> int:
                 print(f"[{number}/{len(total)}] {result} is there", flush=True)
                 continue
             print(f"[{number}/{len(total)}] {' '.join(command)}", flush=True)
-            for rest in result.parent.glob(f".{glob.escape(result.stem)}-*"):  # of a step that was killed
-                rest.unlink()
+            sweep(result)  # of a step that was killed
             code = run_step(command, lock)
             if code:
                 print(f"ended with code {code}; the same command goes on from here", file=sys.stderr)
