@@ -85,7 +85,8 @@ def runs_with(isa: str) -> dict[str, list[str]]:
     """
     rooms, own = ROOT / "tests", isa in EMULATED
     if isa in BFLOATS:
-        return {"bfloat16": [str(rooms / "engines" / "test_bf16.py"), "-k", BFLOAT]} if own else {}
+        files = [str(rooms / "engines" / name) for name in ("test_bf16.py", "test_bf16_instructions.py")]
+        return {"bfloat16": [*files, "-k", BFLOAT]} if own else {}
     if isa == HERE[0] and not own:
         return {}
     found = {"engine": [str(rooms / "engines" / "test_native.py"), "-k", ENGINE]}
