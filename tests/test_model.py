@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.patience import PATIENCE
-from PIL import Image
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the network is the yardstick")
 
+from helpers.models import BACKENDS, UNITS, compare  # noqa: E402
 from helpers.paths import PHOTO  # noqa: E402
-from helpers.small import fitted, small_network, small_weights  # noqa: E402
+from helpers.small import small_network, small_weights  # noqa: E402
 
-from acdc_fast import BackendUnavailable, Model, Prediction  # noqa: E402
+from acdc_fast import Model  # noqa: E402
 from acdc_fast.errors import InputError  # noqa: E402
 from acdc_fast.photo import coordinates as geometry  # noqa: E402
 from acdc_fast.weights import save_weights  # noqa: E402
 
 RNG = np.random.default_rng(0)
-
-#: The contract's tolerances in float32: crop units and degrees.
-UNITS, DEGREES = 2e-5, 0.01
-
-
-def backends() -> list[str]:
-    found = []
-    for name in ("native", "eager", "gpu"):
-        try:
-            Model(small_weights(stages=1), backend=name)
-            found.append(name)
-        except BackendUnavailable as error:
-            print(f"not tested here: {error}")
-    return found
-
-
-BACKENDS = backends()
-
-
-def compare(got: Prediction, expected: Prediction) -> None:
-    assert list(got.landmarks) == list(expected.landmarks)
-    for name, points in expected.landmarks.items():
-        assert np.abs(np.asarray(got.landmarks[name]) - points.numpy()).max() < UNITS
-        assert np.abs(np.asarray(got.covariance[name]) - expected.covariance[name].numpy()).max() < UNITS
-    assert (got.pose is None) == (expected.pose is None)
-    if expected.pose is not None:
-        assert np.abs(np.asarray(got.pose) - expected.pose.numpy()).max() < DEGREES
-    # Φ divides by the range of a map. An untrained network has nearly flat maps, so it loses the most digits.
-    assert np.abs(np.asarray(got.mask) - expected.mask.numpy()).max() < 2e-3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -151,38 +119,6 @@ def test_module_is_copied_and_left_alone() -> None:
     assert torch.equal(model(crops).landmarks["2d68"], before)
 
 
-def test_bad_crops() -> None:
-    model = Model(small_network())
-    for bad, word in (
-        (np.zeros((1, 32, 32), np.float32), "shape"), (np.zeros((1, 3, 32, 32), np.float32), "shape"),
-        (np.zeros((1, 1, 32, 40), np.float32), "square"), (np.zeros((1, 1, 36, 36), np.float32), "multiple of 8"),
-        (np.zeros((1, 1, 24, 24), np.float32), "from 32"), (np.zeros((1, 1, 32, 32), np.uint8), "floating"),
-        (torch.zeros(1, 1, 32, 32, dtype=torch.uint8), "floating"), ([[1.0]], "list"), (None, "NoneType"),
-    ):  # fmt: skip
-        with pytest.raises(InputError, match=word):
-            model(bad)
-
-
-def test_bad_options() -> None:
-    network = small_network()
-    for options, word in (
-        ({"backend": "fast"}, "auto, native, eager, gpu"), ({"device": "tpu"}, "device"), ({"threads": 0}, "threads"),
-        ({"stages": 4}, "from 1 to 3"), ({"resolution": 100}, "multiple of 8"), ({"resolution": 24}, "from 32"),
-    ):  # fmt: skip
-        with pytest.raises(InputError, match=word):
-            Model(network, **options)
-    with pytest.raises(BackendUnavailable, match="int4"):
-        Model(network, dtype="int4")
-    with pytest.raises(BackendUnavailable, match="CPU"):
-        Model(network, backend="native", device="cuda")
-    with pytest.raises(InputError, match="ACDC module, not int"):
-        Model(3)
-    with pytest.raises(InputError, match="no such weights"):
-        Model("nowhere.safetensors")
-    with pytest.raises(InputError, match=r"Model\.from_pretrained\('acdc-w32'\)"):
-        Model("acdc-w32")
-
-
 def test_save_and_exposed_markups(tmp_path: Path) -> None:
     weights = replace(small_weights(), markups=("2d5", "3d68"), calibration={"2d5": (3.0, 0.0, 1.0)})
     save_weights(tmp_path / "a.safetensors", weights)
@@ -259,112 +195,3 @@ def test_repr_and_pickle(tmp_path: Path) -> None:
         assert "\n" not in repr(model) and len(repr(model)) < 200
         assert (again.resolution, again.stages, again.enough) == (model.resolution, model.stages, model.enough)
     assert len(data) < 1000, "weights of the package are pickled by name"
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_crops_out_of_range_are_named(backend: str) -> None:
-    model = Model(small_network(stages=1), backend=backend)
-    crops = RNG.random((5, 1, 32, 32), np.float32)
-    for value, word in ((255.0, "to 255.*divide"), (-7.0, "from -7"), (np.nan, "NaN"), (np.inf, "NaN or")):
-        bad = crops.copy()
-        bad[3, 0, 31, 31] = value
-        for each in (bad, torch.from_numpy(bad)):
-            with pytest.raises(InputError, match=f"crop 3 of the batch .*{word}"):
-                model(each)
-    model(crops * 1.5 - 0.2)  # what interpolation overshoots is taken
-    model(torch.from_numpy(crops).bfloat16())
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_results_that_are_not_finite_are_told_of(backend: str, recwarn: pytest.WarningsRecorder) -> None:
-    weights = small_weights(stages=1)
-    weights.arrays["gtn.pose.weight"][:] = 3e38
-    model = Model(weights, backend=backend)
-    crops = RNG.random((2, 1, 32, 32), np.float32)
-    for each in (crops, torch.from_numpy(crops)):
-        with pytest.raises(InputError, match="crop 0: the network's results are not finite"):
-            model(each)
-    with pytest.raises(InputError, match="astronaut.jpg: face 0: the network's results are not finite"):
-        model.align(PHOTO)
-    _, pose = fitted(small_weights(stages=1))
-    pose = replace(pose, numbers=np.full(pose.numbers.shape, 1e300))
-    with pytest.raises(InputError, match="image: face 0: the network's results are not finite"):
-        Model(replace(small_weights(stages=1), pose=pose)).align(np.asarray(Image.open(PHOTO)))
-    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
-
-
-def test_tensors_that_hold_no_numbers() -> None:
-    model = Model(small_network(stages=1))
-    blank = np.zeros((60, 80), np.uint8)
-    for boxes in (
-        torch.tensor([[0.0, 0, 20, 20]], requires_grad=True), torch.zeros(1, 4, device="meta"),
-        [torch.tensor([0.0, 0, 20, 20], requires_grad=True)], [[10**400, 0, 1, 1]], [[0j, 0, 20, 20]], object(), {1: 2},
-        [[0, 0, 1e300, 20]], "abcd", [["0", "0", "9", "9"]], torch.zeros(1, 4).to_sparse(),
-    ):  # fmt: skip
-        with pytest.raises(InputError, match="box"):
-            model.align(blank, boxes=boxes)
-    assert len(model.align(blank, boxes=torch.tensor([[0.0, 0, 20, 20]]))) == 1
-    for crops in (torch.zeros(1, 1, 32, 32, device="meta"), torch.zeros(1, 1, 32, 32).to_sparse()):
-        with pytest.raises(InputError, match="dense tensor"):
-            model(crops)
-    for boxes in (5, iter([None])):
-        with pytest.raises(InputError, match="boxes"):
-            model.align([blank], boxes=boxes)
-
-
-@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "gpu"])
-def test_a_long_batch_in_turns_is_the_same(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = small_weights()
-    crops = torch.rand(23, 1, 64, 64)
-    model = Model(weights, backend=backend, threads=1)
-    calls: list[int] = []
-    engine = model.engine
-
-    class Counting:
-        device, threads, name, takes_tensors = "cpu", 1, engine.name, engine.takes_tensors
-
-        def __call__(self, crops: object, **options: object) -> Prediction:
-            calls.append(len(crops))
-            return engine(crops, **options)
-
-    whole = engine(crops if engine.takes_tensors else crops.numpy(), all_stages=True)
-    model.engine = Counting()
-    monkeypatch.setattr("acdc_fast.engines.slices.SLICE", 1e-9)  # so that no turn grows
-    for each in (crops, crops.numpy()):
-        got = model(each, all_stages=True)
-        for mine, theirs in zip([got, *got.stages], [whole, *whole.stages], strict=True):
-            for name, points in theirs.landmarks.items():
-                assert np.abs(np.asarray(mine.landmarks[name]) - np.asarray(points)).max() < UNITS
-                assert np.abs(np.asarray(mine.covariance[name]) - np.asarray(theirs.covariance[name])).max() < UNITS
-            assert np.abs(np.asarray(mine.pose) - np.asarray(theirs.pose)).max() < DEGREES
-            assert np.abs(np.asarray(mine.mask) - np.asarray(theirs.mask)).max() < 2e-3
-    assert len(calls) > 4 and sum(calls) == 46
-
-
-LONG = """
-import os, signal, threading, time
-import numpy as np
-from acdc_fast import Model
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
-model = Model.from_pretrained(threads=1)
-crops = np.zeros((2000, 1, 128, 128), np.float32)
-model(crops[:1])
-struck = []
-def strike():
-    while time.process_time() < begun + 1:
-        time.sleep(0.05)
-    struck.append(time.process_time())
-    os.kill(os.getpid(), signal.SIGINT)
-begun = time.process_time()
-threading.Thread(target=strike).start()
-try:
-    model(crops)
-except KeyboardInterrupt:
-    print(time.process_time() - struck[0])
-"""
-
-
-def test_ctrl_c_in_a_long_call() -> None:
-    """The call takes minutes of one thread. It ends within a second of processor time, which other work cannot take."""
-    run = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 0 and 0 <= float(run.stdout) < 1, run
