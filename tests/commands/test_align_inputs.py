@@ -13,17 +13,8 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: it makes the weights of these tests")
 
 from helpers.paths import PHOTO
-from helpers.small import small_weights
 
 from acdc_fast.commands import cli
-from acdc_fast.weights import save_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_weights(path, small_weights(stages=1))
-    return str(path)
 
 
 @pytest.fixture
