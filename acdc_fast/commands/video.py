@@ -27,13 +27,13 @@ from .arguments import (
 HELP = "follow the faces in a video"
 EXAMPLE = "acdc-fast video in.mp4 -o out.mp4"
 SOURCES = (
-    "film, - for one from stdin, a stream's address, a webcam's number such as 0; or pictures: a folder, a pattern in"
-    " quotes, or frames/%%05d.png"
+    "film, - for one from stdin, a stream's address, a webcam's number such as 0; or pictures: several in their order,"
+    " a folder, a pattern in quotes, or frames/%%05d.png"
 )
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("input", metavar="IN", help=SOURCES)
+    sub.add_argument("input", metavar="IN", nargs="+", help=SOURCES)
     sub.add_argument("-o", "--out", help="annotated video, or a .jsonl file; without it JSON lines are printed")
     overwrite_argument(sub)
     text = "show it in a window; q or Esc ends it (needs a screen and opencv-python)"
@@ -54,7 +54,9 @@ def run(options: argparse.Namespace) -> int:
     from ..video.opening import endless
 
     out = Path(options.out) if options.out else None
-    if out is not None and out.resolve() != Path(options.input).resolve():  # else `run_video` says what is wrong
+    source = options.input[0] if len(options.input) == 1 else options.input
+    read = [Path(name).resolve() for name in options.input]
+    if out is not None and out.resolve() not in read:  # else `run_video` says what is wrong
         check_free([out], options.overwrite)
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
@@ -62,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
     make_room(out)
     # Of a film that is cut off nothing is written; a webcam or a stream has no other end than to be stopped.
-    stops = StopRequests() if endless(options.input) else None
+    stops = StopRequests() if isinstance(source, str) and endless(source) else None
     with stops or contextlib.nullcontext():
         broken = run_video(
-            model, options.input, options.out, options.every, options.markup, search, camera, options.display, stops,
+            model, source, options.out, options.every, options.markup, search, camera, options.display, stops,
             smooth=not options.exact, rate=options.rate,
         )  # fmt: skip
     if stops and stops.received:

@@ -13,7 +13,11 @@ def inside(name: str) -> list[str] | None:
     """The pictures of a folder, by the ending of their names, or a pattern's matches; sorted by name. None for another
     name."""
     if os.path.isdir(name):
-        known = Image.registered_extensions()
         paths = [os.path.join(name, entry) for entry in sorted(os.listdir(name))]
-        return [path for path in paths if Path(path).suffix.lower() in known and os.path.isfile(path)]
+        return [path for path in paths if is_named_as_picture(path) and os.path.isfile(path)]
     return sorted(glob.glob(name)) if glob.has_magic(name) and not os.path.exists(name) else None
+
+
+def is_named_as_picture(path: str) -> bool:
+    """Whether the name ends as that of a picture that Pillow knows."""
+    return Path(path).suffix.lower() in Image.registered_extensions()

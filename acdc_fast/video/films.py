@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from .damage import Damage
 from .encoding import FilmWriter, codec_of
 from .ending import Ending
 from .opening import endless, opened
-from .pictures import RATE, Pictures, overwrites, pictures_of
+from .pictures import RATE, Pictures, listed, overwrites, pictures_of
 from .tracking import Tracker, stepper
 from .window import Window
 
@@ -36,7 +36,7 @@ Step = Callable[[np.ndarray], Faces]
 
 def run_video(
     model: Model,
-    source: str,
+    source: str | Sequence[str],
     out: str | None,
     every: int,
     markup: str | None,
@@ -48,7 +48,8 @@ def run_video(
     rate: float | None = None,
 ) -> str | None:
     """``source``: a film, ``-`` for one from standard input, a stream's address or a webcam's number; or pictures, of
-    which ``rate`` (25) make a second: a folder, a pattern, numbered files. ``display``: shows it in a window alone.
+    which ``rate`` (25) make a second: a list of files, a folder, a pattern, numbered files. ``display``: shows it in a
+    window alone.
 
     Writes ``out``: an annotated film with the sound of its source, or JSON lines where it ends in .jsonl or is None.
 
@@ -60,7 +61,7 @@ def run_video(
     av = _av()
     if display and out is not None:
         raise InputError(f"--display shows the video and writes no {out}: give one of the two")
-    if out is not None and Path(out).resolve() == Path(source).resolve():
+    if out is not None and isinstance(source, str) and Path(out).resolve() == Path(source).resolve():
         raise InputError(f"{out}: would overwrite the video that is being read")
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
@@ -93,7 +94,11 @@ def _av() -> Any:
     return av
 
 
-def _opened(av: Any, source: str, rate: float | None, stops: StopRequests | None) -> _Frames | Pictures:
+def _opened(
+    av: Any, source: str | Sequence[str], rate: float | None, stops: StopRequests | None
+) -> _Frames | Pictures:
+    if not isinstance(source, str):
+        return Pictures(*listed(source), rate or RATE)
     pictures = None if source == "-" else pictures_of(source)
     if pictures is not None:
         return Pictures(source, *pictures, rate or RATE)

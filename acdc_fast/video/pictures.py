@@ -1,10 +1,10 @@
-"""A film that lies there as pictures: a folder, a pattern, or numbered files such as ``frames/%05d.png``."""
+"""A film that lies there as pictures: some files, a folder, a pattern, or files such as ``frames/%05d.png``."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..photo.folders import inside
+from ..photo.folders import inside, is_named_as_picture
 from ..photo.images import load_picture
 
 #: Frames a second where the user names no rate.
@@ -34,6 +34,19 @@ def pictures_of(source: str) -> tuple[list[str], str | None] | None:
         holds = "holds no images (.jpg, .png and others that Pillow reads)"
         raise InputError(f"{source}: {holds if os.path.isdir(source) else 'no file has such a name'}")
     return sorted(paths, key=_natural), None
+
+
+def listed(paths: Sequence[str]) -> tuple[str, list[str], None]:
+    """What `Pictures` takes of pictures that are named one by one: they stay in the order of their names' list.
+
+    Raises `InputError` for a film or a folder among them.
+    """
+    for path in paths:
+        if os.path.isdir(path) or not is_named_as_picture(path):
+            kind = "a folder" if os.path.isdir(path) else "no picture"
+            what = "of several inputs each must be a picture. Give a film or a folder alone"
+            raise InputError(f"{path}: is {kind}; {what}")
+    return f"{paths[0]} and {len(paths) - 1} more", list(paths), None
 
 
 def _natural(path: str) -> list[Any]:

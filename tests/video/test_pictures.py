@@ -124,6 +124,29 @@ def test_a_folder_gives_what_track_gives(tmp_path: Path, capsys: pytest.CaptureF
         assert film.streams.video[0].average_rate == 12.5 and len(list(film.decode(video=0))) == 4
 
 
+def test_pictures_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They come in the order in which they are named, which is not that of their names; one that is missing is told."""
+    place = folder(tmp_path / "f", ["1.png", "2.png", "10.png"])
+    named = [place / "2.png", place / "10.png", place / "1.png"]
+    code, lines, said = video(capsys, *named, "--rate", "10")
+    assert code == 0 and not said and [line["image"] for line in lines] == [str(path) for path in named]
+    assert [line["time"] for line in lines] == [0, 0.1, 0.2]
+    code, lines, said = video(capsys, named[0], place / "none.png", named[2])
+    assert code == 2 and len(lines) == 2 and said.count("\n") == 1
+    assert said.startswith(f"acdc-fast: {named[0]} and 2 more: 1 of 3 pictures is left out") and "none.png" in said
+
+
+def test_several_inputs_that_are_no_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = folder(tmp_path / "f", ["1.png", "2.png"])
+    kinds = {tmp_path / "in.mp4": "no picture", place: "a folder", "0": "no picture", "-": "no picture"}
+    for other, kind in kinds.items():
+        code, lines, said = video(capsys, place / "1.png", other, "-o", tmp_path / "o.mp4")
+        assert code == 2 and not lines and said.count("\n") == 1 and not (tmp_path / "o.mp4").exists()
+        assert said.startswith(f"acdc-fast: {other}: is {kind}") and "Give a film or a folder alone" in said
+    code, _, said = video(capsys, place / "1.png", place / "2.png", "-o", place / "2.png", "--overwrite")
+    assert code == 2 and "2.png" in said and np.array_equal(np.asarray(Image.open(place / "2.png")), shade(1))
+
+
 def test_no_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     (place := tmp_path / "broken").mkdir()
