@@ -79,13 +79,14 @@ def in_turned_cuts(
 
     def network(picture: Image.Image) -> np.ndarray:
         """(N, 6): boxes and scores of all turns, and in which turn each is seen."""
-        pixels, found = np.asarray(picture), []
+        pixels, found = np.asarray(picture), [np.zeros((0, 6))]
         levels = pyramid.levels(pixels, threads=1)
         for turn in TURNS:
             turned = np.rot90(pixels, -turn // 90)
             seen = pyramid.find(turned, least, None, 1, pyramid.turned(levels, pixels.shape[0], pixels.shape[1], turn))
-            seen[:, :4] = turned_back(seen[:, :4], turned.shape[1], turned.shape[0], turn)
-            found.append(np.insert(seen, 5, turn, 1))
+            if len(seen):  # in most cuts there is none
+                seen[:, :4] = turned_back(seen[:, :4], turned.shape[1], turned.shape[0], turn)
+                found.append(np.insert(seen, 5, turn, 1))
         return np.concatenate(found)
 
     faces, in_turn = [], []
