@@ -104,7 +104,8 @@ class Reader:
         judge = orientation.Judge(self.usual_spread, self.upright)
         with forks.held_off():
             doubt = judge.doubt(reading)
-        faces = np.flatnonzero(doubt > 0)
+            recut = (squares.values != given.values).any(1)
+            faces = np.flatnonzero(judge.asks(doubt, recut))
         if not len(faces):
             return squares, reading
         turned = orientation.turned_squares(given.values[faces])

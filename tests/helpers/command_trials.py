@@ -185,7 +185,7 @@ class Trials:
         """Digests of all that a run leaves. TensorBoard's files and checkpoints have times in them. A hidden file was
         being written beside its place when the kill came: no reader sees it."""
         files = [p for p in self.out.rglob("*") if p.is_file() and not p.is_symlink()]
-        kept = [p for p in files if not p.name.startswith(("events", ".")) and p.name not in (NAME, f"{NAME}.part")]
+        kept = [p for p in files if not p.name.startswith(("events", ".")) and p.name != NAME]
         return {str(p.relative_to(self.out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
 
     @staticmethod

@@ -11,11 +11,14 @@ from helpers.paths import PHOTO
 from helpers.small import small_weights
 
 from acdc_fast import Model
+from acdc_fast.alignment import Reader, Squares
 from acdc_fast.errors import InputError
+from acdc_fast.photo.images import load_picture
 from acdc_fast.readout.orientation import (
     BELIEVED,
     BETTER,
     GAIN,
+    RECUT,
     SURE,
     WIDE,
     Judge,
@@ -145,3 +148,33 @@ def test_the_whole_network_is_judged_by_it_and_fewer_stages_are_not(monkeypatch:
     assert np.array_equal(plain.landmarks["2d68"], same.landmarks["2d68"])
     assert crops_run(Model(doubted, stages=1), monkeypatch) == 1
     assert crops_run(Model(doubted, stages="auto"), monkeypatch) == 1
+
+
+@pytest.mark.parametrize(("recut", "turned"), [(0.012, True), (0.008, False)])
+def test_a_face_whose_second_crop_looks_upright_is_turned_if_it_does_so_barely(recut: float, turned: bool) -> None:
+    """An upside-down face: its crop is doubted and cut again, and the new crop is doubted no more."""
+    upright = by_spread(3.0, at=0.0538)
+    given = Squares.listed([load_picture(PHOTO)], [np.array([[200.0, 120, 100, 0]])])
+
+    class Scripted(Reader):
+        def seen(self, squares: Squares) -> Reading:
+            first, half = (squares.values == given.values).all(1), squares.values[:, 3] % 360 == 180
+            sideways = squares.values[:, 3] % 180 == 90
+            return seen(np.select([first, half, sideways], [0.03, 0.004, 0.05], recut).tolist())
+
+    weights = small_weights(stages=1)
+    reader = Scripted(weights, lambda crops: None, 64, 0.01, upright=upright)  # type: ignore[arg-type, return-value]
+    before = reader.seen(given)
+    _, again = reader._second_look(given, before)
+    doubts = [Judge(0.01, upright).doubt(r)[0] for r in (before, again)]
+    assert doubts[0] > 0 > doubts[1] and (doubts[1] > -RECUT) == turned
+    squares, reading = reader.read(given)
+    assert squares.values[0, 3] == (180 if turned else 0)
+    assert reading.narrowest[0] == pytest.approx(0.004 if turned else recut, rel=1e-5)
+
+
+def test_only_a_crop_that_was_cut_again_is_asked_of_earlier() -> None:
+    doubt, recut = np.array([0.1, -0.1, -RECUT + 0.1, -RECUT - 0.1] * 2), np.repeat([True, False], 4)
+    asked = Judge(0.01, by_spread(3.0, at=0.02)).asks(doubt, recut)
+    assert asked.tolist() == [True, True, True, False, True, False, False, False]
+    assert Judge(0.01, None).asks(doubt, recut).tolist() == [True, False, False, False] * 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 import random
 from pathlib import Path
@@ -13,25 +11,21 @@ import numpy as np
 import torch
 
 from acdc_fast.errors import AcdcError, InputError
+from acdc_fast.files import written_beside
 
 NAME = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Raises `AcdcError` if the file cannot be written. The old checkpoint then stays."""
-    beside = path.with_name(path.name + ".part")
     try:
-        with open(beside, "wb") as file:
+        with written_beside(path) as beside, open(beside, "wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         # torch raises an error of its own. If the disk refused, that error is its context and the true reason.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise AcdcError(f"{path}: cannot be written ({reason}); an earlier checkpoint, if any, is unharmed") from error
+        said = getattr(reason, "strerror", None) or reason
+        raise AcdcError(f"{path}: cannot be written ({said}); an earlier checkpoint, if any, is unharmed") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from acdc_fast.errors import BackendUnavailable
-from acdc_fast.files import put, written_beside
+from acdc_fast.files import written_beside
 
 HISTORY = "history.jsonl"
 
@@ -60,9 +60,8 @@ class Journal:
             raise BackendUnavailable(reason) from error
         self.path = folder / HISTORY
         kept = [line for line in read_history(folder) if line["step"] <= step]
-        beside = self.path.with_name(HISTORY + ".part")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        put(beside, self.path)
+        with written_beside(self.path) as beside:
+            beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -34,7 +34,7 @@ from ..schedule import phase_at
 from ..settings import Settings, read_settings
 from .card import write_card
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
-from .progress import Journal, Pace, contact_sheet
+from .progress import HISTORY, Journal, Pace, contact_sheet
 from .run import Run, write_weights
 from .update import Update
 from .validation import validate
@@ -91,7 +91,7 @@ def _train(
         else:
             _check_new(out)  # another process may have begun one
         if world.leads:
-            sweep(out / WEIGHTS, out / BEST, out / NAME)
+            sweep(out / WEIGHTS, out / BEST, out / NAME, out / HISTORY)
         batches = (DeviceBatches if settings.on_device else Batches)(settings, sources, world)
         last = min(until or settings.updates, settings.updates)
         if world.leads and not sys.stderr.isatty():

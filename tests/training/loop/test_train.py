@@ -116,10 +116,11 @@ train.main()
     killed = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     folder = tmp_path / "killed"
-    assert (folder / f"{NAME}.part").exists()
+    assert list(folder.glob(f".{Path(NAME).stem}-*{Path(NAME).suffix}"))
     assert load_checkpoint(folder / NAME)["step"] == 3
     assert len(losses(folder)) == 4  # one update more than the checkpoint holds
     assert train(small, root, folder, resume=True, device="cpu") == 0
+    assert not list(folder.glob(".*"))
     assert losses(folder) == losses(tmp_path / "whole")
     ours, theirs = (load_checkpoint(f / NAME) for f in (folder, tmp_path / "whole"))
     for part in ("network", "average"):
