@@ -17,7 +17,8 @@ from PIL import Image
 
 from acdc_fast import ACDCConfig, InputError
 from acdc_fast.training.evaluation import evaluate
-from acdc_fast.training.evaluation.page import WORDS, WORST
+from acdc_fast.training.evaluation.page import WORDS
+from acdc_fast.training.evaluation.page_figures import FACE, WORST
 from acdc_fast.training.observations import observe_crops
 from acdc_fast.training.sampling.batches import open_source
 from acdc_fast.training.settings import Source
@@ -71,6 +72,22 @@ def test_the_page_is_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert error and error[2] in page.text  # the same tables as on the terminal
     assert "for <research> & play" in page.text  # escaped
     assert all(f"{word}" in page.text and meaning in page.text for word, meaning in WORDS.items())
+
+
+def test_what_a_reader_asks_first_comes_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was measured and the headline figure, then the words, then drawings; faces large; narrow screens meant."""
+    evaluated(root)
+    told = capsys.readouterr().out
+    error = re.search(r"2d5 NME %\s+([\d.]+)\s+([\d.]+)", told)
+    text = (root / "report.html").read_text(encoding="utf-8")
+    assert error and f"<b>{error[2]} %</b>error (NME) of 2d5, mtfl/train" in text
+    marks = ["Measured on mtfl/train (24 faces).", f"<b>{error[2]} %", "<summary>Words", "How many faces"]
+    marks += ["worst faces", "All tables", "2d5 NME %"]
+    places = [text.index(mark) for mark in marks]
+    assert places == sorted(places) and 'name="viewport" content="width=device-width' in text
+    faces = re.findall(r'src="data:image/png;base64,([^"]+)"><figcaption>faces/', text)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(face))).size for face in faces}
+    assert len(faces) == WORST and sizes == {(FACE, FACE)}
 
 
 def test_the_worst_faces_are_the_worst(root: Path) -> None:
