@@ -3,8 +3,8 @@
 The network is trained on faces that lean up to about 40°. On others its maps are wide; on the crop turned upright they
 are not. How wide each map is, in sizes of the face, tells it: a linear function of the logarithms gives the log odds
 that the face is upright. `training/fits/orientation_fit.py` fits it. `SURE` minus it is the doubt. A crop whose doubt
-is above 0 is seen in three turns. The turn with the least doubt is taken where it lowers the doubt by `GAIN`, to less
-than `BELIEVED`.
+is above 0 is seen in three turns; one that was cut again already from −`RECUT` on. The turn with the least doubt is
+taken where it lowers the doubt by `GAIN`, to less than `BELIEVED`.
 
 Weights without that function are judged by the markup with the narrowest maps alone (`WIDE`, `BETTER`). So are the
 first stages of a network, whose maps are wider than those that the function was fitted to.
