@@ -1,7 +1,7 @@
 """Accuracy against time on one core: every number of stages of each weights file, and ``stages="auto"``.
 
-    acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev frames68 --detector --json > w16.json
-    pytest bench/test_frontier.py --benchmark --data-root data --frontier w16.json
+    acdc-fast evaluate acdc-w32 --data-root data --databases mtfl-dev frames68 --detector --json > w32.json
+    pytest bench/test_frontier.py --benchmark --data-root data --frontier w32.json
 
 The JSON has the accuracy. This measures the time, in the type of ``evaluate --dtype``. runs/bench/frontier.md and
 frontier.png show both. Where MediaPipe's package and LiteRT (``ai-edge-litert``) are installed, MediaPipe's landmark

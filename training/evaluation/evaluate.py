@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--presence", type=Path, metavar="OUT", help="find where maps show no face, write weights")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--skip-broken", action="store_true", help="leave broken faces out instead of stopping")
-    parser.epilog = "example: acdc-fast evaluate acdc-w16 --data-root data --databases mtfl-dev --detector"
+    parser.epilog = "example: acdc-fast evaluate acdc-w32 --data-root data --databases mtfl-dev --detector"
 
 
 def run(args: argparse.Namespace) -> int:

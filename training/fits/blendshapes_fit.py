@@ -1,7 +1,7 @@
 r"""Fits `acdc_fast/readout/blendshapes.safetensors`: blendshapes from points, on rendered people of any expression.
 
     python -m acdc_fast.training.fits.blendshapes_fit acdc-w16-fast.safetensors acdc-w16-phone.safetensors \
-        --tested acdc-w16.safetensors acdc-w32.safetensors --data-root data -o FILE
+        --tested acdc-w32.safetensors --data-root data -o FILE
 
 ``--data-root`` holds ``expressive-train.tar`` and ``expressive-test.tar`` (`python -m acdc_fast.training.synthesis
 --source expressive`), with other people in each. Points are those that the named networks find. Each face and its

@@ -35,7 +35,7 @@ def test_a_share_of_each(tmp_path: Path) -> None:
 
 
 def test_fits_of_either_are_left_out() -> None:
-    whole = load_weights(bundled_path("acdc-w16"))
+    whole = load_weights(bundled_path("acdc-w16-fast"))
     assert whole.refinement and whole.pose and whole.visibility and whole.calibration
     between = interpolate.interpolated(whole, whole, 0.5)
     assert not (between.refinement or between.pose or between.visibility or between.calibration)
@@ -43,7 +43,7 @@ def test_fits_of_either_are_left_out() -> None:
 
 
 def test_the_mask_of_the_end_counts() -> None:
-    end = load_weights(bundled_path("acdc-w16"))
+    end = load_weights(bundled_path("acdc-w16-fast"))
     start = replace(end, config=replace(end.config, mask_markups=("2d5",)))
     end = replace(end, config=replace(end.config, mask_markups=("3d68",)))
     between = interpolate.interpolated(start, end, 0.5)
