@@ -34,7 +34,7 @@ from find_faces import collage
 from PIL import Image
 
 from acdc_fast.photo.coordinates import box_from_points
-from training.data import open_database
+from acdc_fast.training.data import open_database
 
 TURNS = (45, 90, 180, 270)
 COLLAGES = [((1000, 750), height) for height in (20, 30, 60)] + [((4000, 3000), height) for height in (60, 120, 400)]

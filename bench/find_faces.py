@@ -17,7 +17,7 @@ from PIL import Image
 
 from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.photo.detection import Search, detect, overlap
-from training.data import open_database
+from acdc_fast.training.data import open_database
 
 #: Side of the pasted part, in face boxes: the crops of the list have about as much around most faces.
 CONTEXT = 1.5

@@ -206,6 +206,17 @@ def test_nothing_imports_tests_or_bench() -> None:
                 assert not {"tests", "bench", "conftest"} & {n.split(".")[0] for n in names}, path
 
 
+def test_scripts_import_what_is_installed() -> None:
+    """The folders ``training`` and ``kernels`` are installed inside the package, so no script may ask for them alone."""
+    scripts = [path for folder in ("bench", "docs", "examples", "wheels") for path in (ROOT / folder).rglob("*.py")]
+    assert len(scripts) > 30
+    for path in scripts:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            module = getattr(node, "module", "") or ""
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [module]
+            assert not {"training", "kernels"} & {n.split(".")[0] for n in names}, f"{path}: acdc_fast.{names[0]}"
+
+
 def test_the_reader_of_imports_reads_every_form() -> None:
     text = "\n".join([
         "from . import ops", "from ..model import Model", "import acdc_fast.engines.native",
