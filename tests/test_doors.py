@@ -207,7 +207,7 @@ def test_nothing_imports_tests_or_bench() -> None:
 
 
 def test_scripts_import_what_is_installed() -> None:
-    """The folders ``training`` and ``kernels`` are installed inside the package, so no script may ask for them alone."""
+    """``training`` and ``kernels`` are installed inside the package, so no script may ask for them alone."""
     scripts = [path for folder in ("bench", "docs", "examples", "wheels") for path in (ROOT / folder).rglob("*.py")]
     assert len(scripts) > 30
     for path in scripts:
