@@ -30,7 +30,8 @@ LIKELY, SURE = 0.5, 0.8
 UNLIKELY = 0.02
 #: A face ends when the detector has looked this often in a row without finding it. After a miss it looks on each frame.
 MISSED = 3
-#: When a face is absent the detector looks on this many frames, and then on each that far apart.
+#: When a face is absent the detector looks on this many frames, and then on each that far apart. It looks also on each
+#: of the first frames of a new face, so many: a false box ends soon, and others who come with the face are found.
 SEARCH = 3
 #: Two boxes that overlap by more than this (intersection over union) are of one face.
 ONE = 0.6
@@ -43,6 +44,8 @@ MIN_OVERLAP = 0.5
 APPEARANCE_WEIGHT = 3.0
 #: Of an absent face no more than this: a mean difference of the colours of 0.17.
 MAX_DIFFERENCE = 0.5
+#: What it costs to give a detection to an absent face: one that is followed and lies as near goes before it.
+ABSENT = 0.2
 
 
 class Model(Protocol):
@@ -60,6 +63,8 @@ class _Track:
     appearance: np.ndarray | None = None  # (4, 4, 3) coarse picture of the face
     missed: int = 0  # looks of the detector in a row without it
     absent: int = 0  # frames since it was last given out
+    given: int = 0  # frames in which it was given out
+    hoped: bool = False  # the detector found it, the maps doubted it, and it was never given out
 
     def distance(self, box: np.ndarray, appearance: np.ndarray) -> float:
         """How far a detection is from this face, and how different it looks; infinite where it is another."""
@@ -67,7 +72,7 @@ class _Track:
         away = float(np.linalg.norm(_middle(box) - _middle(self.expected))) / side
         if away > NEAR + FARTHER * self.absent or (self.absent and self.difference(appearance) > MAX_DIFFERENCE):
             return np.inf
-        return away / (1 + self.absent) + self.difference(appearance)
+        return away / (1 + self.absent) + self.difference(appearance) + (ABSENT if self.absent else 0)
 
     def difference(self, appearance: np.ndarray) -> float:
         if self.appearance is None:
@@ -84,6 +89,7 @@ class _Track:
         elif self.difference(appearance) < MAX_DIFFERENCE / 2:  # else something covers the face
             self.appearance = 0.8 * self.appearance + 0.2 * appearance
         self.last, self.expected, self.absent = box, box + np.tile(self.motion, 2), 0
+        self.given += 1
 
     def unseen(self) -> None:
         """Moves the track on where the face is not found, with less and less speed."""
@@ -164,11 +170,14 @@ class Tracker:
         boxes = [self._following(faces, i, track) for i, track in enumerate(there)]
         appearance = [_appearance(rgb, box) for box in boxes]
         kept: list[int] = []
+        hoped: set[int] = set()  # the maps doubt a new face: it is given out if the detector finds it once more
         # Of two tracks on one face, the one that looks more like it stays. A new track goes before no old one.
         order = [(track.appearance is None, track.difference(a)) for track, a in zip(there, appearance, strict=True)]
         for i in sorted(range(len(there)), key=order.__getitem__):
             certain = chance[i] >= (UNLIKELY if there[i].name in found else LIKELY)
-            if certain and np.ptp(boxes[i][::2]) >= 4 and all(overlap(boxes[i], boxes[j]) < ONE for j in kept):
+            if certain and chance[i] < LIKELY and not (there[i].given or there[i].hoped):
+                hoped.add(there[i].name)
+            elif certain and np.ptp(boxes[i][::2]) >= 4 and all(overlap(boxes[i], boxes[j]) < ONE for j in kept):
                 kept.append(i)
         kept.sort()
         for i in kept:
@@ -177,7 +186,8 @@ class Tracker:
         for track in self._tracks:
             if track.name not in given:
                 track.unseen()
-        self._tracks = [t for t in self._tracks if t.absent <= (0 if t.appearance is None else self.absent)]
+                track.hoped = track.name in hoped
+        self._tracks = [t for t in self._tracks if t.absent <= (self.absent if t.given else int(t.hoped))]
         return replace(faces[kept], ids=np.array(given, np.int64))
 
     def _is_time(self) -> bool:
@@ -186,7 +196,7 @@ class Tracker:
         return (
             self.frame % self.every == 0
             or len(absent) == len(self._tracks)
-            or any(t.missed for t in self._tracks if not t.absent)
+            or any(t.missed or t.given < SEARCH for t in self._tracks if not t.absent)
             or any(t.absent < SEARCH or t.absent % SEARCH == 0 for t in absent)
         )
 

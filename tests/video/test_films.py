@@ -70,7 +70,7 @@ def test_detector_runs_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     for picture in frames(shift=0):
         faces = tracker.step(picture)
         assert len(faces) == 1 and faces.ids.tolist() == [0]
-    assert len(calls) == 3  # frames 0, 5 and 10
+    assert len(calls) == 5  # frames 0, 1 and 2, for the face is new, 5 and 10
 
 
 def test_lost_and_found_again_under_a_new_number() -> None:

@@ -65,7 +65,7 @@ def test_doubt_asks_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
         looks.append(scene.looks)
     both, one = {0: 0, 1: 1}, {1: 1}
     assert told == [both, both, both, both, one, one, both, both, both, both]
-    assert looks[:4] == [1, 1, 1, 2]
+    assert looks[:4] == [1, 2, 3, 4], "a new face is looked for in its first three frames"
 
 
 @pytest.mark.parametrize("detected", [True, False])
@@ -165,3 +165,44 @@ def test_bad_options(monkeypatch: pytest.MonkeyPatch) -> None:
     for options in ({"every": 0}, {"absent": -1}):
         with pytest.raises(InputError, match="at least"):
             Scene([], monkeypatch, **options)
+
+
+def test_a_new_face_is_looked_at_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the one who was missed when the film began is found in the next frame; then on each tenth alone."""
+    people = [Person(0, still(100)), Person(1, still(220), detected=lambda f: f > 0)]
+    scene = Scene(people, monkeypatch, every=10)
+    told, looks = [], []
+    for _ in range(12):
+        told.append(scene.step())
+        looks.append(scene.looks)
+    assert told == [{0: 0}] + [{0: 0, 1: 1}] * 11
+    assert looks == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5]
+
+
+@pytest.mark.parametrize("seen", [{4}, {4, 6}, {4, 5}])
+def test_a_new_face_that_the_maps_doubt_must_be_found_twice(seen: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two frames that follow each other. A face that was given out goes on after one."""
+    doubted = Person(1, still(220), lambda f: 0.3, lambda f: f in seen)
+    told = Scene([Person(0, still(100)), doubted], monkeypatch, every=1).play(10)
+    assert [f for f, t in enumerate(told) if 1 in t] == ([5] if seen == {4, 5} else [])
+    detected = range(4, 10)
+    doubted.detected, doubted.chance = lambda f: f in detected, lambda f: 0.9 if f == 5 else 0.3
+    told = Scene([Person(0, still(100)), doubted], monkeypatch, every=1).play(10)
+    assert [f for f, t in enumerate(told) if 1 in t] == [5, 6, 7, 8, 9]
+
+
+def test_doubted_new_faces_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``max_faces``: a false box that is seen once keeps no place from the face that comes then."""
+    false = Person(0, still(60, until=2), lambda f: 0.1)
+    person = Person(1, lambda f: (220.0, 120.0) if f >= 2 else None)
+    false.detected = lambda f: f == 1
+    told = Scene([false, person], monkeypatch, every=1, search=Search(max_faces=1)).play(5)
+    assert [set(t) for t in told] == [set(), set(), {1}, {1}, {1}]
+
+
+def test_an_absent_twin_does_not_take_a_face_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a face has got a new number, as it can happen, its old one may lie in wait in the same place."""
+    scene = Scene([Person(0, lambda f: (160 + f % 2, 120))], monkeypatch, every=1)
+    assert scene.play(5) == [{0: 0}] * 5
+    scene.tracker._tracks.insert(0, replace(scene.tracker._tracks[0], name=7, absent=1))
+    assert scene.play(20) == [{0: 0}] * 20
