@@ -27,9 +27,11 @@ demo: $(VENV)/installed
 test: lint docs
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-# The native library under sanitizers, and every instruction set in plain C++, those of this CPU too: a quarter of an hour on two cores.
+# The native library under sanitizers, every instruction set in plain C++, those of this CPU too, and all that Triton
+# compiles: half an hour on two cores.
 sanitize: $(VENV)/installed-for-tests
-	ACDC_SANITIZE=all ACDC_EMULATE=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/sanitizers tests/instruction_sets
+	ACDC_SANITIZE=all ACDC_EMULATE=all ACDC_TRITON=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
+		tests/sanitizers tests/instruction_sets tests/kernels/test_compile.py
 
 # Wheels for Linux on x86-64 and Arm in out/wheels, each for the Pythons that are found, tried where that can be.
 wheels: $(VENV)/made

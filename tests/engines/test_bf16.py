@@ -7,7 +7,6 @@ landmarks of a stage: the worst of two runs cannot be compared.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from typing import Any
@@ -16,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.bf16_isas import AMX, AMX_EMULATED, EMULATED, ISAS, REAL, each_isa, needs_avx512
+from helpers.eager_results import half_and_exact
 from helpers.nets import arrays, crops, lively
 from helpers.paths import ROOT
-from test_native import HOSTILE, eager, errors, rms
+from test_native import HOSTILE, errors, rms
 from test_native_robust import same_bits
 
 from acdc_fast import ACDC, Model
-from acdc_fast.engines.eager import EagerEngine
 from acdc_fast.engines.native import NativeEngine, native_library
 from acdc_fast.errors import BackendUnavailable, InputError
 from acdc_fast.photo.coordinates import square_from_box
@@ -36,21 +35,11 @@ def engine(network: ACDC, isa: str, **options: Any) -> NativeEngine:
     return NativeEngine(network.config, arrays(network), dtype="bfloat16", isa=isa, **options)
 
 
-#: Results of the eager network in bfloat16 and in float64, by a digest of weights and crops: each instruction set is
-#: compared with the same ones, and they take most of the time.
-known: dict[str, tuple[Any, Any]] = {}
-
-
 def check(network: ACDC, x: np.ndarray, isa: str) -> None:
     """Every stage within twice the error of eager bfloat16, and no NaN anywhere."""
     got = engine(network, isa)(x, all_stages=True).stages
-    held = arrays(network)
-    key = hashlib.sha256(b"".join([str(network.config).encode(), x.tobytes(), *(a.tobytes() for a in held.values())]))
-    if key.hexdigest() not in known:
-        half = EagerEngine(network.config, held, dtype="bfloat16")(x, all_stages=True).stages
-        known[key.hexdigest()] = half, eager(network, x)
     assert got is not None
-    for stage, (ours, plain, exact) in enumerate(zip(got, *known[key.hexdigest()], strict=True)):
+    for stage, (ours, plain, exact) in enumerate(zip(got, *half_and_exact(network, x), strict=True)):
         mine, theirs = errors(ours, exact, rms), errors(plain, exact, rms)
         for name in ("landmarks", "covariance"):
             # 1e-7: on constant maps both are as exact as float32, and their ratio means nothing.

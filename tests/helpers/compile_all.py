@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -45,6 +46,17 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int32: "*i32"}
 B, C, L, SPLIT, SIDE, K = 8, 64, 239, 171, 128, 48
 BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
+
+#: Loads of 16 bytes and products of matrices, in PTX and in the machine code made of it. To print machine code takes as
+#: long as to compile, so the whole run alone reads it (`--whole`).
+PTX = {
+    "wide": r"\bld\.global\S*\.(v4\.b32|v2\.b64)|\bcp\.async\.(cg\.shared\.global .*, 0x10|bulk)",
+    "matrix": r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)",
+}
+SASS = {
+    "wide": r"\b(LDG\.E\S*\.128|LDGSTS\S*\.128|UBLKCP|UTMALDG)",
+    "matrix": r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTCMMA|QGMMA)",
+}
 
 Launch = tuple[str, JITFunction, dict, dict]
 Job = tuple[str, str, bool, str, int]  # family, dtype, channels last, name, number of the candidate (−1: configs.TABLE)
@@ -131,23 +143,29 @@ def source(fn: JITFunction, given: dict) -> ASTSource:
     return ASTSource(fn, signature, constants, attributes)
 
 
-def nvidia(asm: dict, shared: int) -> dict:
+def nvidia(asm: dict, shared: int, whole: bool) -> dict:
+    ptx, found = asm["ptx"], {}
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(asm["cubin"])
         file.flush()
-        usage = subprocess.run([BIN / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True)
-        dump = subprocess.run([BIN / "cuobjdump", "-sass", file.name], capture_output=True, text=True, check=True)
-    numbers = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", usage.stdout))
-    return {
+
+        def told(what: str) -> str:
+            command = [BIN / "cuobjdump", what, file.name]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        numbers = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", told("-res-usage")))
+        if whole:
+            code = told("-sass")
+            found["machine code"] = {kind: bool(re.search(pattern, code)) for kind, pattern in SASS.items()}
+    return found | {
         "registers": int(numbers["REG"]),
         "spill": int(numbers["STACK"]) + int(numbers["LOCAL"]),
         "shared": shared,
-        "wide": bool(re.search(r"\b(LDG\.E\S*\.128|LDGSTS\S*\.128|UBLKCP|UTMALDG)", dump.stdout)),
-        "matrix": bool(re.search(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTCMMA|QGMMA)", dump.stdout)),
+        **{kind: bool(re.search(pattern, ptx)) for kind, pattern in PTX.items()},
     }
 
 
-def amd(asm: dict, shared: int) -> dict:
+def amd(asm: dict, shared: int, _: bool) -> dict:
     text = asm["amdgcn"]
 
     def number(key: str) -> int:
@@ -187,15 +205,18 @@ def candidate(number: int, family: str, dtype: str) -> Iterator[str]:
         table[kernel] = before
 
 
-def wanted() -> Iterator[Job]:
-    """Each case once: layouts only if a kernel's blocks depend on them, types only if its storage does."""
+def wanted(whole: bool) -> Iterator[Job]:
+    """Each case once: layouts only if a kernel's blocks depend on them, types only if its storage does.
+
+    Candidates in bfloat16 only in the whole run: they have the blocks and the sizes of those in float16.
+    """
     for family, dtype, last in product(TARGETS, DTYPES, (False, True)):
         for name, *_ in launches(family, DTYPES[dtype], last):
             both_layouts = re.match(r"(spatial_softmax.(stat|grad)|attention_mask.(mask_k|grad)|dual_fusion\.)", name)
             any_type = re.search(r"finish_kernel|mask_sums", name)
             if (last or both_layouts) and (dtype == "fp16" or not any_type):
                 yield family, dtype, last, name, -1
-    for family, dtype in product(TARGETS, DTYPES):
+    for family, dtype in product(TARGETS, DTYPES if whole else ("fp16",)):
         for number in range(sum(len(configs.candidates(k, family, DTYPES[dtype])) for k in TUNED)):
             with candidate(number, family, dtype) as kernel:
                 used = configs.of(kernel, family, DTYPES[dtype])
@@ -208,7 +229,7 @@ def wanted() -> Iterator[Job]:
 SHIPPED = {(f, d, k): configs.of(k, f, DTYPES[d]) for f in TARGETS for d in DTYPES for k in TUNED}
 
 
-def compile_one(job: Job) -> tuple[str, dict]:
+def compile_one(job: Job, whole: bool = False) -> tuple[str, dict]:
     family, dtype, last, name, number = job
     suffix = ""
     with ExitStack() as stack:
@@ -219,7 +240,7 @@ def compile_one(job: Job) -> tuple[str, dict]:
     fn, given, options = found[name]
     compiled = triton.compile(source(fn, given), target=TARGETS[family], options=options)
     read = nvidia if family.startswith("sm") else amd
-    facts = read(compiled.asm, compiled.metadata.shared)
+    facts = read(compiled.asm, compiled.metadata.shared, whole)
     return f"{name}{suffix}/{dtype}/{family}", facts | {"warps": options.get("num_warps", 4)}
 
 
@@ -227,11 +248,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="regular expression on kernel/dtype/target")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="candidates in bfloat16 too, and the machine code is read")
     options = parser.parse_args()
-    jobs = [j for j in wanted() if re.search(options.only, f"{j[3]}{'@' * (j[4] >= 0)}/{j[1]}/{j[0]}")]
+    jobs = [j for j in wanted(options.whole) if re.search(options.only, f"{j[3]}{'@' * (j[4] >= 0)}/{j[1]}/{j[0]}")]
     with ProcessPoolExecutor(options.workers) as pool:
         results = {}
-        for name, facts in pool.map(compile_one, jobs):
+        for name, facts in pool.map(partial(compile_one, whole=options.whole), jobs):
             results[name] = facts
             print(f"{len(results)} of {len(jobs)}: {name} {facts}", file=sys.stderr, flush=True)
     json.dump(results, sys.stdout, indent=0, sort_keys=True)

@@ -3,6 +3,9 @@
 `registers.json` holds the registers of each, so that growth is seen: `python tests/kernels/test_compile.py` writes it
 anew after a change that is meant (or with another version of Triton, which is recorded in it). The candidates of
 kernels/configs.py, "@" in their names, are only checked for what keeps them from running well: spills, shared memory.
+
+ACDC_TRITON=all (`make sanitize`) is the whole run. It adds the candidates in bfloat16, and compares what PTX says of
+loads and matrix instructions with the machine code that was made of it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from helpers.paths import ROOT
 HERE = Path(__file__).parent
 TABLE = HERE / "registers.json"
 SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}  # bytes of a program
+WHOLE = os.environ.get("ACDC_TRITON") == "all"
 #: Two compilers may differ by this many registers for the same source.
 SLACK = 8
 DOTS = r"(geometry_transfer(_backward)?\.(stat|stream|transfer)|cascade_transition|dual_fusion_conv1x1)"
@@ -37,7 +41,7 @@ def compiled() -> dict[str, Any]:
     program = HERE.parent / "helpers" / "compile_all.py"
 
     def build(folder: Path) -> None:
-        command = [sys.executable, str(program)]
+        command = [sys.executable, str(program), *(["--whole"] if WHOLE else [])]
         run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert run.returncode == 0, run.stderr[-1500:]
         (folder / "facts.json").write_text(run.stdout)
@@ -45,7 +49,7 @@ def compiled() -> dict[str, Any]:
     import triton
 
     sources = [program, ROOT / "kernels", ROOT / "acdc_fast" / "ops"]
-    folder = kept("triton", digest(sources, triton.__version__, torch.__version__), build)
+    folder = kept("triton", digest(sources, triton.__version__, torch.__version__, WHOLE), build)
     found: dict[str, Any] = json.loads((folder / "facts.json").read_text())
     return found
 
@@ -65,10 +69,10 @@ def test_shared_memory_is_within_the_target(facts: dict[str, Any]) -> None:
 
 
 def test_every_candidate_is_compiled(facts: dict[str, Any]) -> None:
-    """Each kernel × type × family × candidate that is not shipped (half precision only; float32 has no candidates)."""
+    """Each kernel × type × family × candidate that is not shipped; float32 has none, the whole run bfloat16's too."""
     from acdc_fast.kernels import configs
 
-    kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
+    kinds = {"fp16": torch.float16} | ({"bf16": torch.bfloat16} if WHOLE else {})
     for (family, (half, _)), (kind, dtype) in product(configs.TABLE.items(), kinds.items()):
         for kernel in configs.CANDIDATES:
             for c in configs.candidates(kernel, family, dtype):
@@ -84,6 +88,12 @@ def test_products_use_matrix_instructions(facts: dict[str, Any]) -> None:
 def test_images_are_read_16_bytes_at_a_time(facts: dict[str, Any]) -> None:
     chosen = {k: f["wide"] for k, f in facts.items() if "@" not in k and not re.search(NARROW, k)}
     assert len(chosen) >= 100 and [k for k, wide in chosen.items() if not wide] == []
+
+
+@pytest.mark.skipif(not WHOLE, reason="reads the machine code of 379 kernels: ACDC_TRITON=all (make sanitize)")
+def test_the_machine_code_has_what_ptx_says(facts: dict[str, Any]) -> None:
+    read = {k: f["machine code"] for k, f in facts.items() if not k.endswith("/gfx942")}
+    assert len(read) >= 370 and {k: code for k, code in read.items() if code != {n: facts[k][n] for n in code}} == {}
 
 
 def test_registers_do_not_grow(facts: dict[str, Any]) -> None:
