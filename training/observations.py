@@ -39,6 +39,7 @@ class Observations:
     side: np.ndarray  # (N,) side of the crop in pixels
     mean_spreads: np.ndarray  # (stages, N) mean spread of all maps, crop units
     light: np.ndarray  # (N,) mean grey of the face, 0 to 255
+    visible: np.ndarray | None = None  # (N, 68) chance that a point of `2d68` is in sight; None: not read out
 
     @property
     def missed(self) -> np.ndarray:
@@ -118,6 +119,7 @@ def observe_align(
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
     side, light, mean_spreads = np.full(count, np.nan), np.full(count, np.nan), np.full((len(stages), count), np.nan)
+    visible = np.full((count, 68), np.nan) if whole.weights.visibility else None
     for n, (index, annotation) in enumerate(
         zip(tqdm(indices, desc=database.name, leave=False, disable=None), annotations, strict=True)
     ):
@@ -138,7 +140,9 @@ def observe_align(
                 poses[s][n] = face.pose.yaw[0], face.pose.pitch[0], face.pose.roll[0]
         for markup in whole.markups:
             spread[markup][n] = faces.spread[markup][k] / side[n]
-    return Observations(annotations, points, poses, spread, side, mean_spreads, light)
+        if visible is not None:
+            visible[n] = faces.visible["2d68"][k]
+    return Observations(annotations, points, poses, spread, side, mean_spreads, light, visible)
 
 
 def predict_crops(

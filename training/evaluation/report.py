@@ -12,7 +12,7 @@ from ..data.aflw68 import FLAGS
 from ..fits.early_exit import last_stages
 from ..loop.validation import normaliser
 from ..observations import Observations
-from .flagged import MARKUP, by_flag
+from .flagged import MARKUP, by_flag, in_sight
 from .groups import by_group
 from .uncertainty import uncertainty
 
@@ -45,6 +45,8 @@ def report(seen: Observations, calibration: Calibration | None = None, enough: f
         values["groups"] = groups
     if FLAGS in attributes and MARKUP in seen.points[-1]:
         values["flagged"] = by_flag(seen)
+        if sight := in_sight(seen):
+            values["in_sight"] = sight
     if enough:
         values["auto"] = _ended_early(seen, enough)
     return values

@@ -99,6 +99,10 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
     if "flagged" in values:
         heads = ["NME %", "offset removed", "points"]
         found.append(table(f"{name}: 68 points as people flagged them", heads, values["flagged"]))
+    if "in_sight" in values:
+        sight = values["in_sight"]
+        parts = [f"from {kind} ones: AUC {sight[kind]:.3f}" for kind in ("covered", "turned away") if kind in sight]
+        found.append(f"{name}: faces.visible tells points in sight {', '.join(parts)}; ECE {sight['ece']:.3f}")
     if "classes" in values:
         found.append(_classes(name, values["classes"]))
     if "groups" in values:

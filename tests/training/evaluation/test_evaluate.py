@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers.faces import find_by_hand, write_faces, write_weights
 
-from acdc_fast import ACDCConfig
+from acdc_fast import ACDCConfig, Model
+from acdc_fast.bundled import bundled
 from acdc_fast.errors import InputError
 from acdc_fast.training.evaluation import evaluate
 from acdc_fast.training.observations import observe_align, observe_crops
@@ -117,6 +118,28 @@ def test_align_and_crops_agree_on_the_same_boxes(root: Path, monkeypatch: pytest
     monkeypatch.setattr(finding, "detect", lambda *_: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
     missed = observe_align(root / "w.safetensors", database, 32, backend="eager")
     assert missed.missed.all() and np.isnan(missed.points[-1]["2d5"]).all()
+    assert aligned.visible is None, "these weights do not tell"
+
+
+def test_chances_of_being_in_sight_are_those_of_the_face(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of three boxes is the labelled face; the last picture has no such box."""
+    import acdc_fast.photo.finding as finding
+
+    database = open_source(Source("mtfl", "train[:3]"), root)
+    middles = [database.annotation(i).middle for i in range(3)]
+    boxes = [np.array([m - s, m + s], np.float32).reshape(4) for m, s in zip(middles, (14, 18, 18), strict=True)]
+    apart = [np.stack([box + 60, box, box - 60]) for box in boxes]
+    apart[2] = apart[2][[0, 2]]
+    answers = iter(apart)
+    monkeypatch.setattr(finding, "detect", lambda *_: (a := next(answers), np.ones(len(a), np.float32)))
+    path = bundled()["acdc-w16-phone"]
+    seen = observe_align(path, database, 56)  # not its own resolution: no box is denied
+    model = Model(path, resolution=56)
+    assert seen.visible is not None and seen.missed.tolist() == [False, False, True]
+    for i in range(2):
+        alone = model.align(database.colour(i), boxes=boxes[i][None])
+        np.testing.assert_array_equal(seen.visible[i], alone.visible["2d68"][0])
+    assert np.isnan(seen.visible[2]).all()
 
 
 def test_what_is_wrong_is_said(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from acdc_fast.training.data.sample import Annotation
 from acdc_fast.training.evaluation.ablation import scores
+from acdc_fast.training.evaluation.flagged import in_sight
 from acdc_fast.training.evaluation.report import report
 from acdc_fast.training.evaluation.tables import SUBSETS, database_tables, paper_tables, table
 from acdc_fast.training.observations import Observations, matching_face
@@ -147,4 +148,27 @@ def test_errors_by_flag_by_hand() -> None:
     assert flagged["half-profile"] == pytest.approx([(50 / 67 + 100) / 2, (100 / 67 + 100) / 2, 2 * 67])  # 2 and 3
     assert "profile" not in flagged, "no face of these"
     assert "covered" in "\n".join(database_tables("aflw68", report(seen)))
+    assert "in_sight" not in report(seen), "not read out"
     assert scores({"dev": report(seen)}) == {f"dev {kind}": found[1] for kind, found in flagged.items()}
+
+
+def test_points_in_sight_by_hand() -> None:
+    """Three faces, the last one missed. Chances are 0.8 in sight; covered 0.9 and 0.4; turned away 0.1 and 0.2."""
+    annotations, visible = [], np.full((3, 68), 0.8)
+    for i in range(3):
+        flags = np.zeros(68, int)
+        flags[5], flags[7] = 1, 2
+        face = {"2d68": np.ones((68, 2), np.float32)}
+        annotations.append(Annotation(source="aflw68", name=str(i), landmarks=face, attributes={"flags-2d68": flags}))
+    visible[0, [5, 7]], visible[1, [5, 7]], visible[2] = (0.9, 0.1), (0.4, 0.2), np.nan
+    side = np.array([40.0, 40, np.nan])
+    points, spread = [{"2d68": np.ones((3, 68, 2))}], {"2d68": np.full((3, 68), 0.02)}
+    seen = Observations(annotations, points, [], spread, side, np.full((1, 3), 0.02), side, visible)
+    found = in_sight(seen)
+    assert found["covered"] == 0.5 and found["turned away"] == 1.0
+    # 15 bins of equal count: 0.1, 0.2, 0.4 and seven in sight; 13 bins of nine in sight; eight in sight and 0.9.
+    bins = (7 - 0.1 - 0.2 - 0.4 - 7 * 0.8) + 13 * 9 * 0.2 + (8 - 8 * 0.8 - 0.9)
+    assert found["ece"] == pytest.approx(bins / 136)
+    assert in_sight(replace(seen, visible=None)) == {}
+    text = "\n".join(database_tables("dev", {"faces": 3, "missed": 1, "markups": {}, "in_sight": found}))
+    assert "from covered ones: AUC 0.500, from turned away ones: AUC 1.000; ECE 0.182" in text
