@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_free
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .arguments import (
     camera_arguments,
     camera_of,
@@ -24,6 +24,7 @@ from .arguments import (
     search_arguments,
     search_of,
 )
+from .streams import holds_everything
 
 #: One line of help, and an example.
 HELP = "find the faces in images"
@@ -46,6 +47,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ..batch.names import printable
     from ..photo.images import load_picture
     from ..photo.show import show_faces
     from ..readout.results import as_dict, summary
@@ -67,17 +69,19 @@ def run(options: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     failed = False
     for name, place in zip(images, places, strict=True):
+        told = one_line(printable(name))
         try:
             if name != "-" and os.path.isdir(name):  # `_expanded` found nothing in it
                 raise InputError(f"{name}: holds no images (.jpg, .png and others that Pillow reads)")
             picture = load_picture(sys.stdin.buffer.read(), "-") if name == "-" else load_picture(name)
             with recorded_log() as log:
                 faces = model.align(picture, camera=camera, **search)
-            results.append({"image": name, "width": picture.width, "height": picture.height, "faces": as_dict(faces)})
+            size = {"width": picture.width, "height": picture.height}
+            results.append({"image": printable(name), **size, "faces": as_dict(faces)})
             if not len(faces):
-                note(f"{name}: no face found")
+                note(f"{told}: no face found")
             if not as_json:
-                print(f"{name}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
+                print(f"{told}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
                 print(summary(faces) + "\n" if len(faces) else "", end="")
             if place is not None:
                 sheet = attention(model, picture, log) if options.show == "attention" else None
@@ -88,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         except InputError as error:
             failed = True
             complain(error, 2)
-            results.append({"image": name, "error": str(error)})
+            results.append({"image": printable(name), "error": str(error)})
     if as_json:
         _put_json({"images": results}, results_out)
     return 2 if failed else 0
@@ -143,9 +147,9 @@ def _save(picture: Any, place: Path) -> None:
 def _put_json(value: object, out: Path | None) -> None:
     from ..files import written_beside
 
-    text = json.dumps(value, ensure_ascii=False) + "\n"
     if out is None:
-        sys.stdout.write(text)
+        print(json.dumps(value, ensure_ascii=not holds_everything()))
         return
+    text = json.dumps(value, ensure_ascii=False) + "\n"
     with written_beside(out) as beside:
         beside.write_text(text, encoding="utf-8")

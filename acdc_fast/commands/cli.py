@@ -13,6 +13,7 @@ from ..errors import AcdcError, InputError
 from . import train
 from .arguments import complain
 from .parser import Parser
+from .streams import steady
 
 #: In the order that `--help` lists them; each is a file of this room, but for those of `train.COMMANDS`.
 COMMANDS = ("align", "video", "batch", "train", "evaluate", "export", "bench", "env")
@@ -20,6 +21,7 @@ COMMANDS = ("align", "video", "batch", "train", "evaluate", "export", "bench", "
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives the exit code."""
+    steady()
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; what matters comes as an error
     try:
