@@ -63,7 +63,7 @@ def run_batch(
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """
-    pa, pq = pyarrow()
+    pa, pq = pyarrow("parquet" if cluster is None else "ray")
     target = Path(out)
     format_of(target)
     if draw is not None and cluster is not None:

@@ -7,13 +7,13 @@ from typing import Any
 from ..errors import BackendUnavailable
 
 
-def pyarrow() -> tuple[Any, Any]:
-    """pyarrow and pyarrow.parquet, or `BackendUnavailable` with the remedy."""
+def pyarrow(extra: str = "parquet") -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet, or `BackendUnavailable` with the extra that brings all that is needed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise BackendUnavailable(f"batch needs pyarrow ({error}): pip install 'acdc-fast[parquet]'") from error
+        raise BackendUnavailable(f"batch needs pyarrow ({error}): pip install 'acdc-fast[{extra}]'") from error
     return pyarrow, pyarrow.parquet
 
 

@@ -86,7 +86,7 @@ class Cluster:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 try:
-                    ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=True, **own)
+                    self.ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=True, **own)
                 except (ConnectionError, ValueError, RuntimeError) as error:
                     reason = " ".join(str(error).split())
                     raise AcdcError(f"no Ray cluster at {address!r} ({reason})") from error

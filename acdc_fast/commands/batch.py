@@ -37,8 +37,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     model_arguments(sub)
 
 
-def _not_read(count: int) -> str:
-    return "1 image was not read" if count == 1 else f"{count} images were not read"
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,14 +50,16 @@ def run(options: argparse.Namespace) -> int:
         model, options.input, out, options.column, overwrite=options.overwrite, search=search,
         camera=camera_of(options), cluster=options.ray, draw=options.draw,
     )  # fmt: skip
-    counts = f"{tally.faces} face{'' if tally.faces == 1 else 's'}, {_not_read(tally.broken)}"
+    rows = _counted(tally.rows, "image")
+    not_read = f"{_counted(tally.broken, 'image')} {'was' if tally.broken == 1 else 'were'} not read"
+    counts = f"{_counted(tally.faces, 'face')}, {not_read}"
     if tally.stopped is not None:
         text = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
         note(f"{text}; the same command goes on from there")
         return 128 + tally.stopped
     if tally.resumed == tally.total:
-        print(f"{out}: done already; {tally.rows} images, {counts}; --overwrite does it again")
+        print(f"{out}: done already; {rows}, {counts}; --overwrite does it again")
     else:
         resumed = f", {tally.resumed} of them from the run before" if tally.resumed else ""
-        print(f"{out}: {tally.rows} images{resumed}; {counts}")
+        print(f"{out}: {rows}{resumed}; {counts}")
     return 2 if tally.broken else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from helpers.paths import PHOTO  # noqa: E402
 from acdc_fast import Model  # noqa: E402
 from acdc_fast.batch import job as batch  # noqa: E402
 from acdc_fast.commands import cli  # noqa: E402
-from acdc_fast.errors import InputError  # noqa: E402
+from acdc_fast.errors import BackendUnavailable, InputError  # noqa: E402
 
 
 def test_folder(tmp_path: Path, folder: Path, model: Model) -> None:
@@ -112,3 +113,20 @@ def test_names_that_are_no_text(tmp_path: Path, model: Model) -> None:
     batch.run_batch(model, str(root), str(tmp_path / "o.parquet"), note=quiet)
     (row,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
     assert row["image"] == "\\xff\n.jpg" and "is empty" in row["error"]
+
+
+def test_one_picture_is_one_image(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "one.jsonl"
+    for said in ("1 image; ", "done already; 1 image, "):
+        cli.main(["batch", str(folder / "a.jpg"), "-o", str(out), "--weights", "acdc-w16-phone"])
+        assert capsys.readouterr().out.startswith(f"{out}: {said}")
+
+
+@pytest.mark.parametrize(("cluster", "extra"), [(None, "parquet"), ("local", "ray")])
+def test_the_extra_that_brings_all_is_named(
+    cluster: str | None, extra: str, folder: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the output, the parts are Parquet."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    with pytest.raises(BackendUnavailable, match=rf"pip install 'acdc-fast\[{extra}\]'"):
+        batch.run_batch(model, str(folder), str(tmp_path / "o.csv"), cluster=cluster)
