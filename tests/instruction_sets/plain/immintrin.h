@@ -8,6 +8,9 @@
 #include <cstring>
 
 #define PLAIN static inline __attribute__((always_inline))
+// They stand in loops that are unrolled over a register tile. Written out there lane by lane, they take minutes to
+// compile.
+#define APART static __attribute__((noinline))
 
 typedef float __m128 __attribute__((vector_size(16)));
 typedef float __m256 __attribute__((vector_size(32)));
@@ -150,14 +153,14 @@ PLAIN int _mm256_movemask_ps(__m256 a) {
   return out;
 }
 // Sixteen numbers of 16 bits.
-PLAIN __m256i _mm256_maskz_loadu_epi16(__mmask16 m, const void* p) {
+APART __m256i _mm256_maskz_loadu_epi16(__mmask16 m, const void* p) {
   uint16_t out[16] = {};
   for (int i = 0; i < 16; ++i) {
     if (m >> i & 1) out[i] = static_cast<const uint16_t*>(p)[i];
   }
   return plain::loaded<__m256i>(out);
 }
-PLAIN void _mm256_mask_storeu_epi16(void* p, __mmask16 m, __m256i a) {
+APART void _mm256_mask_storeu_epi16(void* p, __mmask16 m, __m256i a) {
   uint16_t in[16];
   plain::stored(in, a);
   for (int i = 0; i < 16; ++i) {
@@ -169,8 +172,8 @@ PLAIN void _mm256_mask_storeu_epi16(void* p, __mmask16 m, __m256i a) {
 PLAIN __m512 _mm512_loadu_ps(const float* p) { return plain::loaded<__m512>(p); }
 PLAIN __m512i _mm512_loadu_si512(const void* p) { return plain::loaded<__m512i>(p); }
 PLAIN void _mm512_storeu_ps(float* p, __m512 a) { plain::stored(p, a); }
-PLAIN __m512 _mm512_maskz_loadu_ps(__mmask16 m, const float* p) { return EACH(__m512, m >> i & 1 ? p[i] : 0.f); }
-PLAIN void _mm512_mask_storeu_ps(float* p, __mmask16 m, __m512 a) {
+APART __m512 _mm512_maskz_loadu_ps(__mmask16 m, const float* p) { return EACH(__m512, m >> i & 1 ? p[i] : 0.f); }
+APART void _mm512_mask_storeu_ps(float* p, __mmask16 m, __m512 a) {
   for (int i = 0; i < 16; ++i) {
     if (m >> i & 1) p[i] = a[i];
   }
@@ -182,49 +185,49 @@ PLAIN __m512 _mm512_add_ps(__m512 a, __m512 b) { return a + b; }
 PLAIN __m512 _mm512_sub_ps(__m512 a, __m512 b) { return a - b; }
 PLAIN __m512 _mm512_mul_ps(__m512 a, __m512 b) { return a * b; }
 PLAIN __m512 _mm512_div_ps(__m512 a, __m512 b) { return a / b; }
-PLAIN __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) { return EACH(__m512, __builtin_fmaf(a[i], b[i], c[i])); }
+APART __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) { return EACH(__m512, __builtin_fmaf(a[i], b[i], c[i])); }
 PLAIN __m512 _mm512_fmadd_round_ps(__m512 a, __m512 b, __m512 c, int) { return _mm512_fmadd_ps(a, b, c); }
-PLAIN __m512 _mm512_fnmadd_ps(__m512 a, __m512 b, __m512 c) { return EACH(__m512, __builtin_fmaf(-a[i], b[i], c[i])); }
-PLAIN __m512 _mm512_min_ps(__m512 a, __m512 b) { return EACH(__m512, plain::least(a[i], b[i])); }
-PLAIN __m512 _mm512_max_ps(__m512 a, __m512 b) { return EACH(__m512, plain::greatest(a[i], b[i])); }
-PLAIN __m512 _mm512_abs_ps(__m512 a) { return EACH(__m512, std::fabs(a[i])); }
-PLAIN __m512 _mm512_roundscale_ps(__m512 a, int) { return EACH(__m512, plain::nearest(a[i])); }
-PLAIN __m512 _mm512_scalef_ps(__m512 a, __m512 b) { return EACH(__m512, plain::scaled(a[i], b[i])); }
+APART __m512 _mm512_fnmadd_ps(__m512 a, __m512 b, __m512 c) { return EACH(__m512, __builtin_fmaf(-a[i], b[i], c[i])); }
+APART __m512 _mm512_min_ps(__m512 a, __m512 b) { return EACH(__m512, plain::least(a[i], b[i])); }
+APART __m512 _mm512_max_ps(__m512 a, __m512 b) { return EACH(__m512, plain::greatest(a[i], b[i])); }
+APART __m512 _mm512_abs_ps(__m512 a) { return EACH(__m512, std::fabs(a[i])); }
+APART __m512 _mm512_roundscale_ps(__m512 a, int) { return EACH(__m512, plain::nearest(a[i])); }
+APART __m512 _mm512_scalef_ps(__m512 a, __m512 b) { return EACH(__m512, plain::scaled(a[i], b[i])); }
 // Of immediates _MM_FROUND_TO_NEG_INF alone.
-PLAIN __m512 _mm512_reduce_ps(__m512 a, int) { return EACH(__m512, plain::fraction(a[i])); }
-PLAIN __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how) {
+APART __m512 _mm512_reduce_ps(__m512 a, int) { return EACH(__m512, plain::fraction(a[i])); }
+APART __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how) {
   int out = 0;
   for (int i = 0; i < 16; ++i) out |= plain::compare(a[i], b[i], how) << i;
   return static_cast<__mmask16>(out);
 }
-PLAIN __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a, __m512 b) { return EACH(__m512, m >> i & 1 ? b[i] : a[i]); }
-PLAIN __m512i _mm512_add_epi32(__m512i a, __m512i b) { return EACH(__m512i, static_cast<int>(0u + a[i] + b[i])); }
+APART __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a, __m512 b) { return EACH(__m512, m >> i & 1 ? b[i] : a[i]); }
+APART __m512i _mm512_add_epi32(__m512i a, __m512i b) { return EACH(__m512i, static_cast<int>(0u + a[i] + b[i])); }
 PLAIN __m512i _mm512_and_si512(__m512i a, __m512i b) { return a & b; }
-PLAIN __m512i _mm512_slli_epi32(__m512i a, int n) {
+APART __m512i _mm512_slli_epi32(__m512i a, int n) {
   return EACH(__m512i, static_cast<int>(static_cast<uint32_t>(a[i]) << n));
 }
-PLAIN __m512i _mm512_srli_epi32(__m512i a, int n) {
+APART __m512i _mm512_srli_epi32(__m512i a, int n) {
   return EACH(__m512i, static_cast<int>(static_cast<uint32_t>(a[i]) >> n));
 }
-PLAIN __m512i _mm512_mask_and_epi32(__m512i s, __mmask16 m, __m512i a, __m512i b) {
+APART __m512i _mm512_mask_and_epi32(__m512i s, __mmask16 m, __m512i a, __m512i b) {
   return EACH(__m512i, m >> i & 1 ? a[i] & b[i] : s[i]);
 }
-PLAIN __m512i _mm512_mask_or_epi32(__m512i s, __mmask16 m, __m512i a, __m512i b) {
+APART __m512i _mm512_mask_or_epi32(__m512i s, __mmask16 m, __m512i a, __m512i b) {
   return EACH(__m512i, m >> i & 1 ? a[i] | b[i] : s[i]);
 }
-PLAIN __mmask16 _mm512_testn_epi32_mask(__m512i a, __m512i b) {
+APART __mmask16 _mm512_testn_epi32_mask(__m512i a, __m512i b) {
   int out = 0;
   for (int i = 0; i < 16; ++i) out |= ((a[i] & b[i]) == 0) << i;
   return static_cast<__mmask16>(out);
 }
 PLAIN __m512 _mm512_castsi512_ps(__m512i a) { return plain::as<__m512>(a); }
 PLAIN __m512i _mm512_castps_si512(__m512 a) { return plain::as<__m512i>(a); }
-PLAIN __m512i _mm512_cvtepu16_epi32(__m256i a) {
+APART __m512i _mm512_cvtepu16_epi32(__m256i a) {
   uint16_t in[16];
   plain::stored(in, a);
   return EACH(__m512i, in[i]);
 }
-PLAIN __m256i _mm512_cvtepi32_epi16(__m512i a) {
+APART __m256i _mm512_cvtepi32_epi16(__m512i a) {
   uint16_t out[16];
   for (int i = 0; i < 16; ++i) out[i] = static_cast<uint16_t>(a[i]);
   return plain::loaded<__m256i>(out);
@@ -236,12 +239,12 @@ PLAIN __m256i _mm512_cvtepi32_epi16(__m512i a) {
   for (int i = 0; i < 4; ++i) four[i] = join(eight[i + 4], eight[i]); \
   return join(join(four[3], four[1]), join(four[2], four[0]));
 #define PLUS(x, y) ((x) + (y))
-PLAIN float _mm512_reduce_add_ps(__m512 a){REDUCE(PLUS)} PLAIN
-    float _mm512_reduce_min_ps(__m512 a){REDUCE(plain::least)} PLAIN
+APART float _mm512_reduce_add_ps(__m512 a){REDUCE(PLUS)} APART
+    float _mm512_reduce_min_ps(__m512 a){REDUCE(plain::least)} APART
     float _mm512_reduce_max_ps(__m512 a){REDUCE(plain::greatest)}
 
 // AVX512-BF16: to nearest even, denormals zero; the odd product first, each sum rounded.
-PLAIN __m256i _mm512_cvtneps_pbh(__m512 a) {
+APART __m256i _mm512_cvtneps_pbh(__m512 a) {
   uint16_t out[16];
   for (int i = 0; i < 16; ++i) {
     const float x = a[i];
@@ -253,7 +256,7 @@ PLAIN __m256i _mm512_cvtneps_pbh(__m512 a) {
   }
   return plain::loaded<__m256i>(out);
 }
-PLAIN __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
+APART __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   return EACH(__m512, __builtin_fmaf(plain::brain(a[i] & 0xffff), plain::brain(b[i] & 0xffff),
                                      __builtin_fmaf(plain::brain(static_cast<uint32_t>(a[i]) >> 16),
                                                     plain::brain(static_cast<uint32_t>(b[i]) >> 16), sum[i])));
@@ -263,3 +266,4 @@ PLAIN __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
 #undef REDUCE
 #undef PLUS
 #undef PLAIN
+#undef APART
