@@ -43,7 +43,7 @@ def layout(x: Tensor, kind: str) -> Tensor:
 
 
 def rms(x: Tensor) -> float:
-    return float(x.double().square().mean().sqrt())
+    return float(x.detach().double().square().mean().sqrt())
 
 
 def close(ours: Sequence[Tensor], truth: Sequence[Tensor], rounding: float = 1e-5) -> None:

@@ -103,7 +103,7 @@ class Run:
         if self.average:
             self.average.network.load_state_dict(fits, strict=False)
         if self.world.leads and anew:
-            print(f"{path} has no such layers, so they start at random: {', '.join(anew)}", file=sys.stderr)
+            print(f"{path} lacks these layers, so they start at random: {', '.join(anew)}", file=sys.stderr)
 
     def _check_start(self, path: Path, theirs: ACDCConfig, fits: Collection[str], anew: Sequence[str]) -> None:
         kept = tuple(f"unets.{stage}." for stage in range(self.settings.held))

@@ -203,11 +203,17 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert [p.name for p in tmp_path.iterdir()] == [NAME]
 
 
-def test_other_architectures_are_refused_and_can_be_started_from(root: Path, small: Settings, tmp_path: Path) -> None:
+def test_other_architectures_are_refused_and_can_be_started_from(
+    root: Path, small: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(small, root, tmp_path / "a", device="cpu") == 0
     values = small.to_dict()
     values["network"]["markups"] = ["2d68", "2d5"]
     finer = build(Settings, values, "x")
     with pytest.raises(InputError, match=r"network\.markups"):
         train(finer, root, tmp_path / "a", resume=True, device="cpu")
+    capsys.readouterr()
     assert train(finer, root, tmp_path / "b", init=tmp_path / "a" / "weights.safetensors", device="cpu") == 0
+    said = capsys.readouterr().err.splitlines()[0]
+    assert "weights.safetensors lacks these layers, so they start at random: " in said
+    assert said.split(": ")[1] == "gtn.transfer.2d5, gtn.transfer.2d68", "the five points now come from the 68"
