@@ -55,9 +55,9 @@ class Scene:
         shape, rng = (self.frames, len(self.paths)), np.random.default_rng(self.seed)
         self._visible: dict[int, dict[int, np.ndarray]] = {}
         self._missed = rng.random(shape) < self.misses
-        self._good = rng.uniform(0.9, 0.99, shape)
+        good = rng.uniform(0.9, 0.99, shape)
         bad = np.repeat(rng.random((self.frames // 5 + 1, len(self.paths))) < self.misses / 4, 5, 0)[: self.frames]
-        self._chance = np.where(bad, rng.uniform(0.1, 0.6, shape), self._good)
+        self._chance = np.where(bad, rng.uniform(0.1, 0.6, shape), good)
         self._noise = rng.normal(0, 0.5, (*shape, 2))
         self._lures = rng.uniform((30, 30), (WIDTH - 30, HEIGHT - 30), (2, 2))
         self._lured = rng.random((self.frames, 2)) < self.false

@@ -119,7 +119,7 @@ def observe_align(
     poses = [np.full((count, 3), np.nan) for _ in stages] if whole.config.has_pose else []
     spread = {m: np.full((count, whole.config.points[m]), np.nan) for m in whole.markups}
     side, light, mean_spreads = np.full(count, np.nan), np.full(count, np.nan), np.full((len(stages), count), np.nan)
-    visible = np.full((count, 68), np.nan) if whole.weights.visibility else None
+    visible = np.full((count, whole.config.points["2d68"]), np.nan) if whole.weights.visibility else None
     for n, (index, annotation) in enumerate(
         zip(tqdm(indices, desc=database.name, leave=False, disable=None), annotations, strict=True)
     ):

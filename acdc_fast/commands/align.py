@@ -16,6 +16,7 @@ from .arguments import (
     camera_arguments,
     camera_of,
     complain,
+    counted,
     make_room,
     model_arguments,
     model_of,
@@ -69,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     failed = False
     for name, place in zip(images, places, strict=True):
-        told = one_line(printable(name))
+        written = printable(name)
+        told = one_line(written)
         try:
             if name != "-" and os.path.isdir(name):  # `_expanded` found nothing in it
                 raise InputError(f"{name}: holds no images (.jpg, .png and others that Pillow reads)")
@@ -77,11 +79,11 @@ def run(options: argparse.Namespace) -> int:
             with recorded_log() as log:
                 faces = model.align(picture, camera=camera, **search)
             size = {"width": picture.width, "height": picture.height}
-            results.append({"image": printable(name), **size, "faces": as_dict(faces)})
+            results.append({"image": written, **size, "faces": as_dict(faces)})
             if not len(faces):
                 note(f"{told}: no face found")
             if not as_json:
-                print(f"{told}: {len(faces)} face{'' if len(faces) == 1 else 's'}")
+                print(f"{told}: {counted(len(faces), 'face')}")
                 print(summary(faces) + "\n" if len(faces) else "", end="")
             if place is not None:
                 sheet = attention(model, picture, log) if options.show == "attention" else None
@@ -92,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         except InputError as error:
             failed = True
             complain(error, 2)
-            results.append({"image": printable(name), "error": str(error)})
+            results.append({"image": written, "error": str(error)})
     if as_json:
         _put_json({"images": results}, results_out)
     return 2 if failed else 0
@@ -147,9 +149,9 @@ def _save(picture: Any, place: Path) -> None:
 def _put_json(value: object, out: Path | None) -> None:
     from ..files import written_beside
 
+    text = json.dumps(value, ensure_ascii=out is None and not holds_everything()) + "\n"
     if out is None:
-        print(json.dumps(value, ensure_ascii=not holds_everything()))
+        sys.stdout.write(text)
         return
-    text = json.dumps(value, ensure_ascii=False) + "\n"
     with written_beside(out) as beside:
         beside.write_text(text, encoding="utf-8")

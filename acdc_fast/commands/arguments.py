@@ -19,6 +19,10 @@ def complain(error: object, code: int) -> int:
     return code
 
 
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def note(text: object) -> None:
     print(f"acdc-fast: {text}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from .arguments import (
     camera_arguments,
     camera_of,
+    counted,
     make_room,
     model_arguments,
     model_of,
@@ -37,10 +38,6 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     model_arguments(sub)
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def run(options: argparse.Namespace) -> int:
     from ..batch.job import run_batch
 
@@ -50,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
         model, options.input, out, options.column, overwrite=options.overwrite, search=search,
         camera=camera_of(options), cluster=options.ray, draw=options.draw,
     )  # fmt: skip
-    rows = _counted(tally.rows, "image")
-    not_read = f"{_counted(tally.broken, 'image')} {'was' if tally.broken == 1 else 'were'} not read"
-    counts = f"{_counted(tally.faces, 'face')}, {not_read}"
+    rows = counted(tally.rows, "image")
+    not_read = f"{counted(tally.broken, 'image')} {'was' if tally.broken == 1 else 'were'} not read"
+    counts = f"{counted(tally.faces, 'face')}, {not_read}"
     if tally.stopped is not None:
         text = f"{out}: stopped after {tally.rows} of {tally.total} images, which are kept in {out}.parts"
         note(f"{text}; the same command goes on from there")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from helpers.scripted import still
 from identities import RULES, Counting, count
 from scripted_scenes import Scene, scenes
 from tracking_rules import MediaPipe, OpenSeeFace
-
-
-def still(x: float, until: int = 1000, again: int = 1000) -> Callable[[int], tuple[float, float] | None]:
-    return lambda f: (x, 120) if f < until or f >= again else None
 
 
 def test_planted_mistakes_are_counted() -> None:

@@ -21,6 +21,7 @@ from helpers.paths import ROOT
 
 from acdc_fast import ACDC
 from acdc_fast.engines.eager import EagerEngine
+from acdc_fast.files import written_beside
 from acdc_fast.types import Prediction
 
 #: What changes torch's arithmetic from outside.
@@ -42,9 +43,8 @@ def half_and_exact(network: ACDC, x: np.ndarray) -> tuple[Stages, Stages]:
     room = kept("eager", digest(sorted(sources), torch.__version__, np.__version__, machine), lambda _: None)
     path = room / f"{key.hexdigest()}.pickle"
     if not path.exists():
-        beside = path.with_suffix(f".{os.getpid()}")
-        beside.write_bytes(pickle.dumps(computed(network, x)))
-        beside.replace(path)
+        with written_beside(path) as beside:
+            beside.write_bytes(pickle.dumps(computed(network, x)))
     found: tuple[Stages, Stages] = pickle.loads(path.read_bytes())
     return found
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import metrics
-from ..data.aflw68 import AWAY_FLAG, COVERED_FLAG, FLAGS, VISIBLE_FLAG
-from ..fits.calibration import expected_calibration_error
-from ..fits.visibility_fit import area_under_curve
+from ..data.aflw68 import COVERED_FLAG, FLAGS, VISIBLE_FLAG
+from ..fits.visibility_fit import told_apart
 from ..observations import Observations
 
 MARKUP = "2d68"
@@ -48,19 +47,13 @@ def by_flag(seen: Observations) -> dict[str, list[float]]:
 
 
 def in_sight(seen: Observations) -> dict[str, float]:
-    """How well ``faces.visible`` tells people's flags, over all points of the faces that the detector found.
-
-    "covered", "turned away": area under the curve, how often a point in sight has a larger chance than such a point.
-    "ece": expected calibration error. Empty where the chances were not read out, or no point is of either kind."""
+    """How well ``faces.visible`` tells people's flags, over all points of the faces that the detector found:
+    `told_apart`. Empty where the chances were not read out, or where points in sight or hidden ones are lacking."""
     if seen.visible is None:
         return {}
     flags = np.array([a.attributes[FLAGS] for a in seen.annotations])[~seen.missed]
-    chance = seen.visible[~seen.missed]
-    hidden = {"covered": COVERED_FLAG, "turned away": AWAY_FLAG}
-    found = {name: area_under_curve(chance, flags, cause) for name, cause in hidden.items() if (flags == cause).any()}
-    if not found or not (flags == VISIBLE_FLAG).any():
-        return {}
-    return found | {"ece": expected_calibration_error(chance.ravel(), (flags == VISIBLE_FLAG).ravel())}
+    shown = flags == VISIBLE_FLAG
+    return told_apart(seen.visible[~seen.missed], flags) if shown.any() and not shown.all() else {}
 
 
 def _mean(gap: np.ndarray, taken: np.ndarray, missed: np.ndarray, measured: np.ndarray) -> float:

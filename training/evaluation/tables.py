@@ -101,7 +101,7 @@ def database_tables(name: str, values: Mapping[str, Any]) -> list[str]:
         found.append(table(f"{name}: 68 points as people flagged them", heads, values["flagged"]))
     if "in_sight" in values:
         sight = values["in_sight"]
-        parts = [f"from {kind} ones: AUC {sight[kind]:.3f}" for kind in ("covered", "turned away") if kind in sight]
+        parts = [f"from {kind} ones: AUC {area:.3f}" for kind, area in sight.items() if kind != "ece"]
         found.append(f"{name}: faces.visible tells points in sight {', '.join(parts)}; ECE {sight['ece']:.3f}")
     if "classes" in values:
         found.append(_classes(name, values["classes"]))

@@ -123,13 +123,19 @@ def area_under_curve(chance: np.ndarray, flags: np.ndarray, cause: int) -> float
     return float((ranks[: len(seen)].sum() - len(seen) * (len(seen) - 1) / 2) / count)
 
 
+def told_apart(chance: np.ndarray, flags: np.ndarray) -> dict[str, float]:
+    """(N, L) chances of being in sight and flags → `area_under_curve` for each kind of hidden point that there is, and
+    "ece", the expected calibration error."""
+    causes = {"covered": COVERED_FLAG, "turned away": AWAY_FLAG, "hidden": HIDDEN}
+    found = {name: area_under_curve(chance, flags, cause) for name, cause in causes.items() if (flags == cause).any()}
+    return found | {"ece": expected_calibration_error(chance.ravel(), (flags == VISIBLE_FLAG).ravel())}
+
+
 def report(faces: Flagged, visibility: Visibility) -> str:
     """Area under the curve for each kind of hidden point, and the calibration error, in one line."""
-    chance, parts = visible(faces.terms, visibility, MARKUP), []
-    for name, cause in (("covered", COVERED_FLAG), ("turned away", AWAY_FLAG), ("hidden", HIDDEN)):
-        if (faces.flags == cause).any():
-            parts.append(f"{name} {area_under_curve(chance, faces.flags, cause):.3f}")
-    error = expected_calibration_error(chance.ravel(), (faces.flags == VISIBLE_FLAG).ravel())
+    found = told_apart(visible(faces.terms, visibility, MARKUP), faces.flags)
+    error = found.pop("ece")
+    parts = [f"{name} {area:.3f}" for name, area in found.items()]
     return f"area under the curve: {', '.join(parts)}; ECE {error:.3f}; {len(faces.flags)} faces"
 
 
