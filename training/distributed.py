@@ -96,16 +96,12 @@ def join(device: str) -> World:
     return World(rank, size, chosen)
 
 
-def lost(error: RuntimeError) -> str | None:
-    """What is gone, in words, if torch raised the error because another process of the run ended. Else None.
+def lost(error: Exception) -> str | None:
+    """What is gone, in words, if the error was raised because another process of the run ended. Else None.
 
-    Torch has no class for it: neither for a worker that loads data, nor for gloo's connections.
+    Torch has no class for it: gloo's connections raise a plain `RuntimeError`.
     """
-    said = str(error)
-    if said.startswith("DataLoader worker"):
-        why = "if nobody ended it, memory is too small: lower workers"
-        return f"a process that loads data ended ({said.strip()}); {why}"
-    if isinstance(error, dist.DistError) or "gloo" in said:
+    if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         return "another process of this run ended or cannot be reached; its own lines say why"
     return None
 

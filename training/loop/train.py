@@ -34,6 +34,7 @@ from ..schedule import phase_at
 from ..settings import Settings, read_settings
 from .card import write_card
 from .checkpoint import NAME, load_checkpoint, save_checkpoint
+from .data_workers import worker_ended, workers_heard
 from .progress import HISTORY, Journal, Pace, contact_sheet
 from .run import Run, write_weights
 from .update import Update
@@ -60,15 +61,15 @@ def train(
     try:
         with join(device) as world:  # leaves the group after the network is freed: freeing DDP needs the group
             return _train(settings, data_root, out, resume, init, until, skip_broken, world)
-    except OSError as error:  # a full disk, a folder that cannot be written
-        wrong = f"{error.filename or out}: {error.strerror or error}"
-        raise AcdcError(f"{wrong}; --resume goes on from the last checkpoint") from error
-    except RuntimeError as error:
-        if (gone := lost(error)) is None:
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if (gone := worker_ended(error) or lost(error)) is None:
             raise
         saved = (out / NAME).exists()
         then = "--resume goes on from the last checkpoint" if saved else "nothing was saved yet: begin again"
         raise AcdcError(f"{gone}. {then}") from error
+    except OSError as error:  # a full disk, a folder that cannot be written
+        wrong = f"{error.filename or out}: {error.strerror or error}"
+        raise AcdcError(f"{wrong}; --resume goes on from the last checkpoint") from error
 
 
 def _train(
@@ -98,7 +99,7 @@ def _train(
             faces = sum(len(source) for source in sources)
             told = f"{faces} faces, updates {run.step} to {last}; the first batch is being made"
             print(told, file=sys.stderr, flush=True)
-        with StopRequests() as stops:
+        with StopRequests() as stops, workers_heard():
             try:
                 stopped = _loop(run, batches, held_out, out, last, stops)
             except InputError as error:  # a broken picture: what was learnt before it is kept
