@@ -14,6 +14,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') CMakeLists.txt setup.
 # The package as users import it: mypy does not see through an editable install.
 TYPED := build/typed
 FORMATTED = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name '*.cu')
+PYTHON_CODE := acdc_fast kernels training bench tests docs wheels examples setup.py
 PHOTO := examples/astronaut.jpg
 PICTURE := out/astronaut.png
 
@@ -47,7 +48,8 @@ docs: $(VENV)/installed-for-tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/installed-for-tests
-	$(BIN)/ruff check acdc_fast kernels training bench tests docs wheels examples setup.py
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check --quiet $(PYTHON_CODE)
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 	$(MAKE) --no-print-directory types
 

@@ -211,7 +211,7 @@ def main() -> None:
         cells = (
             [str(f["warps"]) for f, _ in found], [str(f["registers"]) for f, _ in found],
             [f"{f['shared'] / 1024:.0f}" for f, _ in found], [str(n) for n, _ in held], [f"{x:.0%}" for _, x in held],
-        )
+        )  # fmt: skip
         print(f"| {name} | " + " | ".join(a if a == b else f"{a} / {b}" for a, b in cells) + " |")  # fmt: skip
     instructions()
     h = 64 * 128 * 128 * 2

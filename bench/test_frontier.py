@@ -138,7 +138,7 @@ def plot(rows: dict[str, tuple[float, float, float]], times: dict[str, Times], p
         milliseconds = 1e3 * times[peer].median / FACES if peer in times else milliseconds
         axis.plot(milliseconds, error, "s", color="#8c8c8c")
         axis.annotate(peer, (milliseconds, error), textcoords="offset points", xytext=(5, 4), fontsize=8)
-    axis.set(xlabel="ms a face on one core (stars: stages=\"auto\"; squares: peers)", xscale="log")
+    axis.set(xlabel='ms a face on one core (stars: stages="auto"; squares: peers)', xscale="log")
     axis.set(ylabel=f"{DATABASE}, NME %, offset removed")
     axis.legend(frameon=False)
     figure.savefig(path, dpi=120)

@@ -35,9 +35,7 @@ def strongest(b_g, o_l, b_high, b_gain, b_shift, b_mask, b_winner, WINNER: tl.co
 
 
 @triton.jit
-def mask_kernel(
-    logits, high, low, mask, winner, L, H, W, s_b, s_l, s_h, s_w, BL: tl.constexpr, BP: tl.constexpr
-):
+def mask_kernel(logits, high, low, mask, winner, L, H, W, s_b, s_l, s_h, s_w, BL: tl.constexpr, BP: tl.constexpr):
     """Program (pixel block, face): largest level over all maps."""
     i_p, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     o_p = i_p * BP + tl.arange(0, BP)

@@ -131,9 +131,7 @@ def _span(x: Tensor, block: int) -> int:
     return min(16 * block, cdiv(cdiv(pixels, programs), block) * block)
 
 
-def forward(
-    image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor
-) -> Tensor:
+def forward(image: Tensor, embedding: Tensor, mask: Tensor, excitation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     (b, c, h, w), o = embedding.shape, weight.shape[0]
     out, cfg = empty_image(embedding, o), config("dual_fusion_conv1x1", embedding)
     bo, span = min(64, power(o)), _span(embedding, cfg.pixels)

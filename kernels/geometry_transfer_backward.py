@@ -51,9 +51,7 @@ def stream_gradient_kernel(
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, _b_v = streams(
-                p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, K, True, False, DOT, BW, BC
-            )
+            b_u, _b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, K, True, False, DOT, BW, BC)
             b_du = tl.zeros([BW, BC], tl.float32)
             for i_l in tl.range(0, L, BL, disable_licm=True):
                 o_l = i_l + tl.arange(0, BL)
@@ -85,9 +83,7 @@ def transfer_gradient_kernel(
         for i_x in tl.range(0, W, BW, disable_licm=True):
             o_x = i_x + tl.arange(0, BW)
             p_face = embedding + i_b * s_b
-            b_u, _b_v = streams(
-                p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, K, True, False, DOT, BW, BC
-            )
+            b_u, _b_v = streams(p_face, depthwise, i_y, o_x, o_c, C, H, W, s_c, s_h, s_w, K, True, False, DOT, BW, BC)
             b_g = tl.dot(b_t, tl.trans(b_u), input_precision=PRECISION)  # [BL, BW]
             b_dg = map_gradient(
                 b_g, i_y, o_x, o_l, i_b, L, H, W, grad_mean, grad_covariance, grad_peak, mean, covariance, peak,

@@ -114,7 +114,7 @@ class Cuda:
 
 
 def choose(kernels: str, device: str, dtype: torch.dtype) -> str:
-    """"triton" or "cuda": the one asked for. "auto": the first that runs on this type of device and dtype.
+    """The kind asked for, "triton" or "cuda". "auto": the first that runs on this type of device and dtype.
 
     Raises `BackendUnavailable` with the reason and the remedy for each that cannot.
     """

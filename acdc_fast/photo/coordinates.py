@@ -29,6 +29,7 @@ from .crop_convention import square_from_points as square_from_points
 
 Floats = NDArray[np.floating[Any]]
 
+
 def crop_to_image_matrix(squares: ArrayLike) -> Floats:
     """(N, 4) squares → (N, 2, 3) affine maps from crop units to image pixels."""
     cx, cy, side, angle = np.asarray(squares, np.float64).reshape(-1, 4).T

@@ -94,9 +94,7 @@ def _av() -> Any:
     return av
 
 
-def _opened(
-    av: Any, source: str | Sequence[str], rate: float | None, stops: StopRequests | None
-) -> _Frames | Pictures:
+def _opened(av: Any, source: str | Sequence[str], rate: float | None, stops: StopRequests | None) -> _Frames | Pictures:
     if not isinstance(source, str):
         return Pictures(*listed(source), rate or RATE)
     pictures = None if source == "-" else pictures_of(source)

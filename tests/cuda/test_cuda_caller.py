@@ -121,7 +121,7 @@ def test_a_kept_cubin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return cuda_nvrtc.Nvrtc(tmp_path).cubin("k<float>", architecture)
 
     assert cubin() == cubin() == (bytes(whole), "mangled") and compiled == [90]
-    kept, = (tmp_path / "cache").iterdir()
+    (kept,) = (tmp_path / "cache").iterdir()
     kept.write_bytes(kept.read_bytes()[:-9])
     assert cubin() == (bytes(whole), "mangled") and compiled == [90, 90]
     cubin(80)

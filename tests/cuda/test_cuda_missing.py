@@ -65,8 +65,12 @@ def test_cpu_tensors_and_other_types(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment},
-        timeout=PATIENCE
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        timeout=PATIENCE,
     )
 
 
@@ -90,8 +94,9 @@ def test_without_triton() -> None:
 def test_the_door(emulator_library: Compiled) -> None:
     """Names, numbers and sizes of arguments, null pointers, grids: refused before anything is launched."""
 
-    def launch(name: str, grid: tuple[int, int, int], arguments: list[object], block: int = 256,
-    shared: int = 128) -> None:
+    def launch(
+        name: str, grid: tuple[int, int, int], arguments: list[object], block: int = 256, shared: int = 128
+    ) -> None:
         emulator_library.launch(name, grid, block, shared, 0, 0, arguments)
 
     x = torch.zeros(64)
@@ -152,7 +157,7 @@ def setup(tree: Path, *arguments: str, nvcc: bool = True, **environment: str) ->
 
 
 def contents(tree: Path) -> list[str]:
-    wheel, = (tree / "dist").glob("*.whl")
+    (wheel,) = (tree / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     wheel.unlink()
     return names

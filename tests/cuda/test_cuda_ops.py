@@ -19,8 +19,12 @@ from acdc_fast.ops.cuda import plan as cuda_plan
 from acdc_fast.ops.cuda import strips as cuda_strips
 from acdc_fast.ops.cuda.launch import Compiled
 
-KINDS = [(torch.float32, "nchw"), (torch.float32, "channels_last"), (torch.float16, "channels_last"), (torch.bfloat16,
-"nchw")]
+KINDS = [
+    (torch.float32, "nchw"),
+    (torch.float32, "channels_last"),
+    (torch.float16, "channels_last"),
+    (torch.bfloat16, "nchw"),
+]
 FLOAT32 = 4e-6
 SHAPES = random.Random(7)
 
@@ -83,15 +87,15 @@ def test_spatial_softmax_and_mask(emulator: Compiled, dtype: torch.dtype, size: 
     if size != (1, 1):
         for a, t in zip(got, moments, strict=False):
             assert error(a, t.detach()) <= FLOAT32
-        truth, = torch.autograd.grad(sum((m * g).sum() for m, g in zip(moments, grads, strict=True)), leaf)
+        (truth,) = torch.autograd.grad(sum((m * g).sum() for m, g in zip(moments, grads, strict=True)), leaf)
         assert error(grad, truth) <= limit
         level = reference.attention_mask(leaf)
         assert error(mask, level.detach()) <= FLOAT32
-        truth, = torch.autograd.grad((level * of_mask).sum(), leaf)
+        (truth,) = torch.autograd.grad((level * of_mask).sum(), leaf)
         assert error(grad_mask, truth) <= limit
     else:
-        assert torch.equal(got[0], torch.full((2, 3, 2),
-        0.5)) and not got[1].any() and not mask.any() and not grad.any()
+        assert torch.equal(got[0], torch.full((2, 3, 2), 0.5))
+        assert not got[1].any() and not mask.any() and not grad.any()
     assert torch.equal(high, x.flatten(2).amax(2).float()) and torch.equal(low, x.flatten(2).amin(2).float())
     assert torch.equal(x.flatten(2).gather(2, argmax[..., None].long())[..., 0].float(), high)
     assert torch.equal(x.flatten(2).gather(2, argmin[..., None].long())[..., 0].float(), low)
@@ -208,8 +212,9 @@ def run_geometry(c: int, k: int, h: int, w: int, maps: int, split: int, o: int, 
         )
     assert torch.equal(again, mask) and out.stride() == allocate.empty_image(x, o).stride()
     rest = [image, x, mask, excitation, weight, bias]
-    compare(["out"], [out], lambda *a: [reference.dual_fusion_conv1x1(*a)], rest, [], [torch.zeros_like(out)], [],
-    dtype)
+    compare(
+        ["out"], [out], lambda *a: [reference.dual_fusion_conv1x1(*a)], rest, [], [torch.zeros_like(out)], [], dtype
+    )
 
 
 def test_where_no_strip_fits(emulator: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,9 @@ def every_op(kind: torch.memory_format) -> None:
     b, c, k, h, w, maps, split, o = 2, 6, 4, 5, 9, 11, 6, 5
     masked = [True] * maps
     x = torch.randn(b, c, h, w).half().contiguous(memory_format=kind)
-    cuda.spatial_softmax.backward(torch.ones(b, c, 2), torch.ones(b, c, 3), torch.ones(b, c), x,
-    *cuda.spatial_softmax.forward(x))
+    cuda.spatial_softmax.backward(
+        torch.ones(b, c, 2), torch.ones(b, c, 3), torch.ones(b, c), x, *cuda.spatial_softmax.forward(x)
+    )
     mask, *saved = cuda.attention_mask.forward(x)
     cuda.attention_mask.backward(mask, x, mask, *saved)
     image, excitation = torch.rand(b, 1, h, w), torch.rand(b, 2 + 2 * c)

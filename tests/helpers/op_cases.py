@@ -50,9 +50,7 @@ def flatten(results: Any) -> list[Tensor]:
     return [t for r in results for t in flatten(r)]
 
 
-def close(
-    got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str, floor: float = 1e-20
-) -> None:
+def close(got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str, floor: float = 1e-20) -> None:
     assert len(got) == len(expected)
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.shape == b.shape, f"{what} {i}"

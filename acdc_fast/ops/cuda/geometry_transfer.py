@@ -97,8 +97,8 @@ class geometry_transfer:
         extremes = empty((b, maps, 2), embedding, torch.float32)
         launch(
             "attention_mask_extremes", torch.float32, [maps, b], 32 * 4, grad_mask, mask, saved[3], saved[4], winner,
-            extremes, h * w
-        )
+            extremes, h * w,
+        )  # fmt: skip
         taps, packed = layers.depthwise, layers.fragments
         halves = [part for part in (transfer[:split], transfer[split:]) if len(part)]
         transposed = torch.cat([pack_fragments(part.T, embedding.dtype).flatten() for part in halves])

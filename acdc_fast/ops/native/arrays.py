@@ -74,9 +74,7 @@ def rows(x: Tensor) -> Array:
 
 def new_statistics(like: Tensor, shape: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
     last = {"mean": (2,), "covariance": (3,)}
-    return {
-        n: empty((*shape, *last.get(n, ())), like, torch.int32 if n.startswith("arg") else None) for n in names
-    }
+    return {n: empty((*shape, *last.get(n, ())), like, torch.int32 if n.startswith("arg") else None) for n in names}
 
 
 def arrays(statistics: dict[str, Tensor]) -> dict[str, Array]:

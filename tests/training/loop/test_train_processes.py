@@ -30,9 +30,7 @@ def test_signals_save_and_end(root: Path, tmp_path: Path, number: signal.Signals
     (tmp_path / "long.yaml").write_text(settings.replace("workers: 0", "workers: 2"))
     arguments = command(root, tmp_path / "out")
     arguments[arguments.index("--config") + 1] = str(tmp_path / "long.yaml")
-    process = subprocess.Popen(
-        arguments, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
     while len(losses(tmp_path / "out")) < 2 and process.poll() is None:
         time.sleep(0.05)
     (os.killpg if whole else os.kill)(process.pid, number)
