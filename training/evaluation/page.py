@@ -16,7 +16,7 @@ from acdc_fast.files import written_beside
 
 from ..data import Database
 from ..observations import Observations, chosen
-from .page_figures import Calibration, curves, image, picture, reliability, worst
+from .page_figures import ENOUGH, Calibration, curves, image, picture, reliability, worst
 from .tables import database_tables, paper_tables
 from .uncertainty import draw_risk
 
@@ -50,6 +50,10 @@ WORDS = {
     "of the box's side",
     "NME % of 80 %": "error of the 80 % of the faces with the least spread",
 }
+UNCALIBRATED = (
+    f"Calibration is not drawn: it needs weights with a calibrated confidence, and {ENOUGH} labelled points at each of "
+    "two confidences or more."
+)
 
 
 def write_page(
@@ -119,6 +123,8 @@ def _database(
     drawn = [picture(curves(seen), "How many faces have at most this error.")]
     if (figure := reliability(seen, calibration)) is not None:
         drawn.append(picture(figure, "Calibration: how often points of a confidence are right. Grey: exact."))
+    else:
+        drawn.append(f"<p>{UNCALIBRATED}</p>")
     parts = [f"<h2>{html.escape(name)}</h2>", f'<div class="two">{"".join(drawn)}</div>']
     for markup in seen.points[-1]:
         if shown := worst(seen, markup, database, chosen(database, limit)):

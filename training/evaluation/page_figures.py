@@ -23,7 +23,8 @@ from ..observations import Observations
 WORST, ROUND = 8, 0.35
 #: Side of a face's picture on the page, pixels.
 FACE = 480
-BINS = 10
+#: Confidences are drawn in this many classes; one with fewer points than the second says nothing.
+BINS, ENOUGH = 10, 10
 Calibration = Mapping[str, Sequence[float]]
 
 
@@ -63,7 +64,8 @@ def curves(seen: Observations) -> Figure:
 
 
 def reliability(seen: Observations, calibration: Calibration) -> Figure | None:
-    """Share of points within `NEAR` of their label over their confidence; None without calibrated labels."""
+    """Share of points within `NEAR` of their label over their confidence; None where no markup has a line to draw: two
+    classes with `ENOUGH` points."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     drawn = False
@@ -76,7 +78,9 @@ def reliability(seen: Observations, calibration: Calibration) -> Figure | None:
         sure = confidence(seen.spread[markup][known], seen.mean_spreads[-1][known], calibration[markup])
         gap = np.linalg.norm(seen.points[-1][markup][known] - target, axis=2) / seen.side[known, None]
         of = np.minimum((sure * BINS).astype(int), BINS - 1)
-        full = [k for k in range(BINS) if (of == k).sum() >= 10]
+        full = [k for k in range(BINS) if (of == k).sum() >= ENOUGH]
+        if len(full) < 2:
+            continue
         axis.plot(
             [sure[of == k].mean() for k in full], [(gap[of == k] < NEAR).mean() for k in full], "o-", label=markup
         )

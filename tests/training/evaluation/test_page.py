@@ -17,7 +17,7 @@ from PIL import Image
 
 from acdc_fast import ACDCConfig, InputError
 from acdc_fast.training.evaluation import evaluate
-from acdc_fast.training.evaluation.page import WORDS
+from acdc_fast.training.evaluation.page import UNCALIBRATED, WORDS
 from acdc_fast.training.evaluation.page_figures import FACE, WORST
 from acdc_fast.training.observations import observe_crops
 from acdc_fast.training.sampling.batches import open_source
@@ -71,6 +71,7 @@ def test_the_page_is_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     error = re.search(r"2d5 NME %\s+([\d.]+)\s+([\d.]+)", told)
     assert error and error[2] in page.text  # the same tables as on the terminal
     assert "for <research> & play" in page.text  # escaped
+    assert UNCALIBRATED in page.text  # these weights have no calibration
     assert all(f"{word}" in page.text and meaning in page.text for word, meaning in WORDS.items())
 
 
