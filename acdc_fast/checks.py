@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .files import check_place
 
 
 def check_crops(shape: Sequence[int], floating: bool) -> None:
@@ -53,8 +54,12 @@ def check_finite(finite: np.ndarray, what: str = "crop") -> None:
 
 
 def check_free(places: Iterable[Path | None], overwrite: bool) -> None:
-    """Raises `InputError` if a file with something in it stands where an output goes, unless it may be replaced."""
-    taken = [] if overwrite else [p for p in places if p is not None and p.is_file() and p.stat().st_size]
+    """Raises `InputError` for a place where no file can go (`files.check_place`), and where a file with something in it
+    stands, unless it may be replaced."""
+    wanted = [place for place in places if place is not None]
+    for place in wanted:
+        check_place(place)
+    taken = [] if overwrite else [place for place in wanted if place.is_file() and place.stat().st_size]
     if taken:
         more = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise InputError(f"{taken[0]}{more}: is there already; --overwrite replaces it, or choose another output")

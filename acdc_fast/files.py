@@ -5,20 +5,39 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import InputError
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` where a file cannot go: at a folder, and at a device or a pipe, whose place it would take."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{path}: is a link that leads back to itself; choose another output") from None
+        return  # nothing is there, or the writer says why it cannot write
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: is a folder; the output is a file: name one")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: is a device or a pipe; the output takes the place of files alone: name one")
 
 
 @contextmanager
 def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path in the same folder; it takes the place of ``path`` when the block ends without an error.
 
-    The folder is made where it is missing. On an error the temporary file goes and ``path`` stays as it was. An
-    `OSError` names ``path``, which the caller knows, and not the temporary file.
+    The folder is made where it is missing. `check_place` says what ``path`` must not be. On an error the temporary
+    file goes and ``path`` stays as it was. An `OSError` names ``path``, which the caller knows, and not the temporary
+    file.
     """
     target = Path(path)
+    check_place(target)
     make_folder(target.parent)
     # The suffix stays, because writers such as Pillow choose the format by it.
     try:
@@ -72,5 +91,8 @@ def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Ite
         yield
     except OSError as error:
         if error.filename is None or error.filename in [os.fspath(other) for other in others]:
-            error.filename, error.filename2 = os.fspath(path), None
+            try:
+                error.filename, error.filename2 = os.fspath(path), None
+            except AttributeError:  # of a library whose errors keep their names
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise

@@ -23,8 +23,8 @@ from .engines import make_engine
 from .engines.slices import run_in_slices
 from .errors import InputError
 from .metadata import number_of, resolution_of
+from .options import MOST_THREADS, as_search, check_count, check_markups, check_resolution, check_switch, enough_spread
 from .options import ModelOptions as ModelOptions
-from .options import as_search, check_count, check_markups, check_resolution, check_switch, enough_spread
 from .photo.camera import Camera
 from .photo.detection import Search, SearchOptions
 from .photo.finding import find_each
@@ -96,7 +96,7 @@ class Model:
         self.markups = check_markups(markups, self.weights.handed_out)
         self.stages = check_stages(None if stages == "auto" else stages, self.config.stages)
         self.mirror = check_switch("mirror", mirror)
-        check_count("threads", threads)
+        check_count("threads", threads, MOST_THREADS)
         check_count("max_batch", max_batch)
         own = resolution_of(self.weights.card, "weights")
         self.resolution = check_resolution(own if resolution is None else resolution)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Literal, TypedDict
 
 from .errors import InputError, shown
-from .metadata import number_of
+from .metadata import LARGEST, number_of
 from .photo.detection import Search, SearchOptions
 
 
@@ -25,10 +25,18 @@ class ModelOptions(TypedDict, total=False):
     mirror: bool
 
 
-def check_count(option: str, count: int | None) -> None:
-    """None, or a whole number from 1; anything else raises `InputError` naming the option."""
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise InputError(f"{option} must be a positive number, not {count!r}")
+#: Threads of the CPU that one model may be asked for. Each has a stack, and a system has only so many.
+MOST_THREADS = 4096
+
+
+def check_count(option: str, count: int | None, most: int | None = None) -> None:
+    """None, or a whole number from 1 to ``most``; anything else raises `InputError` naming the option."""
+    if count is None:
+        return
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"{option} must be a positive number, not {shown(count)}")
+    if most is not None and count > most:
+        raise InputError(f"{option} must be a whole number from 1 to {most}, not {shown(count)}")
 
 
 def check_switch(option: str, value: bool) -> bool:
@@ -38,10 +46,11 @@ def check_switch(option: str, value: bool) -> bool:
     return value
 
 
-def check_resolution(resolution: int) -> int:
-    """Side of the crops, pixels: a multiple of 8 from 32; anything else raises `InputError`."""
-    if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 32 or resolution % 8:
-        raise InputError(f"resolution must be a multiple of 8 from 32, not {resolution!r}")
+def check_resolution(resolution: int, name: str = "resolution") -> int:
+    """Side of the crops, pixels: a multiple of 8 from 32 to 4096; anything else raises `InputError`."""
+    whole = isinstance(resolution, int) and not isinstance(resolution, bool)
+    if not whole or resolution % 8 or not 32 <= resolution <= LARGEST:
+        raise InputError(f"{name} must be a multiple of 8 from 32 to {LARGEST}, not {shown(resolution)}")
     return resolution
 
 

@@ -7,13 +7,21 @@ import threading
 from typing import Any
 
 
+def stop_signals() -> list[int]:
+    """Those that ask this process to stop. SIGHUP comes from a terminal that is closed; under `nohup` it is ignored,
+    and does not count."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        found.append(hangup)
+    return [int(number) for number in found]
+
+
 class StopRequests:
-    """SIGINT and SIGTERM received within the block, so that the loop can finish its step, save and end.
+    """SIGINT, SIGTERM and SIGHUP received within the block, so that the loop can finish its step, save and end.
 
     Only the main thread can listen; in others the block does nothing.
     """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -21,7 +29,7 @@ class StopRequests:
 
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.getsignal(number) for number in self.SIGNALS}
+            self.before = {number: signal.getsignal(number) for number in stop_signals()}
             self.listen()
         return self
 

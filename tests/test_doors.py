@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 #: Floors of the house, the lowest first. A room may enter the rooms on the floors below it, and itself; what it may
 #: enter beyond that, or not enter although it lies below, stands in BESIDES and CLOSED.
 FLOORS: list[set[str]] = [
-    {"errors", "files", "forks", "by_value", "markups", "stopping", "threads", "_native"},
+    {"errors"},
+    {"ends", "files", "forks", "by_value", "markups", "stopping", "threads", "_native"},
     {"types", "bundled", "markup_tables", "locks", "native_library"},
     {"config", "checks", "detector"},
     {"network_arrays"},

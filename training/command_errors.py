@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from acdc_fast.errors import AcdcError, InputError
+from acdc_fast.ends import check_no_word_is_empty, ended
 
 P = ParamSpec("P")
 
@@ -15,19 +15,17 @@ P = ParamSpec("P")
 def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Decorates a command's ``main``: errors become ``name: what is wrong`` on stderr.
 
-    Exit code 2 for input that cannot be used, else 1; 130 after Ctrl-C.
+    Exit codes as `acdc_fast.ends.ended` gives them.
     """
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @wraps(main)
         def command(*args: P.args, **kwargs: P.kwargs) -> int:
-            try:
+            def work() -> int:
+                check_no_word_is_empty(sys.argv[1:])
                 return main(*args, **kwargs)
-            except AcdcError as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                return 2 if isinstance(error, InputError) else 1
-            except KeyboardInterrupt:
-                return 130
+
+            return ended(name, work)
 
         return command
 

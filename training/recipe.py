@@ -19,7 +19,7 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.files import sweep
 from acdc_fast.locks import locked
-from acdc_fast.stopping import StopRequests
+from acdc_fast.stopping import stop_signals
 from acdc_fast.weights import bundled
 
 from .command_errors import errors_in_one_line
@@ -202,7 +202,7 @@ def run_step(command: list[str], lock: int) -> int:
         if step:
             step.send_signal(number)
 
-    before = {number: signal.signal(number, ask) for number in StopRequests.SIGNALS}
+    before = {number: signal.signal(number, ask) for number in stop_signals()}
     try:
         handles = () if sys.platform == "win32" else (lock,)
         step = subprocess.Popen(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}, pass_fds=handles)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -153,7 +154,7 @@ def _job(
     camera: Camera | None,
 ) -> Job:  # fmt: skip
     """Everything that the rows depend on: what must be the same for a run to be taken up again."""
-    places = [str(Path(source).resolve()) for source in sources]
+    places = [os.path.realpath(source) for source in sources]
     return {
         "version": __version__, "weights": fingerprint(model.weights), **model.options,
         "search": dict(search), "detector": _detector(search),

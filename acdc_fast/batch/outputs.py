@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
+from ..files import check_place
 from ..markups import MARKUPS
 from ..readout.blendshapes import told
 from ..readout.results import as_dict
@@ -31,8 +32,7 @@ Summary = dict[str, Any]
 
 def format_of(out: Path) -> str:
     """Raises `InputError` where the name asks for something else."""
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name a file ({', '.join(FORMATS)})")
+    check_place(out)
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"{out}: the output is parquet, JSON lines or CSV: let its name end in {', '.join(FORMATS)}")
     return FORMATS[out.suffix.lower()]

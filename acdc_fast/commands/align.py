@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_free
-from ..errors import InputError, one_line
+from ..errors import InputError, one_line, shown
 from .arguments import (
     camera_arguments,
     camera_of,
@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--show {options.show} draws a picture: name it with -o")
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
-    if options.markup and options.markup not in model.markups:
-        raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    if options.markup is not None and options.markup not in model.markups:
+        raise InputError(f"--markup {shown(options.markup)}: these weights have {', '.join(model.markups)}")
     make_room(out)
     results: list[dict[str, Any]] = []
     failed = False

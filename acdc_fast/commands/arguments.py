@@ -12,6 +12,9 @@ from typing import Any
 from ..bundled import DEFAULT, bundled, bundled_path
 from ..files import make_folder
 
+#: Largest count that an option takes: numbers of the C++ library, of torch and of numpy have an end.
+MOST = 1_000_000_000
+
 
 def complain(error: object, code: int) -> int:
     """One line on stderr; gives the exit code back."""
@@ -113,11 +116,13 @@ def camera_of(options: argparse.Namespace) -> Any:
 
 
 def positive(text: str) -> int:
-    """For argparse: a whole number, at least 1."""
+    """For argparse: a whole number from 1 to `MOST`."""
     try:
         value = int(text)
     except ValueError:
         value = 0
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at most {MOST}, not {text[:40]!r}")
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text[:40]!r}")
     return value
@@ -146,7 +151,7 @@ def weights_named(options: argparse.Namespace) -> tuple[str, Any]:
     """Name and `Weights` of ``--weights``."""
     from ..weights import load_weights
 
-    name = options.weights or DEFAULT
+    name = DEFAULT if options.weights is None else options.weights
     return name, load_weights(name if _is_file(name) else bundled_path(name))
 
 
@@ -155,5 +160,5 @@ def model_of(options: argparse.Namespace) -> Any:
 
     named = ("backend", "device", "dtype", "threads", "stages", "resolution", "mirror")
     settings = {name: getattr(options, name) for name in named}
-    name = options.weights or DEFAULT
+    name = DEFAULT if options.weights is None else options.weights
     return Model(name, **settings) if _is_file(name) else Model.from_pretrained(name, **settings)

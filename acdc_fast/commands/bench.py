@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import AcdcError
+from ..errors import AcdcError, InputError
 from .arguments import positive, weights_argument, weights_named
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def _compared(weights: Weights, batch: int, rounds: int, resolution: int, thread
     for name in ENGINES:
         try:
             models[name] = Model(weights, backend=name, threads=threads, resolution=resolution)
+        except InputError:
+            raise
         except AcdcError as error:
             rows[name] = str(error)
     # eager is the truth; without torch the first backend stands in
@@ -100,7 +102,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from ..metadata import resolution_of
+    from ..options import check_resolution
 
     name, weights = weights_named(options)
-    side = options.resolution or resolution_of(weights.card, name)
+    side = check_resolution(options.resolution or resolution_of(weights.card, name))
     print(compare(weights, options.batch, options.rounds, side, options.threads))

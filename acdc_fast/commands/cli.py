@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import AcdcError, InputError
+from ..ends import check_no_word_is_empty, ended
 from . import train
-from .arguments import complain
 from .parser import Parser
 from .streams import steady
 
@@ -24,24 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     steady()
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; what matters comes as an error
-    try:
-        options, unknown = _parser(arguments).parse_known_args(arguments)
-        if unknown:
-            options.parser.error(f"no such option: {' '.join(unknown)}")
-        code: int = options.run(options) or 0
-        sys.stdout.flush()
-        return code
-    except InputError as error:
-        return complain(error, 2)
-    except AcdcError as error:
-        return complain(error, 1)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:  # a full disk, a folder that may not be written
-        return complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    return ended("acdc-fast", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int | None:
+    check_no_word_is_empty(arguments)
+    options, unknown = _parser(arguments).parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"no such option: {' '.join(unknown)}")
+    code: int | None = options.run(options)
+    return code
 
 
 def _parser(arguments: Sequence[str]) -> Parser:

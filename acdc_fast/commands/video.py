@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from ..checks import check_free
-from ..errors import InputError
+from ..errors import InputError, shown
 from .arguments import (
     camera_arguments,
     camera_of,
@@ -55,13 +56,13 @@ def run(options: argparse.Namespace) -> int:
 
     out = Path(options.out) if options.out else None
     source = options.input[0] if len(options.input) == 1 else options.input
-    read = [Path(name).resolve() for name in options.input]
-    if out is not None and out.resolve() not in read:  # else `run_video` says what is wrong
+    read = [os.path.realpath(name) for name in options.input]
+    if out is not None and os.path.realpath(out) not in read:  # else `run_video` says what is wrong
         check_free([out], options.overwrite)
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
-    if options.markup and options.markup not in model.markups:
-        raise InputError(f"--markup {options.markup}: these weights have {', '.join(model.markups)}")
+    if options.markup is not None and options.markup not in model.markups:
+        raise InputError(f"--markup {shown(options.markup)}: these weights have {', '.join(model.markups)}")
     make_room(out)
     # Of a film that is cut off nothing is written; a webcam or a stream has no other end than to be stopped.
     stops = StopRequests() if isinstance(source, str) and endless(source) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from ..checks import check_stages
 from ..errors import BackendUnavailable, InputError
 from ..files import written_beside
 from ..metadata import resolution_of
+from ..options import check_resolution
 from ..weights import Weights
 from .facts import facts
 
@@ -80,7 +82,10 @@ def export_program(
     with written_beside(path) as beside, _quiet():
         program = torch.export.export(module, (_example(batch, size),), dynamic_shapes=_dynamic(batch))
         text = json.dumps({**facts, "outputs": module.outputs})
-        torch.export.save(program, beside, extra_files={FACTS: text})
+        # Through memory: where the disk is full torch's own writer of files ends the process.
+        data = io.BytesIO()
+        torch.export.save(program, data, extra_files={FACTS: text})
+        beside.write_bytes(data.getbuffer())
     return list(module.outputs)
 
 
@@ -89,9 +94,7 @@ def _aligned(
 ) -> tuple[Any, int, dict[str, str]]:
     """The module, the side of its crops and the metadata of its file."""
     count = check_stages(stages, weights.config.stages)
-    size = resolution_of(weights.card, "weights") if resolution is None else resolution
-    if isinstance(size, bool) or not isinstance(size, int) or size < 32 or size % 8:
-        raise InputError(f"resolution must be a multiple of 8 from 32, not {size!r}")
+    size = check_resolution(resolution_of(weights.card, "weights") if resolution is None else resolution)
     network = network_of(weights, count)
     from .module import Aligned
 

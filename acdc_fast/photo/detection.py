@@ -35,6 +35,9 @@ LAST, LAST_BORDER = 300, 0.25
 #: Where this share of the smaller of two boxes lies in the other they are one face, whatever their overlap.
 INSIDE = 0.75
 
+#: Largest ``min_size``, pixels: no picture has such a side.
+LARGEST_SIZE = 1e6
+
 #: (H, W, 3) uint8 RGB → boxes (N, 4) xyxy pixels and scores (N,) in [0, 1].
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 #: Detectors that are chosen by name: libfacedetection, the package's own network, and both: the network proposes, the
@@ -74,13 +77,12 @@ class Search:
         if self.detector not in NAMED and not callable(self.detector):
             named = ", ".join(f'"{name}"' for name in NAMED)
             raise InputError(f"detector must be {named} or a function, not {str(self.detector)[:40]!r}")
-        for name, least, most in (("min_score", 0, 1), ("min_size", 1, np.inf), ("overlap", 0, 1)):
+        for name, least, most in (("min_score", 0, 1), ("min_size", 1, LARGEST_SIZE), ("overlap", 0, 1)):
             value = getattr(self, name)
             if value is None and name != "overlap":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least <= value <= most:
-                limits = f"from {least} to {most}" if np.isfinite(most) else f"of at least {least}"
-                raise InputError(f"{name} must be a number {limits}, not {str(value)[:40]!r}")
+                raise InputError(f"{name} must be a number from {least} to {most:.0f}, not {str(value)[:40]!r}")
         count = self.max_faces
         if count is not None and (isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1):
             raise InputError(f"max_faces must be a whole number of at least 1, not {str(count)[:40]!r}")

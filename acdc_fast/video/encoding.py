@@ -20,6 +20,8 @@ class Codec(NamedTuple):
     sound: bool
 
 
+#: A GIF counts in hundredths of a second.
+GIF_RATE = 100
 _H264 = Codec("libx264", "yuv420p", {"crf": "18", "preset": "veryfast"}, True, True, True)
 _VP9 = {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"}
 #: By the ending of the file's name.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,17 @@ from ..photo.detection import Search
 from ..photo.draw import draw_faces
 from ..readout.results import as_dict
 from ..stopping import StopRequests
-from ..types import Faces
 from .damage import Damage
-from .encoding import FilmWriter, codec_of
+from .encoding import codec_of
 from .ending import Ending
 from .opening import endless, opened
 from .pictures import RATE, Pictures, listed, overwrites, pictures_of
 from .tracking import Tracker, stepper
 from .window import Window
+from .writing import Step, write_film
 
 #: (H, W, 3) uint8 RGB, time in seconds, time in the stream's own unit.
 Frame = tuple[np.ndarray, "float | None", "int | None"]
-Step = Callable[[np.ndarray], Faces]
 
 
 def run_video(
@@ -61,7 +60,7 @@ def run_video(
     av = _av()
     if display and out is not None:
         raise InputError(f"--display shows the video and writes no {out}: give one of the two")
-    if out is not None and isinstance(source, str) and Path(out).resolve() == Path(source).resolve():
+    if out is not None and isinstance(source, str) and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"{out}: would overwrite the video that is being read")
     if out is not None and not out.endswith(".jsonl"):
         codec_of(out)
@@ -79,7 +78,7 @@ def run_video(
             file.writelines(line + "\n" for line in _lines(_shown(frames), step, frames.names))
     else:
         with written_beside(out) as beside:
-            note = _write(av, frames, step, beside, out, markup)
+            note = write_film(av, frames, _shown(frames), step, beside, out, markup)
         if note:
             print(f"acdc-fast: {note}", file=sys.stderr)
     return frames.broken
@@ -182,33 +181,6 @@ def _lines(frames: Iterable[Frame], step: Step, names: Mapping[int, str]) -> Ite
         image = {"image": names[pts]} if pts is not None and pts in names else {}
         time = None if time is None else round(time, 6)
         yield json.dumps({"frame": index, **image, "time": time, "faces": as_dict(step(rgb))})
-
-
-def _write(av: Any, frames: _Frames | Pictures, step: Step, beside: Path, out: str, markup: str | None) -> str | None:
-    """Writes the annotated film; gives a note where its sound could not be taken over."""
-    codec = codec_of(out)
-    sound, note = (frames.sound if codec.sound else None), None
-    if frames.sound is not None and not codec.sound:
-        note = f"{out}: a file of this kind holds no sound; it is left out"
-    form = "gif" if codec.name == "gif" else None
-    with av.open(str(beside), "w", format=form) as container:
-        try:
-            writer = FilmWriter(container, codec, frames.rate, frames.time_base, sound)
-        except (av.FFmpegError, ValueError) as error:
-            raise InputError(f"{out}: its sound cannot be taken over ({_line(error)}); use .mkv") from error
-
-        def pass_on_sound() -> None:
-            for packet in frames.heard:
-                writer.add_sound(packet)
-            frames.heard.clear()
-
-        frames.listens = sound is not None
-        for rgb, _, pts in _shown(frames):
-            writer.add(np.asarray(draw_faces(rgb, step(rgb), markup)), pts)
-            pass_on_sound()
-        writer.end()
-        pass_on_sound()
-    return note
 
 
 def _line(error: BaseException) -> str:

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Generator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,4 +114,4 @@ class Pictures:
 
 def overwrites(out: str, pictures: Pictures) -> bool:
     """Whether the output would take the place of a picture that is read."""
-    return str(Path(out).resolve()) in {str(Path(path).resolve()) for path in pictures.names.values()}
+    return os.path.realpath(out) in {os.path.realpath(path) for path in pictures.names.values()}

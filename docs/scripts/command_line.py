@@ -21,7 +21,7 @@ HEAD = """# Command line
 | 0 | done; a picture without a face is no error |
 | 1 | not the input, but a backend or the disk failed |
 | 2 | some input could not be used; the rest was done |
-| 128 + n | ended by signal n, after saving (`train`, `batch`) |
+| 128 + n | ended by signal n; `train` and `batch` save first, the others leave nothing half-written |
 | 130 | Ctrl-C |
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,8 @@ pytest.importorskip("torch", reason="torch is not installed: it makes the weight
 
 from helpers.command_line import run
 from helpers.paths import PHOTO
+
+from acdc_fast.files import naming
 
 
 def test_what_is_there_is_replaced_only_when_asked(
@@ -107,3 +110,37 @@ def test_forbidden_folder(capsys: pytest.CaptureFixture[str], weights: str, tmp_
 def test_a_place_that_takes_no_file_is_named(capsys: pytest.CaptureFixture[str], weights: str) -> None:
     code, _, err = run(capsys, "align", PHOTO, "-o", "/proc/a.png", "--weights", weights)
     assert code == 1 and err.startswith("acdc-fast: /proc/a.png: ") and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop"])
+def test_an_output_takes_the_place_of_no_folder_and_no_device(
+    capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path, kind: str
+) -> None:
+    """Nor of a pipe, even where it may overwrite; before any work. Run as root, it would take /dev/null away."""
+    for command, suffix in (("align", ".json"), ("video", ".jsonl"), ("batch", ".csv"), ("export", ".onnx")):
+        place = tmp_path / f"{command}{suffix}"
+        if kind == "folder":
+            place.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to(os.devnull if kind == "device" else place.name)
+        before = place.lstat()
+        source = [tmp_path / "film.mp4"] if command == "video" else [PHOTO]
+        words = [place, "--overwrite"] if command == "export" else [*source, "-o", place, "--overwrite"]
+        code, said, err = run(capsys, command, *words, "--weights", weights)
+        told = {"folder": "is a folder", "loop": "is a link that leads back"}.get(kind, "is a device or a pipe")
+        assert code == 2 and not said and err.count("\n") == 1 and f"{place}: {told}" in err
+        assert place.lstat() == before and not any(p.name.startswith(".") for p in tmp_path.iterdir())
+
+
+def test_an_error_that_keeps_its_name_is_said_with_ours(tmp_path: Path) -> None:
+    """PyAV's errors of a full disk let nobody set their file's name."""
+
+    class Stubborn(OSError):
+        filename = property(lambda self: None)  # type: ignore[assignment]
+
+    with pytest.raises(OSError, match="No space") as raised, naming(tmp_path / "film.mp4"):
+        raise Stubborn(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "film.mp4")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
+from PIL import Image
 
 av = pytest.importorskip("av", reason="PyAV is not installed (extra [video])")
 
@@ -107,3 +111,69 @@ def test_sound_is_not_gathered_where_nobody_takes_it(tmp_path: Path) -> None:
     """If only numbers are written, sound is not read: it would fill memory with the whole film's sound."""
     frames = _Frames(av, str(source(tmp_path / "in.mkv", True, list(range(COUNT)))))
     assert frames.sound is not None and len(list(frames)) == COUNT and frames.heard == []
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "said"),
+    [
+        ("out.mp4", [(64, 48), (32, 48)], "its frames are 64×48, then 32×48; a film has one size"),
+        ("out.mp4", [(1, 1)], "frames of 1×1 cannot be encoded"),
+    ],
+)
+def test_films_that_cannot_be_written_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, frames: list[tuple[int, int]], said: str
+) -> None:
+    """By the name of the source, and nothing is left."""
+    path = source(tmp_path / "in.mp4", False, [0, 1])
+
+    def of_sizes(self: _Frames) -> object:
+        for number, (width, height) in enumerate(frames):
+            yield np.zeros((height, width, 3), np.uint8), number / RATE, number
+
+    monkeypatch.setattr(_Frames, "__iter__", of_sizes)
+    with pytest.raises(InputError, match=said) as raised:
+        run_video(NoFaces(), str(path), str(tmp_path / name), 1, "2d5")  # type: ignore[arg-type]
+    assert str(path) in str(raised.value) and ".jsonl" in str(raised.value)
+    assert [place.name for place in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_times_that_run_back_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in two films that were put one after the other; the message names no temporary file."""
+    path = source(tmp_path / "in.mp4", False, [0, 1])
+
+    def back(self: _Frames) -> object:
+        for number in (*range(40), *range(40)):
+            yield np.zeros((48, 64, 3), np.uint8), number / RATE, number
+
+    monkeypatch.setattr(_Frames, "__iter__", back)
+    with pytest.raises(InputError, match="cannot be encoded; perhaps its times are not in order") as raised:
+        run_video(NoFaces(), str(path), str(tmp_path / "out.mp4"), 1, "2d5")  # type: ignore[arg-type]
+    assert "/." not in str(raised.value) and [place.name for place in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_gif_has_no_more_frames_than_its_clock_counts(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="at most 100 frames a second, .* has 1000"):
+        run_video(NoFaces(), str(tmp_path / "*.png"), str(tmp_path / "out.gif"), 1, "2d5", rate=1000.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    """Not of the film: a limit on a file's size stands in for it."""
+    path = source(tmp_path / "in.mp4", False, list(range(10)))
+    out = tmp_path / "out.mp4"
+    text = f"""
+import resource, signal, sys
+sys.path[:0] = {sys.path!r}
+from video.test_encoding import NoFaces
+from acdc_fast.video.films import run_video
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    run_video(NoFaces(), {str(path)!r}, {str(out)!r}, 1, "2d5")
+except OSError as error:
+    print(error.strerror, error.filename)
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == f"File too large {out}\n", done.stderr
+    assert not out.exists() and len(list(tmp_path.iterdir())) == 1

@@ -179,6 +179,8 @@ def test_rates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         made = Pictures("f", ["1.png"], None, rate).rate
         assert float(made) == pytest.approx(rate, rel=1e-5) and made.numerator < 65536
         for ending in (".mp4", ".avi", ".webm", ".gif"):
+            if ending == ".gif" and rate > 100:  # its clock counts hundredths of a second
+                continue
             assert run_video(model, str(place), str(tmp_path / f"o{ending}"), 4, None, rate=rate) is None
 
 

@@ -17,6 +17,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.metadata import resolution_of
 from acdc_fast.network import ACDC
+from acdc_fast.options import check_resolution
 from acdc_fast.weights import bundled, load_weights
 
 from ..command_errors import errors_in_one_line
@@ -113,9 +114,7 @@ def run(args: argparse.Namespace) -> int:
     check_free((args.report, args.calibrate, args.pose, args.enough, args.presence), args.overwrite)
     path = bundled().get(str(args.weights), Path(args.weights))
     network, own = load_network(path)
-    resolution = args.resolution or own
-    if resolution < 32 or resolution % 8:
-        raise InputError(f"--resolution must be a multiple of 8 from 32, not {resolution}")
+    resolution = check_resolution(own if args.resolution is None else args.resolution, "--resolution")
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     network.to(device)
     databases = open_all(args.databases, args.data_root, args.skip_broken)

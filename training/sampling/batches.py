@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from acdc_fast.errors import AcdcError, InputError
+from acdc_fast.stopping import stop_signals
 
 from ..data import Chosen, Database, open_database
 from ..data.sample import Annotation
@@ -210,7 +211,7 @@ def start_worker(_: int) -> None:
     when it closes their queues or is gone: torch's loop in each of them looks for both."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
