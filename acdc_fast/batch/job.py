@@ -30,7 +30,8 @@ from .drawings import Drawings
 from .needs import pyarrow, tqdm
 from .outputs import Summary, format_of, join, summary_of
 from .parts import Job, Parts, discard
-from .ray_rows import Cluster, ray_rows
+from .ray_cluster import Cluster
+from .ray_rows import ray_rows
 from .rows import Aligned, aligned, row_of, schema_of
 from .sources import Source, open_source
 
@@ -59,8 +60,8 @@ def run_batch(
     file whose ``column`` holds paths or image bytes; or several of these, one after the other. An image that cannot
     be read gives a row with its error, and a ``note`` (by default to stderr). A finished output of the same job is
     left as it is; ``overwrite`` writes it again. ``search``: what is looked for, as in `Model.detect`; ``camera``: as
-    in `Model.align`; ``cluster``: the work is done by workers of Ray, see `ray_rows.Cluster`; ``draw``: the folder that
-    annotated pictures go to.
+    in `Model.align`; ``cluster``: the work is done by workers of Ray, see `ray_cluster.Cluster`; ``draw``: the folder
+    that annotated pictures go to.
 
     Raises `InputError` for what cannot be read, and for an output of another job unless it may be overwritten.
     """

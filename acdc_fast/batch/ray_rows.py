@@ -11,7 +11,6 @@ import collections
 import io
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from ..errors import AcdcError, BackendUnavailable, InputError
 from ..model import Model
 from ..photo.camera import Camera
 from ..photo.images import ImageLike, bytes_of
+from .ray_cluster import Cluster
 from .rows import aligned, row_of
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ IMAGES, BYTES = 16, 16 << 20
 AHEAD = 2
 #: A bundle that so many workers died of is not handed out again.
 TRIES = 3
-#: Memory for what lies between the processes, of a cluster on this machine alone.
-STORE = 512 << 20
 
 Row = dict[str, Any]
 
@@ -67,33 +65,6 @@ class Worker:
         notes: list[str] = []
         results = aligned(self.model, names, images, self.search, self.camera)
         return [row_of(self.model, *each, notes.append, self.camera is not None) for each in results], notes
-
-
-class Cluster:
-    """A Ray cluster for the time of a job: one that is started on this machine for ``address`` "local", else the one
-    at the address ("auto": the one that this machine belongs to). One that the caller has joined stays joined."""
-
-    def __init__(self, address: str) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError as error:
-            raise BackendUnavailable(f"--ray needs ray ({error}): pip install 'acdc-fast[ray]'") from error
-        self.ray: Any = ray
-        self.joined = not ray.is_initialized()
-        if self.joined:
-            own = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                try:
-                    self.ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=True, **own)
-                except (ConnectionError, ValueError, RuntimeError) as error:
-                    reason = " ".join(str(error).split())
-                    raise AcdcError(f"no Ray cluster at {address!r} ({reason})") from error
-
-    def close(self) -> None:
-        if self.joined:
-            self.ray.shutdown()
 
 
 def ray_rows(
@@ -198,6 +169,8 @@ class _Pool:
             self.unborn += 1
             if self.unborn >= TRIES * self.size:
                 reason = " ".join(str(error).split())[-300:]
+                if "all references to the actor were removed" in reason:  # Ray says so of a token that it misses
+                    reason = "the cluster drops them; RAY_AUTH_MODE may be another one there than here"
                 raise AcdcError(f"workers cannot start: {reason}") from error
             return self._start()
         worker, first = self.work[answer]
