@@ -172,7 +172,7 @@ def run_recipe(path: Path, data_root: Path, out: Path) -> int:
             link = out / "data" / item.name
             if not link.exists():
                 link.unlink(missing_ok=True)  # one to a place that is gone
-                link.symlink_to(item.resolve())
+                link.symlink_to(os.path.realpath(item))
         total = steps(recipe, path.parent, out)
         for number, (result, command) in enumerate(total, 1):
             if result.exists():

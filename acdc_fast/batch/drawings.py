@@ -22,8 +22,10 @@ class Drawings:
     """``names``: of all images of the job. The same names give the same places, also where a job is taken up again."""
 
     def __init__(self, folder: str, sources: Sequence[str], names: Sequence[str]) -> None:
-        """Raises `InputError` for a folder whose pictures the job itself would read."""
+        """Raises `InputError` for what is no folder, and for one whose pictures the job itself would read."""
         self.folder = Path(os.path.realpath(folder))
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{folder}: is a file, not a folder; --draw needs one")
         for source in sources:
             if os.path.isdir(source) and Path(os.path.realpath(source)) in (self.folder, *self.folder.parents):
                 raise InputError(f"{folder}: lies in {source}, where pictures are looked for; draw into another folder")

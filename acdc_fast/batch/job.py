@@ -70,6 +70,9 @@ def run_batch(
     format_of(target)
     if draw is not None and cluster is not None:
         raise InputError("--draw is not done by Ray's workers: leave out one of --draw and --ray")
+    folder = target.with_name(f"{target.name}.parts")
+    if draw is not None and os.path.realpath(draw) in (os.path.realpath(target), os.path.realpath(folder)):
+        raise InputError(f"--draw {draw}: is the place of the output; draw into another folder")
     sources = [source] if isinstance(source, str) else list(source)
     for each in sources:
         if target.exists() and Path(each).exists() and target.samefile(each):
@@ -78,7 +81,6 @@ def run_batch(
     search = dict(search or {})
     drawings = Drawings(draw, sources, images.names) if draw is not None else None
     job = {**_job(model, sources, column, images, search, camera), "draw": str(drawings.folder) if drawings else None}
-    folder = target.with_name(f"{target.name}.parts")
     if target.exists() and not overwrite:
         summary = summary_of(target)
         _check_same(out, summary, job)

@@ -33,9 +33,11 @@ def open_source(sources: Sequence[str], column: str | None) -> Source:
     for i, place in enumerate(places):
         if place in places[:i]:
             raise InputError(f"{sources[i]}: is named twice")
-    if len(sources) == 1:
-        return _open(sources[0], labels[0], "", column)
-    return Several([_open(s, label, f"{label}/", column) for s, label in zip(sources, labels, strict=True)])
+    alone = len(sources) == 1
+    found = [_open(s, label, "" if alone else f"{label}/", column) for s, label in zip(sources, labels, strict=True)]
+    if column is not None and not any(isinstance(one, Table) for one in found):
+        raise InputError(f"--column {column} is for parquet files, and there is none among the inputs")
+    return found[0] if alone else Several(found)
 
 
 def _open(source: str, label: str, prefix: str, column: str | None) -> Source:

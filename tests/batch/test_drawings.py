@@ -166,5 +166,28 @@ def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main([*words, str(tmp_path / "e")]) == 2 and "draw differ" in capsys.readouterr().err
     assert cli.main(words[:-1]) == 2 and "draw differ" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert cli.main([*words, str(tmp_path / "file"), "--overwrite"]) == 1
+    assert cli.main([*words, str(tmp_path / "file"), "--overwrite"]) == 2
     assert f"{tmp_path / 'file'}: is a file, not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        ("in/a.jpg", "is a file, not a folder"),
+        ("o.csv", "the place of the output"),
+        ("o.csv.parts", "the place of the output"),
+    ],
+)
+def test_a_place_for_no_drawings_is_told_before_the_job_begins(
+    pictures: Path, tmp_path: Path, model: Model, draw: str, said: str
+) -> None:
+    """Else the work that was begun would stand in the way of the right command."""
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=said):
+        batch.run_batch(model, str(pictures / "sub"), str(tmp_path / "o.csv"), note=quiet, draw=str(tmp_path / draw))
+    assert files(tmp_path) == before and not (tmp_path / "o.csv.parts").exists()
+
+
+def test_a_column_needs_a_table(pictures: Path, tmp_path: Path, model: Model) -> None:
+    with pytest.raises(InputError, match="--column x is for parquet files"):
+        batch.run_batch(model, str(pictures), str(tmp_path / "o.csv"), "x", note=quiet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,19 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--dtype {args.dtype} needs --detector: without it the eager network runs, in float32")
     if args.mirror and not args.detector:
         raise InputError("--mirror needs --detector: without it the crops are seen as they are")
+    if args.hide and args.json:
+        raise InputError("--hide prints a table, --json prints nothing but JSON: leave one out")
+    made = {n: getattr(args, n) for n in ("report", "figures", "calibrate", "pose", "enough", "presence")}
+    weights_made = [made[n] for n in ("calibrate", "pose", "enough", "presence") if made[n]]
+    if args.half and not weights_made:
+        raise InputError("--half needs weights to write: --calibrate, --pose, --enough or --presence")
+    if args.pose_ridge != RIDGE and not args.pose:
+        raise InputError("--pose-ridge needs --pose")
+    places = [os.path.realpath(place) for place in made.values() if place]
+    if len(set(places)) < len(places):
+        raise InputError("two outputs have one place; each needs a name of its own")
+    if args.figures and args.figures.exists() and not args.figures.is_dir():
+        raise InputError(f"--figures {args.figures}: is a file, not a folder")
     if not args.data_root.is_dir():
         raise InputError(f"--data-root {args.data_root}: no such folder")
     check_free((args.report, args.calibrate, args.pose, args.enough, args.presence), args.overwrite)
@@ -159,8 +173,8 @@ def run(args: argparse.Namespace) -> int:
         write_enough(path, seen, args.enough, args.half)
     if args.presence:
         write_presence(path, list(databases.values()), args.presence, args.limit, args.half)
-    for made in filter(None, (args.report, args.figures, args.calibrate, args.pose, args.enough, args.presence)):
-        print(f"wrote {made}", file=sys.stderr)
+    for place in filter(None, made.values()):
+        print(f"wrote {place}", file=sys.stderr)
     return 0
 
 
