@@ -144,3 +144,12 @@ def test_an_error_that_keeps_its_name_is_said_with_ours(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as raised, naming(tmp_path / "film.mp4"):
         raise Stubborn(errno.ENOSPC, "No space left on device")
     assert raised.value.filename == str(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_a_film_that_is_a_loop_of_links(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.symlink_to(film.name)
+    for more in ([], ["-o", tmp_path / "out.mp4"]):
+        code, said, err = run(capsys, "video", film, *more, "--weights", weights)
+        assert code == 2 and not said and err.count("\n") == 1 and f"{film}: no such file" in err

@@ -225,3 +225,16 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for stray in ("--backend=native", "--threads=2", "--dtype=bfloat16", "--device=cpu"):
         with pytest.raises(SystemExit):
             main(["export", str(out), stray])
+
+
+def test_a_program_on_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch writes the file itself, a full disk ends the process."""
+    import errno
+
+    def full(self: Path, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        export_program(small_weights(stages=1), tmp_path / "x.pt2", batch=1)
+    assert raised.value.filename == str(tmp_path / "x.pt2") and not list(tmp_path.iterdir())
