@@ -6,12 +6,13 @@ Ctrl-C, by a kill, by a full disk or a power cut. The last step joins them into 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _align(
     with tqdm()(total=len(images.names), initial=start, unit="image", disable=None, dynamic_ncols=True) as bar:
         tell = note or (lambda text: bar.write(f"acdc-fast: {text}", file=sys.stderr))
         names, pictures = images.names[start:], images.after(start)
-        each: Iterator[dict[str, Any]]
+        each: Generator[dict[str, Any], None, None]
         if ray is None:
             results = aligned(model, names, pictures, search, camera)
             if drawings:
@@ -133,16 +134,17 @@ def _align(
             each = (row_of(model, *result, tell, camera is not None) for result in results)
         else:
             each = ray_rows(ray, model, names, pictures, search, camera, tell, lambda: stops.received)
-        try:
-            for row in each:
-                rows.append(row)
-                if stops.received:
-                    break
-                bar.update()
-                if len(rows) >= size:
-                    flush()
-        finally:
-            flush()  # whatever ends the loop, what is done is kept
+        with contextlib.closing(each):  # before the cluster ends: its workers are given back by it
+            try:
+                for row in each:
+                    rows.append(row)
+                    if stops.received:
+                        break
+                    bar.update()
+                    if len(rows) >= size:
+                        flush()
+            finally:
+                flush()  # whatever ends the loop, what is done is kept
 
 
 def _drawn(drawings: Drawings, start: int, results: Iterator[Aligned]) -> Iterator[Aligned]:

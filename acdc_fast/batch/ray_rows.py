@@ -11,7 +11,7 @@ import collections
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class Worker:
 def ray_rows(
     cluster: Cluster, model: Model, names: Sequence[str], images: Iterator[ImageLike], search: Mapping[str, Any],
     camera: Camera | None, note: Callable[[str], None], stop: Callable[[], Any],
-) -> Iterator[Row]:  # fmt: skip
+) -> Generator[Row, None, None]:  # fmt: skip
     """A row an image, in order; ends early once ``stop()`` is true. Raises `AcdcError` where bundles kill workers."""
     pool = _Pool(cluster.ray, model, search, camera)
     bundles, again = _bundled(names, images), collections.deque[Bundle]()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.patience import PATIENCE
@@ -161,3 +164,33 @@ def test_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and f"80 images, {kept} of them from the run before" in done.stdout, done.stderr
     assert pq.read_table(out).column("image").to_pylist() == [f"{i:03d}.bmp" for i in range(80)]
+
+
+def test_workers_are_given_back_before_the_cluster_ends(
+    tmp_path: Path, folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a part cannot be kept: Ray starts another cluster for whoever gives them back later."""
+    ended: list[str] = []
+
+    class Cluster:
+        def __init__(self, address: str) -> None: ...
+
+        def close(self) -> None:
+            ended.append("cluster")
+
+    def rows(cluster: Cluster, model: Model, names: list[str], *rest: object) -> Iterator[dict[str, Any]]:
+        try:
+            for name in names:
+                yield {"name": name}
+        finally:
+            ended.append("workers")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(batch, "Cluster", Cluster)
+    monkeypatch.setattr(batch, "ray_rows", rows)
+    monkeypatch.setattr(batch.Parts, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        batch.run_batch(model, str(folder), str(tmp_path / "out.jsonl"), part=1, note=quiet, cluster="local")
+    assert ended == ["workers", "cluster"]
