@@ -127,6 +127,8 @@ def _places(images: Sequence[str], out: Path | None) -> list[Path | None]:
             raise InputError(f"{out}: would overwrite the image that is being read")
         return [out]
     if (out.exists() and not out.is_dir()) or known.get(out.suffix.lower()):
+        if len(images) == 1:
+            raise InputError(f"{out}: tells no format; name a picture (.png, .jpg), a .json file or a folder")
         raise InputError(f"{out}: the results of {len(images)} images need a folder")
     places: list[Path | None] = []
     for name in images:

@@ -91,11 +91,13 @@ def test_bad_places_are_refused_before_any_work(
 ) -> None:
     own = tmp_path / "own.jpg"
     own.write_bytes(PHOTO.read_bytes())
-    for out, word in ((tmp_path / "a.xyz", "format"), (own, "overwrite")):
+    plain = tmp_path / "plain"
+    plain.touch()
+    for out, word in ((tmp_path / "a.xyz", "format"), (own, "overwrite"), (plain, "tells no format; name a picture")):
         code, said, err = run(capsys, "align", own, "-o", out, "--weights", weights)
         assert code == 2 and word in err and not said and err.count("\n") == 1
     code, _, err = run(capsys, "align", own, PHOTO, "-o", tmp_path / "one.png", "--weights", weights)
-    assert code == 2 and "folder" in err
+    assert code == 2 and "the results of 2 images need a folder" in err
     assert own.read_bytes() == PHOTO.read_bytes()
 
 
