@@ -25,20 +25,20 @@ def ended(name: str, work: Callable[[], int | None]) -> int:
             sys.stdout.flush()
         return code
     except InputError as error:
-        return _told(name, str(error), 2)
+        return told(name, str(error), 2)
     except AcdcError as error:
-        return _told(name, str(error), 1)
+        return told(name, str(error), 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # a full disk, a folder that may not be written
-        return _told(name, f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        return told(name, f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # as torch says it
             raise
-        return _told(name, "the memory does not suffice; ask for less: smaller pictures or crops, fewer at a time", 1)
+        return told(name, "the memory does not suffice; ask for less: smaller pictures or crops, fewer at a time", 1)
 
 
 def check_no_word_is_empty(words: Sequence[str]) -> None:
@@ -54,7 +54,8 @@ def check_no_word_is_empty(words: Sequence[str]) -> None:
             raise InputError(f"an argument{where} is empty; is a variable of the shell not set?")
 
 
-def _told(name: str, text: str, code: int) -> int:
+def told(name: str, text: str, code: int) -> int:
+    """Says in one line on stderr what is wrong; gives the exit code back."""
     print(one_line(f"{name}: {' '.join(text.split())}"), file=sys.stderr)
     return code
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_free
-from ..errors import InputError, one_line, shown
+from ..errors import InputError, one_line
 from .arguments import (
     camera_arguments,
     camera_of,
+    check_markup,
     complain,
     counted,
     make_room,
@@ -64,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--show {options.show} draws a picture: name it with -o")
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
-    if options.markup is not None and options.markup not in model.markups:
-        raise InputError(f"--markup {shown(options.markup)}: these weights have {', '.join(model.markups)}")
+    check_markup(options.markup, model)
     make_room(out)
     results: list[dict[str, Any]] = []
     failed = False

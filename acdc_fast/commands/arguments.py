@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bundled import DEFAULT, bundled, bundled_path
+from ..ends import told
+from ..errors import InputError, shown
 from ..files import make_folder
 
 #: Largest count that an option takes: numbers of the C++ library, of torch and of numpy have an end.
@@ -18,8 +20,13 @@ MOST = 1_000_000_000
 
 def complain(error: object, code: int) -> int:
     """One line on stderr; gives the exit code back."""
-    print(f"acdc-fast: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
+    return told("acdc-fast", str(error), code)
+
+
+def check_markup(markup: str | None, model: Any) -> None:
+    """Raises `InputError` for a ``--markup`` that the model does not hand out."""
+    if markup is not None and markup not in model.markups:
+        raise InputError(f"--markup {shown(markup)}: these weights have {', '.join(model.markups)}")
 
 
 def counted(count: int, what: str) -> str:

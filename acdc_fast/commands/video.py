@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 
 from ..checks import check_free
-from ..errors import InputError, shown
 from .arguments import (
     camera_arguments,
     camera_of,
+    check_markup,
     complain,
     make_room,
     model_arguments,
@@ -61,8 +61,7 @@ def run(options: argparse.Namespace) -> int:
         check_free([out], options.overwrite)
     search, camera = search_of(options), camera_of(options)
     model = model_of(options)
-    if options.markup is not None and options.markup not in model.markups:
-        raise InputError(f"--markup {shown(options.markup)}: these weights have {', '.join(model.markups)}")
+    check_markup(options.markup, model)
     make_room(out)
     # Of a film that is cut off nothing is written; a webcam or a stream has no other end than to be stopped.
     stops = StopRequests() if isinstance(source, str) and endless(source) else None
