@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .engines import Engine
 
 
-def check_given(crops: Any) -> None:
-    """Raises `InputError` unless they are an array or a dense tensor (B, 1, S, S), S a multiple of 8 from 32, of
-    floating point values in [0, 1]."""
+def check_given(crops: Any, unit: int = 8) -> None:
+    """Raises `InputError` unless they are an array or a dense tensor (B, 1, S, S) of floating point values in [0, 1]; S
+    is a multiple of ``unit``, the config's ``crop_unit``, from four of them."""
     torch = _torch_of(crops)
     if torch is None and not isinstance(crops, np.ndarray):
         raise InputError(f"crops are a numpy array or a torch tensor, not {type(crops).__name__}")
-    check_crops(crops.shape, crops.is_floating_point() if torch else crops.dtype.kind == "f")
+    check_crops(crops.shape, crops.is_floating_point() if torch else crops.dtype.kind == "f", unit)
     if torch and (crops.is_meta or crops.layout != torch.strided):
         raise InputError("crops are a dense tensor with values, not a meta or a sparse one")
     if len(crops):

@@ -11,12 +11,14 @@ from .errors import InputError
 from .files import check_place
 
 
-def check_crops(shape: Sequence[int], floating: bool) -> None:
-    """Crops are (B, 1, S, S) floats, S a multiple of 8 from 32; anything else raises `InputError`."""
+def check_crops(shape: Sequence[int], floating: bool, unit: int = 8) -> None:
+    """Crops are (B, 1, S, S) floats, S a multiple of ``unit`` (the config's ``crop_unit``), four of them at least;
+    anything else raises `InputError`."""
     if len(shape) != 4 or shape[1] != 1:
         raise InputError(f"crops must have shape (B, 1, S, S), not {tuple(shape)}")
-    if shape[2] != shape[3] or shape[2] % 8 or shape[2] < 32:
-        raise InputError(f"crops must be square with a side that is a multiple of 8 from 32, not {shape[2]}×{shape[3]}")
+    if shape[2] != shape[3] or shape[2] % unit or shape[2] < 4 * unit:
+        wanted = f"a side that is a multiple of {unit} from {4 * unit}"
+        raise InputError(f"crops must be square with {wanted}, not {shape[2]}×{shape[3]}")
     if not floating:
         raise InputError("crops must be floating point in [0, 1]; divide 8-bit images by 255 first")
 

@@ -18,6 +18,8 @@ Variant = Literal["ac", "ac+pose", "ac-dc"]
 
 #: Bounds on what a file may ask for: sixteen and eight times the paper's network.
 MOST_WIDTH, MOST_STAGES = 1024, 32
+#: Pixels along a patch, at most.
+MOST_PATCH = 4
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,16 @@ class ACDCConfig:
     stream_fraction: float = 0.75
     #: Markups whose maps enter the mask of eq. 4. Ours: None = all of them.
     mask_markups: tuple[str, ...] | None = None
+    #: Side of the square of the crop's pixels that one place of the maps stands for. Stage 1's stem is a convolution
+    #: over each such square, and later stages see the crop averaged over it. Ours, for phones; the paper has 1.
+    patch: int = 1
 
     def __post_init__(self) -> None:
         for name in ("markups", "mask_markups"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        for name, most in (("width", MOST_WIDTH), ("stages", MOST_STAGES)):
+        for name, most in (("width", MOST_WIDTH), ("stages", MOST_STAGES), ("patch", MOST_PATCH)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"{name} must be a whole number from 1 to {most}, not {shown(value)}")
@@ -105,6 +110,11 @@ class ACDCConfig:
         return 2 + 2 * self.width
 
     @property
+    def crop_unit(self) -> int:
+        """The side of a crop is a multiple of this, from four times on: the U-Net halves its maps three times."""
+        return 8 * self.patch
+
+    @property
     def has_pose(self) -> bool:
         return self.variant != "ac"
 
@@ -142,7 +152,10 @@ class ACDCConfig:
         return _unpickled, (own_markups(self.markups), asdict(self))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        if self.patch == 1:
+            del values["patch"]  # so that versions before it read the file
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> ACDCConfig:

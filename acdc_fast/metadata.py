@@ -93,19 +93,20 @@ def read_card(metadata: Mapping[str, str], where: str) -> dict[str, str]:
     return card
 
 
-def check_card(card: Mapping[str, str], where: str) -> None:
-    """Raises `InputError` where one of the card's numbers cannot be."""
-    resolution_of(card, where)
+def check_card(card: Mapping[str, str], where: str, unit: int = 8) -> None:
+    """Raises `InputError` where one of the card's numbers cannot be. ``unit``: the config's ``crop_unit``."""
+    resolution_of(card, where, unit)
     for name in ("enough", "narrowest_spread"):
         number_of(card, name, where)
 
 
-def resolution_of(card: Mapping[str, Any], where: str) -> int:
-    """Side of the crops trained on, 128 where the card does not say."""
-    text = card.get("resolution", "128")
+def resolution_of(card: Mapping[str, Any], where: str, unit: int = 8) -> int:
+    """Side of the crops trained on, about 128 where the card does not say. ``unit``: the config's ``crop_unit``."""
+    text = card.get("resolution", str(128 // unit * unit))
     side = int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{2,4}", text) else 0
-    if side % 8 or not 32 <= side <= LARGEST:
-        raise InputError(f"{where}: card: resolution must be a multiple of 8 from 32 to {LARGEST}, not {shown(text)}")
+    if side % unit or not 4 * unit <= side <= LARGEST:
+        wanted = f"a multiple of {unit} from {4 * unit} to {LARGEST}"
+        raise InputError(f"{where}: card: resolution must be {wanted}, not {shown(text)}")
     return side
 
 

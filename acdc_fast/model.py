@@ -98,8 +98,8 @@ class Model:
         self.mirror = check_switch("mirror", mirror)
         check_count("threads", threads, MOST_THREADS)
         check_count("max_batch", max_batch)
-        own = resolution_of(self.weights.card, "weights")
-        self.resolution = check_resolution(own if resolution is None else resolution)
+        own = resolution_of(self.weights.card, "weights", self.config.crop_unit)
+        self.resolution = check_resolution(own if resolution is None else resolution, unit=self.config.crop_unit)
         #: Whether `align` leaves out boxes that the maps deny (`readout.presence.DENIED`). At other resolutions than
         #: that of the training maps are wide for reasons of their own.
         self._denies = self.resolution == own
@@ -168,11 +168,12 @@ class Model:
         }  # fmt: skip
 
     def __call__(self, crops: Any, all_stages: bool = False) -> Prediction:
-        """(B, 1, S, S) float in [0, 1], S a multiple of 8 from 32, numpy or torch → `Prediction` of the same kind.
+        """(B, 1, S, S) float in [0, 1], numpy or torch → `Prediction` of the same kind. S: a multiple of 8 from 32,
+        times the config's ``patch``.
 
         Tensors come back on the device they came from; no gradients. Raises `InputError` for other crops.
         """
-        check_given(crops)
+        check_given(crops, self.config.crop_unit)
         prediction = self._run(for_engine(crops, self.engine), all_stages, markups=self.markups)
         prediction = mapped(prediction, lambda array: as_given(array, crops))
         check_finite(finite(prediction))

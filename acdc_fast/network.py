@@ -42,12 +42,13 @@ class ConvBlock(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Thirteen convolutions: (B, inputs, S, S) → embedding (B, w, S, S). S must be a multiple of 8."""
+    """Thirteen convolutions: (B, inputs, pS, pS) → embedding (B, w, S, S). S must be a multiple of 8. The stem takes
+    patches of p × p pixels."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, patch: int = 1) -> None:
         super().__init__()
         w = width
-        self.stem = nn.Conv2d(inputs, w, 1)
+        self.stem = nn.Conv2d(inputs, w, patch, patch)
         self.encode1, self.down1 = ConvBlock(w, w), ConvBlock(w, w, stride=2)
         self.encode2, self.down2 = ConvBlock(w, 2 * w), ConvBlock(2 * w, 2 * w, stride=2)
         self.encode3, self.down3 = ConvBlock(2 * w, 4 * w), ConvBlock(4 * w, 4 * w, stride=2)
@@ -65,6 +66,11 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after_stem(self.stem(x))
+
+
+def averaged(crops: Tensor, patch: int) -> Tensor:
+    """(B, 1, S, S) → (B, 1, S / patch, S / patch): what later stages see of the crop."""
+    return F.avg_pool2d(crops, patch) if patch > 1 else crops
 
 
 def _double(x: Tensor) -> Tensor:
@@ -130,13 +136,14 @@ class GeometryTransfer(nn.Module):
 
 
 class ACDC(nn.Module):
-    """The cascade (§III-A): crops (B, 1, S, S), float in [0, 1], S a multiple of 8 from 32 → Prediction."""
+    """The cascade (§III-A): crops (B, 1, S, S), float in [0, 1] → Prediction. S is a multiple of 8 from 32, times the
+    config's ``patch``; the maps have S / patch places along a side."""
 
     def __init__(self, config: ACDCConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ACDCConfig()
-        channels = [1] + [config.fusion_channels] * (config.stages - 1)
-        self.unets = nn.ModuleList(UNet(c, config.width) for c in channels)
+        inputs = [(1, config.patch)] + [(config.fusion_channels, 1)] * (config.stages - 1)
+        self.unets = nn.ModuleList(UNet(channels, config.width, patch) for channels, patch in inputs)
         self.gtn = GeometryTransfer(config)
         self.excite = nn.ModuleList(
             nn.Linear(3, config.fusion_channels) for _ in range(config.stages - 1) if config.has_excitation
@@ -159,10 +166,11 @@ class ACDC(nn.Module):
 
     def forward(self, crops: Tensor, all_stages: bool = False) -> Prediction:
         """Raises ``ValueError`` for crops of another shape, size or type."""
-        check_crops(crops.shape, crops.is_floating_point())
+        check_crops(crops.shape, crops.is_floating_point(), self.config.crop_unit)
         stages: list[Prediction] = []
         unets = [cast(UNet, unet) for unet in self.unets]
         x = unets[0].stem(crops)
+        image = averaged(crops, self.config.patch)
         for i, unet in enumerate(unets):
             embedding = unet.after_stem(x)
             moments, mask, pose = self.gtn(embedding)
@@ -170,7 +178,7 @@ class ACDC(nn.Module):
             if i + 1 < len(unets):
                 stem, excitation = unets[i + 1].stem, self.excitation(i, pose, embedding)
                 assert stem.bias is not None
-                x = ops.dual_fusion_conv1x1(crops, embedding, mask, excitation, stem.weight.flatten(1), stem.bias)
+                x = ops.dual_fusion_conv1x1(image, embedding, mask, excitation, stem.weight.flatten(1), stem.bias)
         last = stages[-1]
         kept = tuple(stages) if all_stages else None
         return Prediction(last.landmarks, last.covariance, last.pose, last.mask, kept)

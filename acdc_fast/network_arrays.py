@@ -22,7 +22,8 @@ def state_shapes(config: ACDCConfig) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
     shapes: dict[str, tuple[int, ...]] = {}
     for i in range(config.stages):
-        shapes[f"unets.{i}.stem.weight"] = (w, config.fusion_channels if i else 1, 1, 1)
+        fused = (w, config.fusion_channels, 1, 1)
+        shapes[f"unets.{i}.stem.weight"] = fused if i else (w, 1, config.patch, config.patch)
         shapes[f"unets.{i}.stem.bias"] = (w,)
         for name, (inputs, outputs) in blocks.items():
             shapes[f"unets.{i}.{name}.0.weight"] = (outputs, inputs, 3, 3)

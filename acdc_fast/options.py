@@ -46,11 +46,13 @@ def check_switch(option: str, value: bool) -> bool:
     return value
 
 
-def check_resolution(resolution: int, name: str = "resolution") -> int:
-    """Side of the crops, pixels: a multiple of 8 from 32 to 4096; anything else raises `InputError`."""
+def check_resolution(resolution: int, name: str = "resolution", unit: int = 8) -> int:
+    """Side of the crops, pixels: a multiple of ``unit`` (the config's ``crop_unit``), from four of them to 4096;
+    anything else raises `InputError`."""
     whole = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not whole or resolution % 8 or not 32 <= resolution <= LARGEST:
-        raise InputError(f"{name} must be a multiple of 8 from 32 to {LARGEST}, not {shown(resolution)}")
+    if not whole or resolution % unit or not 4 * unit <= resolution <= LARGEST:
+        wanted = f"a multiple of {unit} from {4 * unit} to {LARGEST}"
+        raise InputError(f"{name} must be {wanted}, not {shown(resolution)}")
     return resolution
 
 

@@ -122,7 +122,7 @@ def serialised(weights: Weights, half: bool = False, where: str = "weights") -> 
         "card": json.dumps(weights.card),
         **write_tables(weights.config),
     }
-    check_card(weights.card, where)
+    check_card(weights.card, where, weights.config.crop_unit)
     arrays = check_arrays(weights.config, weights.arrays, where)
     arrays |= refinement_arrays(weights.refinement) | visibility_arrays(weights.visibility)
     arrays |= upright_arrays(weights.upright)

@@ -32,6 +32,18 @@ def test_bad_crops() -> None:
             model(bad)
 
 
+def test_crops_of_a_network_with_patches() -> None:
+    weights = small_weights(patch=3)
+    model = Model(weights)
+    assert model.resolution == 120  # the card does not say, and 128 is no multiple of 24
+    assert Model(weights, resolution=96)(np.zeros((2, 1, 96, 96), np.float32)).mask.shape == (2, 1, 32, 32)
+    for bad in (32, 80, 104):
+        with pytest.raises(InputError, match="a multiple of 24 from 96"):
+            model(np.zeros((1, 1, bad, bad), np.float32))
+        with pytest.raises(InputError, match="a multiple of 24 from 96"):
+            Model(weights, resolution=bad)
+
+
 def test_bad_options() -> None:
     network = small_network()
     for options, word in (

@@ -11,10 +11,11 @@ from acdc_fast import ACDC, ACDCConfig
 from acdc_fast.ops import reference
 
 VARIANTS = [
-    ("ac-dc", ("2d98", "2d68", "2d5", "3d68"), 2),
-    ("ac+pose", ("2d68", "3d68"), 2),
-    ("ac", ("2d68", "2d5"), 2),  # DeCaFA: the 2D stream alone
-    ("ac-dc", ("3d68",), 1),
+    ("ac-dc", ("2d98", "2d68", "2d5", "3d68"), 2, 1),
+    ("ac+pose", ("2d68", "3d68"), 2, 1),
+    ("ac", ("2d68", "2d5"), 2, 1),  # DeCaFA: the 2D stream alone
+    ("ac-dc", ("3d68",), 1, 1),
+    ("ac-dc", ("2d5", "3d68"), 2, 3),
 ]
 
 
@@ -34,6 +35,8 @@ def lively(config: ACDCConfig, seed: int) -> ACDC:
                 value.copy_(torch.rand_like(value) + 0.5)
             elif name.endswith(".0.weight"):
                 value.mul_(2.5)  # keeps activations near one through the depth of the cascade
+            elif name == "unets.0.stem.weight":
+                value.mul_(2 * config.patch - 1)  # a sum over a patch of noise is small
             elif "transfer" in name:
                 value.mul_(4)
             elif "pose.weight" in name:
@@ -47,10 +50,10 @@ def run_loops(net: ACDC, crop: np.ndarray) -> list[dict[str, np.ndarray]]:
     return acdc(crop, params, c.stages, list(c.chain), list(c.solid), c.variant)
 
 
-@pytest.mark.parametrize(("variant", "markups", "stages"), VARIANTS)
-def test_values_agree_with_the_loops(variant: str, markups: tuple[str, ...], stages: int) -> None:
-    net = lively(ACDCConfig(width=4, stages=stages, variant=variant, markups=markups), seed=3)
-    crop = np.random.default_rng(5).random((32, 32))
+@pytest.mark.parametrize(("variant", "markups", "stages", "patch"), VARIANTS)
+def test_values_agree_with_the_loops(variant: str, markups: tuple[str, ...], stages: int, patch: int) -> None:
+    net = lively(ACDCConfig(width=4, stages=stages, variant=variant, markups=markups, patch=patch), seed=3)
+    crop = np.random.default_rng(5).random((32 * patch, 32 * patch))
     expected = run_loops(net, crop)
     with torch.no_grad():
         got = net(torch.from_numpy(crop)[None, None], all_stages=True)
@@ -138,6 +141,8 @@ def test_bad_crops_are_named(shape: tuple[int, ...]) -> None:
         net(torch.rand(shape))
     with pytest.raises(ValueError, match="floating point"):
         net(torch.zeros(1, 1, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="multiple of 16 from 64, not 56×56"):
+        ACDC(ACDCConfig(width=4, stages=1, patch=2))(torch.rand(1, 1, 56, 56))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +150,9 @@ def test_bad_crops_are_named(shape: tuple[int, ...]) -> None:
     [
         ({"width": 6}, "width"),
         ({"stages": 0}, "stages"),
+        ({"patch": 0}, "patch"),
+        ({"patch": 5}, "patch"),
+        ({"patch": 2.0}, "patch"),
         ({"variant": "dc"}, "variant"),
         ({"markups": ("2d5", "2d68", "3d68")}, "from the most points to the fewest"),
         ({"markups": ("2d68",)}, "3d68"),
@@ -162,5 +170,8 @@ def test_config_round_trip() -> None:
     config = ACDCConfig(width=16, stages=3, mask_markups=("2d68",))
     assert ACDCConfig.from_json(config.to_json()) == config
     assert sum(config.masked_maps) == 68 and config.maps == 239
+    assert "patch" not in config.to_json()  # so older versions read it
+    config = ACDCConfig(patch=2)
+    assert ACDCConfig.from_json(config.to_json()) == config and config.crop_unit == 16
     with pytest.raises(ValueError, match="colour"):
         ACDCConfig.from_json('{"colour": 1}')

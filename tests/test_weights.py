@@ -28,7 +28,14 @@ from acdc_fast.weights import bundled, bundled_path, load_weights, save_weights 
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"variant": "ac", "markups": ("2d68",)}, {"variant": "ac+pose"}, {"stages": 1}, {"markups": ("2d5", "3d68")}],
+    [
+        {},
+        {"variant": "ac", "markups": ("2d68",)},
+        {"variant": "ac+pose"},
+        {"stages": 1},
+        {"markups": ("2d5", "3d68")},
+        {"patch": 3},
+    ],
 )
 def test_state_shapes_are_those_of_the_network(fields: dict) -> None:
     config = ACDCConfig(**{"width": 8, "stages": 2, **fields})
@@ -199,6 +206,7 @@ def test_metadata_that_is_not_as_it_should_be(
     long, deep = "A" * 250_000, "[" * 100_000
     cases = [
         *(of(stages=v) for v in (3.0, True, 10**9, 0, -1, None, "2", [2], 10**400)),
+        *(of(patch=v) for v in (2.0, True, 0, -1, 10**9, "2", None, [2])), of(patch=2),
         *(of(width=v) for v in (8.0, True, 10**9, 2**31, "8", None, 6)),
         *(of(stream_fraction=v) for v in ("0.5", True, 0, 2, None, [1])),
         *(of(markups=v) for v in ("2d68", [1], [["2d68"]], [], [long], None, {"2d68": 1}, ["2d68"] * 100_000)),

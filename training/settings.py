@@ -151,8 +151,10 @@ class Settings:
         positive |= {f"databases[{i}].batches": s.batches for i, s in enumerate(self.databases)}
         for i, phase in enumerate(self.phases):
             positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}
-            if phase.resolution < 32 or phase.resolution % 8:
-                raise ValueError(f"phases[{i}].resolution must be a multiple of 8 from 32, not {phase.resolution}")
+            unit = self.network.crop_unit
+            if phase.resolution < 4 * unit or phase.resolution % unit:
+                wanted = f"a multiple of {unit} from {4 * unit}"
+                raise ValueError(f"phases[{i}].resolution must be {wanted}, not {phase.resolution}")
         positive |= {"patience": 1 if self.patience is None else self.patience}
         if self.patience is not None and not self.validation:
             raise ValueError("patience needs validation: faces that no update sees")

@@ -105,5 +105,6 @@ def run(options: argparse.Namespace) -> None:
     from ..options import check_resolution
 
     name, weights = weights_named(options)
-    side = check_resolution(options.resolution or resolution_of(weights.card, name))
+    unit = weights.config.crop_unit
+    side = check_resolution(options.resolution or resolution_of(weights.card, name, unit), unit=unit)
     print(compare(weights, options.batch, options.rounds, side, options.threads))

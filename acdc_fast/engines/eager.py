@@ -58,7 +58,7 @@ class EagerEngine:
         ``enough`` > 0: each crop's result is that of the first stage whose maps have a mean spread of at most it. All
         stages are run here. ``markups``: only these are returned; all are computed. Raises `InputError`."""
         network = self._first(check_stages(stages, self.config.stages))
-        x, given_on = as_tensor(crops)
+        x, given_on = as_tensor(crops, self.config.crop_unit)
         with _threads(self.threads), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             prediction = network(x.to(self.device, self.dtype), all_stages=all_stages or enough > 0)
         if enough:

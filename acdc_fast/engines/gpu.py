@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..checks import check_stages
 from ..config import ACDCConfig
+from ..network import averaged
 from ..readout.predictions import only
 from ..types import Prediction
 from . import gpu_kernels
@@ -111,7 +112,7 @@ class GPUEngine:
         stages are run here. ``markups``: only these are returned; all are computed. Raises `InputError`."""
         every = all_stages or enough > 0
         count = check_stages(stages, self.config.stages)
-        x, given_on = as_tensor(crops)
+        x, given_on = as_tensor(crops, self.config.crop_unit)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
         with self._lock, exact:
             outputs = self._run(x, count, every, mask) if len(x) else self._nothing(x, count, mask)
@@ -157,7 +158,8 @@ class GPUEngine:
         return Graph(crops, stages, graph.replay)
 
     def _cascade(self, crops: Tensor, count: int, every: bool, mask: bool) -> list[Stage]:
-        x = F.conv2d(crops, *self._first).contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(crops, *self._first, stride=self.config.patch).contiguous(memory_format=torch.channels_last)
+        image = averaged(crops, self.config.patch)
         out: list[Stage] = []
         for i in range(count):
             embedding = self._unet(x, self._unets[i])
@@ -166,7 +168,7 @@ class GPUEngine:
             last, shown = i + 1 == count, None
             if not last:
                 excitation = self._excitation(i, pose, len(x))
-                x, shown = self._kernels.transition(embedding, high, low, crops, excitation, i + 1, every and mask)
+                x, shown = self._kernels.transition(embedding, high, low, image, excitation, i + 1, every and mask)
             elif mask:
                 shown = self._kernels.mask(embedding, high, low)
             if last or every:
@@ -175,7 +177,7 @@ class GPUEngine:
 
     def _nothing(self, crops: Tensor, count: int, mask: bool) -> list[Stage]:
         """The results for a batch of no crops."""
-        maps, side = self.config.maps, crops.shape[-1]
+        maps, side = self.config.maps, crops.shape[-1] // self.config.patch
         shapes = ((maps, 2), (maps, 3), (3,) if self._pose else None, (1, side, side) if mask else None)
         return [tuple(None if s is None else torch.empty(0, *s, device=self.device) for s in shapes)] * count
 

@@ -54,6 +54,7 @@ class NativeEngine:
             threads=threads or native.available_threads(),
             isa=isa or "",
             dtype=dtype,
+            patch=config.patch,
         )
 
     def __call__(
@@ -72,7 +73,7 @@ class NativeEngine:
         Raises `InputError` for crops of another shape, and for NaN or infinity, with the number of the crop.
         """
         crops = np.asarray(crops)
-        check_crops(crops.shape, crops.dtype.kind == "f")
+        check_crops(crops.shape, crops.dtype.kind == "f", self.config.crop_unit)
         count = check_stages(stages, self.config.stages)
         points = self.config.points
         shown = tuple(name for name in points if markups is None or name in markups)

@@ -11,13 +11,13 @@ from ..checks import check_crops
 from ..types import Prediction
 
 
-def as_tensor(crops: Any) -> tuple[torch.Tensor, torch.device | None]:
+def as_tensor(crops: Any, unit: int) -> tuple[torch.Tensor, torch.device | None]:
     """Crops as a tensor, and the device that they came on, None for a numpy array. Raises `InputError` for other
     shapes and types than `check_crops` knows."""
     if isinstance(crops, torch.Tensor):
-        check_crops(crops.shape, crops.is_floating_point())
+        check_crops(crops.shape, crops.is_floating_point(), unit)
         return crops, crops.device
-    check_crops(crops.shape, crops.dtype.kind == "f")
+    check_crops(crops.shape, crops.dtype.kind == "f", unit)
     return torch.from_numpy(np.ascontiguousarray(crops)), None
 
 

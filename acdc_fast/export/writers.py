@@ -94,7 +94,9 @@ def _aligned(
 ) -> tuple[Any, int, dict[str, str]]:
     """The module, the side of its crops and the metadata of its file."""
     count = check_stages(stages, weights.config.stages)
-    size = check_resolution(resolution_of(weights.card, "weights") if resolution is None else resolution)
+    unit = weights.config.crop_unit
+    own = resolution_of(weights.card, "weights", unit)
+    size = check_resolution(own if resolution is None else resolution, unit=unit)
     network = network_of(weights, count)
     from .module import Aligned
 

@@ -170,8 +170,8 @@ def _sides(a: int, b: int, c: int) -> list[tuple[int, int]]:
 
 
 def attention_sheet(crops: np.ndarray, masks: Sequence[np.ndarray]) -> Image.Image:
-    """(N, 1, S, S) crops and, of each stage, (N, 1, S, S) masks Φ → a sheet: a row for each face, the crop first, then
-    the mask of each stage laid over it, from blue, 0, to orange, 1."""
+    """(N, 1, S, S) crops and, of each stage, (N, 1, S / patch, S / patch) masks Φ → a sheet: a row for each face, the
+    crop first, then the mask of each stage laid over it, from blue, 0, to orange, 1."""
     count, head = len(crops), 20
     sheet = Image.new("RGB", ((1 + len(masks)) * TILE, max(1, count) * TILE + head), (16, 24, 32))
     for column, name in enumerate(["crop", *(f"mask of stage {k + 1}" for k in range(len(masks)))]):
@@ -180,7 +180,8 @@ def attention_sheet(crops: np.ndarray, masks: Sequence[np.ndarray]) -> Image.Ima
         grey = np.repeat(crop[..., None] * 255, 3, 2)
         tiles = [grey]
         for stage in masks:
-            mask = np.clip(stage[row, 0], 0, 1)[..., None]
+            patch = len(crop) // stage.shape[2]
+            mask = np.clip(stage[row, 0], 0, 1).repeat(patch, 0).repeat(patch, 1)[..., None]
             tiles.append(0.45 * grey + 0.55 * (CERTAIN_COLOUR * 0.3 * (1 - mask) + UNCERTAIN_COLOUR * mask))
         for column, tile in enumerate(tiles):
             small = Image.fromarray(np.rint(tile).astype(np.uint8))

@@ -75,6 +75,13 @@ def test_agrees_with_float64(width: int, side: int) -> None:
     check(lively(width=width), crops(2, side))
 
 
+@pytest.mark.parametrize(
+    ("patch", "width", "side"), [(2, 16, 64), (2, 8, 112), (3, 16, 96), (3, 20, 120), (4, 12, 160)]
+)
+def test_patches(patch: int, width: int, side: int) -> None:
+    check(lively(width=width, patch=patch, stages=3), crops(2, side))
+
+
 def test_agrees_at_full_resolution() -> None:
     check(lively(width=16), crops(1, 128))
 

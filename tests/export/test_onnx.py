@@ -150,23 +150,23 @@ def test_the_example_is_short() -> None:
     assert len(body) <= 20 and "acdc_fast" not in text
 
 
-@pytest.mark.parametrize(("variant", "batch"), [("ac-dc", 2), ("ac", "dynamic")])
-def test_other_weights(tmp_path: Path, variant: str, batch: int | str) -> None:
-    """Without pose, without a card, a part of the markups, a fixed batch; a refinement of other numbers."""
-    weights = small_weights(variant=variant, stages=2)
+@pytest.mark.parametrize(("variant", "batch", "patch"), [("ac-dc", 2, 1), ("ac", "dynamic", 1), ("ac-dc", 2, 2)])
+def test_other_weights(tmp_path: Path, variant: str, batch: int | str, patch: int) -> None:
+    """Without pose, without a card, a part of the markups, a fixed batch; a refinement of other numbers; patches."""
+    weights, side = small_weights(variant=variant, stages=2, patch=patch), 40 * patch
     small, readout = fitted(weights)
     large = {m: numbers * 1e3 for m, numbers in small.numbers.items()}  # an untrained network's points lie close
     refinement = replace(small, numbers=large)
     weights = replace(weights, refinement=refinement, pose=readout if variant == "ac-dc" else None, markups=("2d68",))
-    outputs = export_onnx(weights, tmp_path / "x.onnx", batch=batch, stages=1, resolution=40)
+    outputs = export_onnx(weights, tmp_path / "x.onnx", batch=batch, stages=2, resolution=side)
     pose = ["pose"] if variant == "ac-dc" else []
     assert outputs == ["landmarks_2d68", "covariance_2d68", "confidence_2d68", *pose, "square", "mask"]
-    crops = np.random.default_rng(0).random((2, 1, 40, 40), np.float32)
+    crops = np.random.default_rng(0).random((2, 1, side, side), np.float32)
     got = answers(tmp_path / "x.onnx", crops)
     assert list(got) == outputs
     from acdc_fast.readout.refinement import refined
 
-    network = Model(weights, stages=1)._run(crops)
+    network = Model(weights, stages=2)._run(crops)
     expected = refined(network.landmarks, refinement, weights.config.order)["2d68"]
     assert np.abs(got["landmarks_2d68"] - expected).max() < UNITS
     assert np.abs(network.landmarks["2d68"] - expected).max() > 10 * UNITS  # the refinement does something here

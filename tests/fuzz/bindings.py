@@ -162,7 +162,8 @@ def engine(d: Draw) -> None:
     from acdc_fast.network_arrays import state_shapes
 
     variant, markups = d.rng.choice([("ac", ("2d98",)), ("ac-dc", ("2d68", "3d68"))])
-    config = ACDCConfig(width=d.rng.choice([4, 8]), stages=d.rng.choice([1, 2]), variant=variant, markups=markups)
+    sizes = {"width": d.rng.choice([4, 8]), "stages": d.rng.choice([1, 2]), "patch": d.rng.choice([1, 1, 2, 3])}
+    config = ACDCConfig(**sizes, variant=variant, markups=markups)
     arrays = {n: np.abs(d.numbers.normal(0.3, 0.2, s)).astype(np.float32) for n, s in state_shapes(config).items()}
     folded = dict(folded_weights(config, arrays))
     if d.rng.random() < 0.2:
@@ -172,13 +173,13 @@ def engine(d: Draw) -> None:
         width=config.width, stages=config.stages, stream_inputs=config.stream_channels,
         chain_maps=sum(config.points[n] for n in config.chain), solid_maps=sum(config.points[n] for n in config.solid),
         masked=list(config.masked_maps), pose=config.has_pose, excitation=config.has_excitation, weights=folded,
-        threads=d.threads(), isa=d.isa,
+        threads=d.threads(), isa=d.isa, patch=config.patch,
     )  # fmt: skip
     if d.rng.random() < 0.3:
-        name = d.rng.choice(["width", "stages", "stream_inputs", "chain_maps", "solid_maps"])
+        name = d.rng.choice(["width", "stages", "stream_inputs", "chain_maps", "solid_maps", "patch"])
         options[name] = d.rng.choice([*HUGE, options[name] + 1, options[name] - 1])
     made = _native.Engine(**options)
-    side = 32 if not d.spoilt() else d.rng.choice([0, 8, 33, 40])
+    side = 32 * config.patch if not d.spoilt() else d.rng.choice([0, 8, 33, 40, 64, 96])
     stages = d.rng.choice([*HUGE, config.stages]) if d.rng.random() < 0.2 else config.stages
     made.run(d.floats(d.size(3), 1, side, side), stages, d.rng.random() < 0.3, d.rng.random() < 0.5)
 

@@ -27,6 +27,11 @@ def conv3x3(x: np.ndarray, weight: np.ndarray, stride: int = 1) -> np.ndarray:
     return out
 
 
+def patches(x: np.ndarray, side: int) -> np.ndarray:
+    """x (1, H, W) → (side², H / side, W / side): the pixels of each patch as channels, row by row."""
+    return np.stack([x[0, i::side, j::side] for i in range(side) for j in range(side)])
+
+
 def conv1x1(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     out = np.zeros((len(weight), *x.shape[1:]))
     for o in range(len(weight)):
@@ -61,7 +66,8 @@ def double(x: np.ndarray) -> np.ndarray:
 
 
 def unet(x: np.ndarray, p: Params, name: str) -> np.ndarray:
-    x = conv1x1(x, p[f"{name}.stem.weight"][:, :, 0, 0]) + p[f"{name}.stem.bias"][:, None, None]
+    stem = p[f"{name}.stem.weight"]
+    x = conv1x1(x, stem.reshape(len(stem), -1)) + p[f"{name}.stem.bias"][:, None, None]
     skips = []
     for level in (1, 2, 3):
         x = block(x, p, f"{name}.encode{level}")
@@ -121,8 +127,9 @@ def acdc(
     crop: np.ndarray, p: Params, stages: int, chain: list[str], solid: list[str], variant: str
 ) -> list[dict[str, np.ndarray]]:
     """One crop (S, S) through the cascade; per stage the means, covariances, mask and pose (degrees)."""
-    image, out = crop[None], []
-    x = image
+    patch, out = p["unets.0.stem.weight"].shape[-1], []
+    x = patches(crop[None], patch)
+    image = x.mean(0)[None]
     for stage in range(stages):
         embedding = unet(x, p, f"unets.{stage}")
         logits = geometry_maps(embedding, p, chain, solid)

@@ -23,7 +23,7 @@ def lively(seed: int = 0, gain: float = 1.3, **config: Any) -> ACDC:
             elif isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
                 module.weight.mul_(gain)
         # Maps with a shape: logits of the first stage spread by 2, so that a wrong value anywhere moves landmarks.
-        gtn, x = network.gtn, torch.from_numpy(crops(1, 32, seed))
+        gtn, x = network.gtn, torch.from_numpy(crops(1, 4 * network.config.crop_unit, seed))
         for chain in (network.config.chain, network.config.solid):
             for name in chain[:1]:
                 logits = gtn.logits(network.unets[0](x))[:, network.config.slices[name]]

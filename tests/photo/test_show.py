@@ -122,8 +122,8 @@ def test_several_faces_are_told_apart_and_dots_shrink(faces: Faces) -> None:
 
 def test_attention_sheet_has_a_row_a_face_and_a_column_a_stage(model: Model) -> None:
     crops = np.zeros((2, 1, 64, 64), np.float32)
-    masks = [np.zeros((2, 1, 64, 64), np.float32) for _ in range(3)]
-    masks[1][1, 0, :, 32:] = 1
+    masks = [np.zeros((2, 1, side, side), np.float32) for side in (64, 32, 64)]  # the second with patches of two pixels
+    masks[1][1, 0, :, 16:] = 1
     sheet = np.asarray(attention_sheet(crops, masks)).astype(int)
     assert sheet.shape == (20 + 2 * 192, 4 * 192, 3)
     tile = sheet[20 + 192 : 20 + 2 * 192, 2 * 192 : 3 * 192]

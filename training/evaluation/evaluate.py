@@ -43,9 +43,10 @@ TESTS = {"mtfl-dev": "dev", "aflw68": "dev", "aflw-pose": "dev"}
 
 
 def load_network(path: Path) -> tuple[ACDC, int]:
-    """The eager network in eval mode, and the resolution that its card names (128 if it names none)."""
+    """The eager network in eval mode, and the resolution that its card names (about 128 if it names none)."""
     weights = load_weights(path)
-    return ACDC.holding(weights.config, weights.arrays), resolution_of(weights.card, str(path))
+    config = weights.config
+    return ACDC.holding(config, weights.arrays), resolution_of(weights.card, str(path), config.crop_unit)
 
 
 def open_all(names: list[str] | None, root: Path, skip_broken: bool) -> dict[str, Database]:
@@ -128,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
     check_free((args.report, args.calibrate, args.pose, args.enough, args.presence), args.overwrite)
     path = bundled().get(str(args.weights), Path(args.weights))
     network, own = load_network(path)
-    resolution = check_resolution(own if args.resolution is None else args.resolution, "--resolution")
+    asked = own if args.resolution is None else args.resolution
+    resolution = check_resolution(asked, "--resolution", network.config.crop_unit)
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     network.to(device)
     databases = open_all(args.databases, args.data_root, args.skip_broken)

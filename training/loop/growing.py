@@ -2,7 +2,8 @@
 
 More stages: each new stage starts as a copy of the last trained one. If that is the first stage, its copy reads only
 the image: the weights of its stem for I⊙Φ, H and H⊙Φ start at 0, and the excitation at ½ for every pose. So each new
-stage first gives exactly what the stage before it gave. Training then teaches it to use the rest.
+stage first gives exactly what the stage before it gave. Training then teaches it to use the rest. With patches it sees
+the mean of each, so it first gives nearly the same.
 
 More width (a multiple): each channel starts as several copies. The next layer's weights split the original weight
 among the copies in random parts. So the wide network first gives exactly what the narrow one gave, but no two copies
@@ -36,7 +37,8 @@ def _deepen(grown: Arrays, trained: ACDCConfig, wanted: ACDCConfig) -> None:
             grown[f"unets.{stage}.{name[len(prefix) :]}"] = grown[name].copy()
         if last == 0:
             stem = np.zeros((wanted.width, wanted.fusion_channels, 1, 1), np.float32)
-            stem[:, 0] = grown["unets.0.stem.weight"][:, 0] * (2 if wanted.has_excitation else 1)
+            seen = grown["unets.0.stem.weight"].sum((2, 3))[..., None, None]  # of a patch its mean alone
+            stem[:, 0] = seen[:, 0] * (2 if wanted.has_excitation else 1)
             grown[f"unets.{stage}.stem.weight"] = stem
         if wanted.has_excitation and f"excite.{stage - 1}.weight" not in grown:
             start = {"weight": np.zeros((wanted.fusion_channels, 3)), "bias": np.zeros(wanted.fusion_channels)}

@@ -10,6 +10,19 @@
 namespace acdc {
 namespace {
 
+constexpr int kMostPatch = 16;
+constexpr py::ssize_t kMostSide = 4096;  // of a crop
+
+// Whether the engine takes square crops of this side.
+bool fits(const EngineSpec& spec, py::ssize_t side) {
+  return side % (8 * spec.patch) == 0 && side >= 32 * spec.patch && side <= kMostSide;
+}
+
+// What sides it takes, for a message.
+std::string sides(const EngineSpec& spec) {
+  return "S a multiple of " + std::to_string(8 * spec.patch) + " from " + std::to_string(32 * spec.patch);
+}
+
 using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::string, Doubles>& arrays, int threads,
@@ -21,6 +34,7 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
   };
   within("width", spec.width, 1, 4096);
   within("stages", spec.stages, 1, 64);
+  within("patch", spec.patch, 1, kMostPatch);
   within("stream_inputs", spec.stream_inputs, 1, spec.width);
   within("chain_maps", spec.chain_maps, 0, 1 << 16);
   within("solid_maps", spec.solid_maps, 0, 1 << 16);
@@ -48,7 +62,7 @@ std::unique_ptr<Engine> make_engine(const EngineSpec& spec, const std::map<std::
       expect(prefix + conv.name + ".weight", conv.inputs * conv.outputs * 9);
       expect(prefix + conv.name + ".bias", conv.outputs);
     }
-    expect(prefix + "stem.weight", s == 0 ? w : w * fused);
+    expect(prefix + "stem.weight", s == 0 ? w * spec.patch * spec.patch : w * fused);
     expect(prefix + "stem.bias", w);
     if (spec.excitation && s + 1 < spec.stages) {
       expect(prefix + "excite.weight", fused * 3);
@@ -84,15 +98,15 @@ int64_t first_bad_crop(const float* crops, int64_t batch, int64_t area) {
 
 py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_stages, bool mask, float enough,
                     const std::vector<bool>& asked) {
-  require(crops.ndim() == 4 && crops.shape(1) == 1 && crops.shape(2) == crops.shape(3) && crops.shape(2) % 8 == 0 &&
-              crops.shape(2) >= 32 && crops.shape(2) <= 4096,
-          "crops must have shape (B, 1, S, S), S a multiple of 8 from 32");
   const EngineSpec& spec = engine.spec();
+  require(crops.ndim() == 4 && crops.shape(1) == 1 && crops.shape(2) == crops.shape(3) && fits(spec, crops.shape(2)),
+          "crops must have shape (B, 1, S, S), " + sides(spec));
   require(stages >= 1 && stages <= spec.stages,
           "stages must lie between 1 and " + std::to_string(spec.stages) + ", not " + std::to_string(stages));
   require(enough >= 0 && (enough == 0 || !all_stages),
           "enough must not be negative, and not be asked for with all stages");
-  const py::ssize_t batch = crops.shape(0), side = crops.shape(2), kept = all_stages ? stages : 1;
+  const py::ssize_t batch = crops.shape(0), whole = crops.shape(2), side = whole / spec.patch,
+                    kept = all_stages ? stages : 1;
   const py::ssize_t maps = spec.chain_maps + spec.solid_maps;
   const auto given = static_cast<py::ssize_t>(asked.size());
   require(given == 0 || given == maps, "asked must have one flag a map, or none");
@@ -121,7 +135,7 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
   int64_t bad;
   {
     py::gil_scoped_release release;
-    bad = first_bad_crop(data, batch, side * side);
+    bad = first_bad_crop(data, batch, whole * whole);
     if (bad < 0) engine.run(data, static_cast<int>(batch), static_cast<int>(side), stages, out);
   }
   require(bad < 0, "crop " + std::to_string(bad) + " of the batch contains a NaN or an infinity");
@@ -135,9 +149,10 @@ py::dict run_engine(Engine& engine, const Floats& crops, int stages, bool all_st
 }
 
 Profile profile_engine(Engine& engine, const Floats& crop) {
-  require(crop.ndim() == 2 && crop.shape(0) == crop.shape(1) && crop.shape(0) % 8 == 0 && crop.shape(0) >= 32,
-          "crop must have shape (S, S), S a multiple of 8 from 32");
-  const int side = static_cast<int>(crop.shape(0)), maps = engine.spec().chain_maps + engine.spec().solid_maps;
+  const EngineSpec& spec = engine.spec();
+  require(crop.ndim() == 2 && crop.shape(0) == crop.shape(1) && fits(spec, crop.shape(0)),
+          "crop must have shape (S, S), " + sides(spec));
+  const int side = static_cast<int>(crop.shape(0)) / spec.patch, maps = spec.chain_maps + spec.solid_maps;
   std::vector<float> mean(maps * 2), covariance(maps * 3), mask(static_cast<size_t>(side) * side);
   float pose[3];
   const float* data = crop.data();
@@ -152,14 +167,14 @@ void bind_engine(py::module_& m) {
       .def(py::init([](int width, int stages, int stream_inputs, int chain_maps, int solid_maps,
                        const std::vector<bool>& masked, bool pose, bool excitation,
                        const std::map<std::string, Doubles>& weights, int threads, const std::string& isa,
-                       const std::string& dtype) {
-             EngineSpec spec{width, stages, stream_inputs, chain_maps, solid_maps, {}, pose, excitation};
+                       const std::string& dtype, int patch) {
+             EngineSpec spec{width, stages, stream_inputs, chain_maps, solid_maps, {}, pose, excitation, patch};
              spec.masked.assign(masked.begin(), masked.end());
              return make_engine(spec, weights, threads, isa, dtype);
            }),
            py::kw_only(), py::arg("width"), py::arg("stages"), py::arg("stream_inputs"), py::arg("chain_maps"),
            py::arg("solid_maps"), py::arg("masked"), py::arg("pose"), py::arg("excitation"), py::arg("weights"),
-           py::arg("threads"), py::arg("isa") = "", py::arg("dtype") = "float32")
+           py::arg("threads"), py::arg("isa") = "", py::arg("dtype") = "float32", py::arg("patch") = 1)
       .def("run", &run_engine, py::arg("crops"), py::arg("stages"), py::arg("all_stages"), py::arg("mask"),
            py::arg("enough") = 0.0f, py::arg("asked") = std::vector<bool>())
       .def("profile", &profile_engine, py::arg("crop"), "Seconds of each step: [(name, seconds)]; see engine.h.")

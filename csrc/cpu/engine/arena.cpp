@@ -60,7 +60,7 @@ void Buffer::Free::operator()(float* p) const { std::free(p); }
 
 Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec& spec, int maps,
              int64_t scratch_floats)
-    : side(side), threads(threads), scratch_floats(scratch_floats) {
+    : side(side), threads(threads), patch(spec.patch), scratch_floats(scratch_floats) {
   const int w = spec.width;
   const struct {
     int shrink, channels;
@@ -84,7 +84,8 @@ Arena::Arena(int side, int threads, int lanes, int value_bytes, const EngineSpec
   parts[0] = total, total += static_cast<int64_t>(kExtremes) * threads * maps, fence();
   parts[1] = total, total += (kExtremes + 2ll) * maps, fence();                           // extremes, scale, shift
   parts[2] = total, total += static_cast<int64_t>(side) * side, fence();                  // mask
-  parts[5] = total, total += (side + 2ll) * (side + 2), fence();                          // crop
+  parts[5] = total, total += image_pitch() * image_pitch(), fence();                      // crop
+  parts[6] = total, total += patch > 1 ? static_cast<int64_t>(side) * side : 0, fence();  // crop averaged
   parts[3] = total, total += (2 + 2ll * w) * ((w + lanes - 1) / lanes * lanes), fence();  // stem weights
   total = (total + 15) / 16 * 16;
   parts[4] = total, total += scratch_floats * threads, fence();  // of all threads: a convolution may share it

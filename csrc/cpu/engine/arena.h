@@ -23,8 +23,10 @@ class Arena {
   const Tensor& operator[](Name name) const { return tensors[name]; }
   float* extremes() const { return memory.data() + parts[0]; }
   float* levels() const { return memory.data() + parts[1]; }
-  float* image() const { return memory.data() + parts[5] + image_pitch() + 1; }  // the crop, in a frame of zeros
-  int64_t image_pitch() const { return side + 2; }
+  // The crop, in a frame of zeros as wide as a patch.
+  float* image() const { return memory.data() + parts[5] + (image_pitch() + 1) * patch; }
+  int64_t image_pitch() const { return static_cast<int64_t>(side + 2) * patch; }
+  float* small() const { return memory.data() + parts[6]; }  // [side·side] the crop averaged over patches
   float* mask() const { return memory.data() + parts[2]; }
   float* stem() const { return memory.data() + parts[3]; }
   float* scratch(int slot) const { return memory.data() + parts[4] + slot * scratch_floats; }
@@ -33,7 +35,7 @@ class Arena {
            static_cast<int64_t>(peaks.size() * sizeof(float));
   }
 
-  const int side, threads;
+  const int side, threads, patch;  // side of the maps
   std::vector<double> sums;        // [task][kSumRows][maps]
   std::vector<float> peaks;        // for each of the network's maps, the number of a pixel near its last greatest logit
   std::vector<double> excitation;  // [2 + 2·width]
@@ -43,7 +45,7 @@ class Arena {
  private:
   const int64_t scratch_floats;
   Tensor tensors[kNames];
-  int64_t parts[6];  // where each begins in memory: extremes, levels, mask, stem weights, scratch, crop
+  int64_t parts[7];  // where each begins in memory: extremes, levels, mask, stem weights, scratch, crop, its mean
   Buffer memory;
 };
 

@@ -18,6 +18,24 @@ static double mean_spread(const float* covariance, int64_t maps) {
   return sum / static_cast<double>(maps);
 }
 
+// The crop as the later stages see it: as it is, or its mean over each patch.
+const float* Engine::averaged(Arena& arena, const float* crop) const {
+  const int side = arena.side, p = spec_.patch;
+  if (p == 1) return crop;
+  const float share = 1.f / static_cast<float>(p * p);
+  for (int y = 0; y < side; ++y) {
+    for (int x = 0; x < side; ++x) {
+      float sum = 0;
+      for (int i = 0; i < p; ++i) {
+        const float* row = crop + (static_cast<int64_t>(y * p + i) * side + x) * p;
+        for (int j = 0; j < p; ++j) sum += row[j];
+      }
+      arena.small()[y * side + x] = sum * share;
+    }
+  }
+  return arena.small();
+}
+
 void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const {
   const int w = spec_.width, inputs = 2 + 2 * w, lanes = kernels_.lanes;
   std::vector<double>& excitation = arena.excitation;
@@ -37,8 +55,8 @@ void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, con
       packed[(1 + c) * 2 * lanes + lanes] = static_cast<float>(row[2 + w + c] * excitation[2 + w + c]);
     }
   }
-  const Stem stem = {arena[Arena::kEmbedding], crop, arena.mask(), w, arena.stem(), stage.stem_bias.data(),
-                     arena[Arena::kX]};
+  const Stem stem = {arena[Arena::kEmbedding], averaged(arena, crop), arena.mask(), w, arena.stem(),
+                     stage.stem_bias.data(),   arena[Arena::kX]};
   auto body = [&](int64_t task, int) {
     const int row = static_cast<int>(task) * kRowsPerTask;
     kernels_.stem_fused(stem, row, row + kRowsPerTask);
@@ -48,17 +66,17 @@ void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, con
 
 // Stem and encode1 of the first stage, on the crop.
 void Engine::first_layer(Arena& arena, const float* crop, int threads) const {
-  const int side = arena.side;
+  const int side = arena.side * spec_.patch;
   for (int y = 0; y < side; ++y) {
     std::memcpy(arena.image() + y * arena.image_pitch(), crop + static_cast<int64_t>(y) * side, side * sizeof(float));
   }
-  const FirstLayer layer = {arena.image(), arena.image_pitch(), first_weights_.data(), first_bias_.data(),
-                            arena[Arena::kSkip1]};
+  const FirstLayer layer = {arena.image(),         arena.image_pitch(), spec_.patch,
+                            first_weights_.data(), first_bias_.data(),  arena[Arena::kSkip1]};
   auto body = [&](int64_t task, int) {
     const int row = static_cast<int>(task) * kRowsPerTask;
     kernels_.stem_encode1(layer, row, row + kRowsPerTask);
   };
-  parallel_for(side / kRowsPerTask, threads, body);
+  parallel_for(arena.side / kRowsPerTask, threads, body);
 }
 
 Engine::StageMaps Engine::stage_maps(const EngineOutput& out) {
@@ -115,7 +133,7 @@ Profile Engine::profile(const float* crop, int side, const EngineOutput& out) {
 }
 
 void Engine::run(const float* crops, int batch, int side, int stages, const EngineOutput& out) {
-  const int64_t area = static_cast<int64_t>(side) * side;
+  const int64_t area = static_cast<int64_t>(side) * side * spec_.patch * spec_.patch;
   const StageMaps sets = stage_maps(out);
   // Each thread takes whole crops while there are enough. All threads share each of the crops that remain.
   const int shared = threads_ > 1 ? batch % threads_ : batch, alone = batch - shared;

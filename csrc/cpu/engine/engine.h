@@ -36,6 +36,7 @@ struct EngineSpec {
   int chain_maps, solid_maps;         // maps of the 2D and of the 3D stream; one of them may be 0
   std::vector<unsigned char> masked;  // for each map, whether it enters the mask
   bool pose, excitation;
+  int patch = 1;  // side of the square of the crop's pixels that one place of the maps stands for
 };
 
 // Some of the network's maps, packed for the kernels. Each stream's maps are padded separately.
@@ -81,8 +82,8 @@ class Engine {
   // bf16: most convolutions multiply bfloat16 numbers (packing.cpp says which do not). It needs bf16_kernels().
   Engine(const EngineSpec& spec, const Weights& weights, int threads, const std::string& isa, bool bf16 = false);
 
-  // crops: [batch][side·side] finite floats; side is a multiple of 8, at least 32; 1 ≤ stages ≤ spec.stages. Several
-  // threads may call it at once. Results do not depend on threads or batches.
+  // crops: [batch][(side·patch)²] finite floats; side, that of the maps, is a multiple of 8, at least 32;
+  // 1 ≤ stages ≤ spec.stages. Several threads may call it at once. Results do not depend on threads or batches.
   void run(const float* crops, int batch, int side, int stages, const EngineOutput& out);
 
   // Runs one crop with all threads and times its steps.
@@ -127,6 +128,7 @@ class Engine {
   void landmarks(Arena& arena, const MapSet& maps, int threads, bool moments, bool mask, float* mean,
                  float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
+  const float* averaged(Arena& arena, const float* crop) const;
   void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
   ArenaHandle take_arena(int side, int threads);
   void give_back(ArenaHandle arena);

@@ -79,7 +79,8 @@ inline __attribute__((always_inline)) int64_t landmark_strip_floats(int inputs, 
 struct FirstLayer {
   const float* image;  // pixel (0, 0) of the crop in a frame of zeros
   int64_t pitch;
-  const float* weights;  // [output block][9][lanes]
+  int patch;             // the stem takes patch × patch pixels, so both together take 3 · patch along a side
+  const float* weights;  // [output block][9 · patch²][lanes], row by row
   const float* bias;     // [output block][first, inner, last row][first, inner, last column][lanes]
   Tensor out;
 };

@@ -98,22 +98,24 @@ void Engine::pack_conv(Layer& layer, ConvKind kind, int value_bytes, int inputs,
 }
 
 void Engine::pack_first_layer(const Weights& weights) {
-  const int w = spec_.width, lanes = kernels_.lanes;
+  const int w = spec_.width, lanes = kernels_.lanes, p = spec_.patch, taps = 9 * p * p;
   const std::vector<double>&stem = weights.at("0.stem.weight"), &stem_bias = weights.at("0.stem.bias");
   const std::vector<double>&conv = weights.at("0.encode1.weight"), &conv_bias = weights.at("0.encode1.bias");
-  first_weights_ = track(Buffer(padded(w) * 9));
+  first_weights_ = track(Buffer(static_cast<int64_t>(padded(w)) * taps));
   first_bias_ = track(Buffer(padded(w) * 9));
   for (int o = 0; o < w; ++o) {
     double through[9] = {};  // the stem's bias through each tap
-    const int64_t at = static_cast<int64_t>(o / lanes) * 9 * lanes + o % lanes;
-    for (int i = 0; i < 9; ++i) {
+    const int64_t block = o / lanes;
+    for (int t = 0; t < taps; ++t) {  // pixel `inside` of the patch that tap i of encode1 sees
+      const int row = t / (3 * p), column = t % (3 * p), i = row / p * 3 + column / p;
+      const int inside = row % p * p + column % p;
       double sum = 0;
       for (int c = 0; c < w; ++c) {
         const double tap = conv[(static_cast<int64_t>(o) * w + c) * 9 + i];
-        sum += tap * stem[c];
-        through[i] += tap * stem_bias[c];
+        sum += tap * stem[static_cast<int64_t>(c) * p * p + inside];
+        if (inside == 0) through[i] += tap * stem_bias[c];
       }
-      first_weights_.data()[at + i * lanes] = static_cast<float>(sum);
+      first_weights_.data()[(block * taps + t) * lanes + o % lanes] = static_cast<float>(sum);
     }
     for (int place = 0; place < 9; ++place) {  // rows and columns: first, inner, last
       const int row = place / 3, column = place % 3;
@@ -123,7 +125,7 @@ void Engine::pack_first_layer(const Weights& weights) {
                              (column == 2 && i % 3 == 2);
         if (!outside) sum += through[i];
       }
-      first_bias_.data()[at + place * lanes] = static_cast<float>(sum);
+      first_bias_.data()[(block * 9 + place) * lanes + o % lanes] = static_cast<float>(sum);
     }
   }
 }

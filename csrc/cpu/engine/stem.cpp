@@ -6,8 +6,39 @@
 
 namespace acdc::ACDC_ISA_NS {
 
+// Patches of more than one pixel: the taps are read for each few pixels again, for registers do not hold them.
+static void patches_encode1(const FirstLayer& layer, int first_row, int last_row) {
+  constexpr int kPixels = Vec::lanes == 16 ? 8 : 4;  // the output's side is a multiple of 8
+  const Tensor& out = layer.out;
+  const int patch = layer.patch, taps = 3 * patch;
+  const auto border = [](int i, int n) { return i == 0 ? 0 : i == n - 1 ? 2 : 1; };
+  for (int y = first_row; y < last_row; ++y) {
+    for (int x = 0; x < out.width; x += kPixels) {
+      const float* corner = layer.image + (y - 1) * patch * layer.pitch + (x - 1) * patch;
+      for (int c = 0; c < out.channels; c += Vec::lanes) {
+        const float* w = layer.weights + c * taps * taps;
+        const float* bias = layer.bias + c * 9 + border(y, out.height) * 3 * Vec::lanes;
+        Vec sum[kPixels];
+#pragma GCC unroll 8
+        for (int p = 0; p < kPixels; ++p) sum[p] = Vec::load(bias + border(x + p, out.width) * Vec::lanes);
+        for (int i = 0; i < taps; ++i) {
+          for (int j = 0; j < taps; ++j, w += Vec::lanes) {
+            const Vec weight = Vec::load(w);
+            const float* source = corner + i * layer.pitch + j;
+#pragma GCC unroll 8
+            for (int p = 0; p < kPixels; ++p) sum[p] = fma(Vec::broadcast(source[p * patch]), weight, sum[p]);
+          }
+        }
+#pragma GCC unroll 8
+        for (int p = 0; p < kPixels; ++p) max(sum[p], Vec::zero()).store(out.at(y, x + p) + c);
+      }
+    }
+  }
+}
+
 void stem_encode1(const FirstLayer& layer, int first_row, int last_row) {
   const FlushDenormals guard;
+  if (layer.patch > 1) return patches_encode1(layer, first_row, last_row);
   constexpr int kPixels = Vec::lanes == 16 ? 8 : 4;  // S is a multiple of 8
   const Tensor& out = layer.out;
   const auto border = [](int i, int n) { return i == 0 ? 0 : i == n - 1 ? 2 : 1; };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,15 @@ def test_new_stages_repeat_the_last(variant: str, monkeypatch: pytest.MonkeyPatc
         assert torch.allclose(stage.pose, before.pose, atol=1e-4)
     network.train()(crops).landmarks["2d5"].sum().backward()
     assert network.unets[2].stem.weight.grad.abs().sum((0, 2, 3)).min() > 0  # every input is learnt from
+
+
+def test_a_new_stage_sees_the_mean_of_each_patch() -> None:
+    small = ACDCConfig(width=4, stages=1, variant="ac+pose", markups=("2d5", "3d68"), patch=2)
+    wanted = replace(small, stages=2)
+    arrays = {n: np.random.default_rng(0).random(s, np.float32) for n, s in state_shapes(small).items()}
+    stem = check_arrays(wanted, grow(arrays, small, wanted), "grown")["unets.1.stem.weight"][..., 0, 0]
+    np.testing.assert_allclose(stem[:, 0], arrays["unets.0.stem.weight"].sum((1, 2, 3)), rtol=1e-6)
+    assert not stem[:, 1:].any()
 
 
 def test_from_two_to_four_stages_the_last_is_copied() -> None:
