@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import shown
 from acdc_fast.markup_tables import read_tables, registered, table_of
 from acdc_fast.markups import MARKUPS, Markup
+from acdc_fast.metadata import check_card
 
+from . import limits
+from .limits import check_within
 from .schedule import Phase
 from .strict_yaml import build, read_values
 
@@ -46,12 +47,7 @@ class Augmentation:
     aside: float = 0.0  # the crop lies beside the face, and only `Loss.wide` learns from it
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            strengths = ("rotation", "scale", "shift", "brightness", "contrast", "gamma")
-            limit = np.inf if item.name in strengths else 1.0
-            if not 0 <= value <= limit:
-                raise ValueError(f"augmentation {item.name} must lie in [0, {limit}], not {value}")
+        check_within(self, {item.name: limits.AUGMENTATION.get(item.name, (0, 1)) for item in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,9 @@ class Source:
     #: Augmentation of its faces. None: as the run's. A value left out is `Augmentation`'s default, not the run's.
     augment: Augmentation | None = None
 
+    def __post_init__(self) -> None:
+        check_within(self, limits.SOURCE)
+
     def shift_of(self, markup: str) -> tuple[float, float]:
         """x, y in pixels that are added to the points of a markup."""
         return self.shifts.get(markup, self.shift)
@@ -95,6 +94,9 @@ class Optimiser:
     ema: float | None = None  # decay of the averaged weights, ours
     muon_rate: float | None = None  # Muon's rate for convolutions, the rest by Adam; None: Adam for all; ours
 
+    def __post_init__(self) -> None:
+        check_within(self, limits.OPTIMISER)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -105,6 +107,9 @@ class Loss:
     markups: dict[str, float] = field(default_factory=dict)  # 1 where absent
     spread: float = 0.0  # weight of `losses.spread_loss`, which makes a map as wide as its point's usual error; ours
     wide: float = 0.0  # weight of `losses.wide_loss`, which asks for wide maps where no upright face is; ours
+
+    def __post_init__(self) -> None:
+        check_within(self, limits.LOSS)
 
 
 @dataclass(frozen=True)
@@ -146,29 +151,24 @@ class Settings:
         for name in ("databases", "phases"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
-        positive = {"local": 1 if self.local is None else self.local}
-        positive |= {"log_every": self.log_every, "validate_every": self.validate_every}
-        positive |= {f"databases[{i}].batches": s.batches for i, s in enumerate(self.databases)}
+        check_within(self, limits.SETTINGS)
+        check_card(self.card, "card", self.network.crop_unit)  # else it is refused when the trained weights are written
         for i, phase in enumerate(self.phases):
-            positive |= {f"phases[{i}].updates": phase.updates, f"phases[{i}].batch": phase.batch}
+            check_within(phase, limits.PHASE, f"phases[{i}].")
             unit = self.network.crop_unit
             if phase.resolution < 4 * unit or phase.resolution % unit:
                 wanted = f"a multiple of {unit} from {4 * unit}"
                 raise ValueError(f"phases[{i}].resolution must be {wanted}, not {phase.resolution}")
-        positive |= {"patience": 1 if self.patience is None else self.patience}
         if self.patience is not None and not self.validation:
             raise ValueError("patience needs validation: faces that no update sees")
-        for name, value in positive.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if not 0 <= self.seed < 1 << 63:
-            raise ValueError(f"seed must lie in 0 … 2⁶³ − 1, not {shown(self.seed)}")
-        if self.workers < 0:
-            raise ValueError(f"workers must be 0 or more, not {self.workers}")
         if not 0 <= self.held < self.network.stages:
             raise ValueError(f"held must be 0 … {self.network.stages - 1}, not {self.held}")
         if self.loss.stages is not None and len(self.loss.stages) != self.network.stages:
             raise ValueError(f"loss.stages has {len(self.loss.stages)} weights for {self.network.stages} stages")
+        for i, source in enumerate(self.databases):
+            if unknown := set(source.shifts) - set(MARKUPS):
+                known = ", ".join(MARKUPS)
+                raise ValueError(f"databases[{i}].shifts names {shown(sorted(unknown)[0])}; known: {known}")
         weights = {"loss.markups": self.loss.markups}
         weights |= {f"databases[{i}].markups": s.markups for i, s in enumerate(self.databases)}
         for name, given in weights.items():

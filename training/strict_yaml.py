@@ -46,6 +46,8 @@ def _whole(path: Path, above: tuple[Path, ...]) -> object:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except InputError:  # a ValueError too
+        raise
     except RecursionError as error:
         raise InputError(f"{path}: not YAML: nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bad UTF-8, an impossible date, thousands of digits

@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="training needs torch (extra [train])")
 pytest.importorskip("cv2", reason="training needs OpenCV (extra [train])")
 pytest.importorskip("tensorboard", reason="training needs TensorBoard (extra [train])")
 
+import torch
 from helpers.faces import SETTINGS, write_faces, write_weights
 
 from acdc_fast import ACDCConfig
@@ -66,7 +67,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (TRAIN + "@good --out @+ --init @absent", 2, "absent: there is no such weights file"),
         (TRAIN + "@good --out @+ --init @bad.safetensors", 2, "bad.safetensors"),
         (TRAIN + "@good --out @+ --resume", 2, "no checkpoint there"),
-        (TRAIN + "@good --out @small.yaml", 1, "small.yaml: cannot be made"),
+        (TRAIN + "@good --out @small.yaml", 2, "small.yaml: is a file, not a folder"),
+        (TRAIN + "@good --out @small.yaml/x", 1, "small.yaml: is a file, not a folder"),
+        (TRAIN.replace("1 ", "0 ") + "@good --out @+", 2, "--until must be at least 1, not 0"),
+        (TRAIN.replace("1 ", "-3 ") + "@good --out @+", 2, "--until must be at least 1, not -3"),
+        (TRAIN.replace("small.yaml", "good") + "@good --out @+", 2, "acdc-fast: ROOT/good: cannot be read: it is not"),
         (TRAIN + "@good --out /proc/r", 1, "/proc/r"),
         (TRAIN.replace("small", "typed") + "@good --out @+", 2, "workers"),
         (TRAIN.replace("small", "unknown") + "@good --out @+", 2, "speed"),
@@ -96,6 +101,7 @@ def test_exit_code(
         pytest.skip("needs a folder that takes no files, as Linux's /proc")
     monkeypatch.setenv("ACDC_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "out"
+    says = says and says.replace("ROOT", str(place))
     words = [str(out) if word == "@+" else word.replace("@", f"{place}/") for word in line.split()]
     try:
         got = cli.main(words)
@@ -127,6 +133,24 @@ def test_what_was_learnt_before_a_broken_picture_is_kept(
     assert step > 0 and load_checkpoint(tmp_path / "out" / NAME)["step"] == step
     assert cli.main([*words, "--resume", "--skip-broken"]) == 0
     assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+def test_weights_that_are_no_numbers_leave_the_checkpoint(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--resume with a smaller rate goes on from the last sound one."""
+    words = [word.replace("@", f"{place}/") for word in (TRAIN + "@good --out").split()] + [str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    before = (tmp_path / "out" / NAME).read_bytes()
+    norms = iter([1.0, float("nan")])
+    monkeypatch.setattr("acdc_fast.training.loop.update.clip_grad_norm_", lambda *_: torch.tensor(next(norms)))
+    (tmp_path / "slow.yaml").write_text((place / "small.yaml").read_text().replace("checkpoint_minutes: 0", ""))
+    words[words.index("--config") + 1] = str(tmp_path / "slow.yaml")
+    words[words.index("--until") + 1] = "8"
+    assert cli.main([*words, "--resume"]) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "update 2: the gradient is not finite" in last and "is saved" not in last
+    assert (tmp_path / "out" / NAME).read_bytes() == before
 
 
 def test_a_run_that_is_there_is_not_begun_anew(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from acdc_fast.bundled import bundled
 from acdc_fast.errors import AcdcError, InputError
-from acdc_fast.files import sweep, written_beside
+from acdc_fast.files import make_folder, sweep, written_beside
 from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 
@@ -37,7 +37,7 @@ from .checkpoint import NAME, load_checkpoint, save_checkpoint
 from .data_workers import worker_ended, workers_heard
 from .progress import HISTORY, Journal, Pace, contact_sheet
 from .run import Run, write_weights
-from .update import Update
+from .update import Unsound, Update
 from .validation import validate
 
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
@@ -54,6 +54,8 @@ def train(
     Raises `InputError` for bad settings or data, `AcdcError` for a full disk, a folder that cannot be written or a
     process of the run that ended.
     """
+    if until is not None and until < 1:
+        raise InputError(f"--until must be at least 1, not {until}")
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
     if settings.threads:
@@ -103,7 +105,7 @@ def _train(
             try:
                 stopped = _loop(run, batches, held_out, out, last, stops)
             except InputError as error:  # a broken picture: what was learnt before it is kept
-                if not (world.leads and run.step):
+                if isinstance(error, Unsound) or not (world.leads and run.step):
                     raise
                 save_checkpoint(out / NAME, run.state())
                 raise InputError(f"{error}; update {run.step} is saved, --resume goes on from there") from error
@@ -140,10 +142,12 @@ def _check_new(out: Path) -> None:
 
 
 def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file, not a folder")
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as error:
-        raise AcdcError(f"--out {out}: cannot be made: {error.strerror}") from error
+        raise AcdcError(f"--out {out}: cannot be made: {error.filename}: {error.strerror}") from error
 
 
 def _loop(run: Run, batches: Batches, held_out: list[Any], out: Path, last: int, stops: StopRequests) -> bool:

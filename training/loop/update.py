@@ -16,6 +16,10 @@ from .losses import cascade_loss
 from .run import Run
 
 
+class Unsound(InputError):
+    """The weights are no longer numbers, so they must not take the place of an earlier checkpoint."""
+
+
 class Update:
     """Updates a run, one batch for each call."""
 
@@ -29,7 +33,7 @@ class Update:
     def __call__(self, image: Tensor, targets: Targets, source: str) -> None:
         """One update on this process's share of a batch from one database: (B, 1, S, S) in [0, 1], and its labels.
 
-        Raises `InputError` if the gradient is not finite.
+        Raises `Unsound` if the gradient is not finite.
         """
         run, settings, optimiser = self.run, self.run.settings, self.run.settings.optimiser
         run.parallel.train()
@@ -62,7 +66,7 @@ class Update:
         return {"loss": total.detach(), "gradient": norm, **parts}
 
     def check(self) -> None:
-        """Raises `InputError` if recorded updates made a weight infinite or NaN. They cannot check while they run."""
+        """Raises `Unsound` if recorded updates made a weight infinite or NaN. They cannot check while they run."""
         run = self.run
         if self.captured and not all(bool(torch.isfinite(p).all()) for p in run.network.parameters()):
             raise _unsound(f"a weight is not finite after update {run.step}")
@@ -75,5 +79,5 @@ def hold_norm(network: ACDC) -> None:
             module.eval()
 
 
-def _unsound(what: str) -> InputError:
-    return InputError(f"{what}; lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint")
+def _unsound(what: str) -> Unsound:
+    return Unsound(f"{what}; lower optimiser.rate or set optimiser.clip, and resume from the last checkpoint")
