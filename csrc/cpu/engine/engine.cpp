@@ -18,25 +18,7 @@ static double mean_spread(const float* covariance, int64_t maps) {
   return sum / static_cast<double>(maps);
 }
 
-// The crop as the later stages see it: as it is, or its mean over each patch.
-const float* Engine::averaged(Arena& arena, const float* crop) const {
-  const int side = arena.side, p = spec_.patch;
-  if (p == 1) return crop;
-  const float share = 1.f / static_cast<float>(p * p);
-  for (int y = 0; y < side; ++y) {
-    for (int x = 0; x < side; ++x) {
-      float sum = 0;
-      for (int i = 0; i < p; ++i) {
-        const float* row = crop + (static_cast<int64_t>(y * p + i) * side + x) * p;
-        for (int j = 0; j < p; ++j) sum += row[j];
-      }
-      arena.small()[y * side + x] = sum * share;
-    }
-  }
-  return arena.small();
-}
-
-void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const {
+void Engine::fused_stem(Arena& arena, const Stage& stage, const float* image, const float* pose, int threads) const {
   const int w = spec_.width, inputs = 2 + 2 * w, lanes = kernels_.lanes;
   std::vector<double>& excitation = arena.excitation;
   for (int c = 0; c < inputs && spec_.excitation; ++c) {
@@ -55,13 +37,31 @@ void Engine::fused_stem(Arena& arena, const Stage& stage, const float* crop, con
       packed[(1 + c) * 2 * lanes + lanes] = static_cast<float>(row[2 + w + c] * excitation[2 + w + c]);
     }
   }
-  const Stem stem = {arena[Arena::kEmbedding], averaged(arena, crop), arena.mask(), w, arena.stem(),
+  const Stem stem = {arena[Arena::kEmbedding], image,           arena.mask(), w, arena.stem(),
                      stage.stem_bias.data(),   arena[Arena::kX]};
   auto body = [&](int64_t task, int) {
     const int row = static_cast<int>(task) * kRowsPerTask;
     kernels_.stem_fused(stem, row, row + kRowsPerTask);
   };
   parallel_for(arena.side / kRowsPerTask, threads, body);
+}
+
+// The crop as later stages see it: its mean over each patch.
+const float* Engine::averaged(const Arena& arena, const float* crop) const {
+  const int side = arena.side, p = spec_.patch;
+  if (p == 1) return crop;
+  const float share = 1.f / static_cast<float>(p * p);
+  for (int y = 0; y < side; ++y) {
+    for (int x = 0; x < side; ++x) {
+      float sum = 0;
+      for (int i = 0; i < p; ++i) {
+        const float* row = crop + (static_cast<int64_t>(y * p + i) * side + x) * p;
+        for (int j = 0; j < p; ++j) sum += row[j];
+      }
+      arena.small()[y * side + x] = sum * share;
+    }
+  }
+  return arena.small();
 }
 
 // Stem and encode1 of the first stage, on the crop.
@@ -97,6 +97,7 @@ void Engine::run_crop(Arena& arena, const float* crop, const StageMaps& sets, in
                       int64_t batch, const EngineOutput& out) const {
   const int64_t maps = spec_.chain_maps + spec_.solid_maps, area = static_cast<int64_t>(arena.side) * arena.side;
   first_layer(arena, crop, threads);
+  const float* image = stages > 1 ? averaged(arena, crop) : nullptr;
   for (int s = 0; s < stages; ++s) {
     bool last = s + 1 == stages;
     const int64_t at =
@@ -115,7 +116,7 @@ void Engine::run_crop(Arena& arena, const float* crop, const StageMaps& sets, in
     if (arena.clock) arena.clock->step("stem");
     if (out.depth) out.depth[index] = s + 1;
     if (last) return;
-    fused_stem(arena, stages_[s + 1], crop, pose, threads);
+    fused_stem(arena, stages_[s + 1], image, pose, threads);
   }
 }
 

@@ -128,8 +128,8 @@ class Engine {
   void landmarks(Arena& arena, const MapSet& maps, int threads, bool moments, bool mask, float* mean,
                  float* covariance) const;
   void head_pose(const float* mean, float* pose) const;
-  const float* averaged(Arena& arena, const float* crop) const;
-  void fused_stem(Arena& arena, const Stage& stage, const float* crop, const float* pose, int threads) const;
+  const float* averaged(const Arena& arena, const float* crop) const;
+  void fused_stem(Arena& arena, const Stage& stage, const float* image, const float* pose, int threads) const;
   ArenaHandle take_arena(int side, int threads);
   void give_back(ArenaHandle arena);
   int vectors(int channels) const { return (channels + kernels_.lanes - 1) / kernels_.lanes; }
