@@ -62,15 +62,16 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 #: The same for the rooms of training, without exceptions.
 TRAINING: list[set[str]] = [
-    {"metrics", "command_errors", "schedule", "distributed", "strict_yaml"},
+    {"metrics", "command_errors", "schedule", "distributed", "strict_yaml", "limits"},
     {"settings"},
     {"data"},
     {"synthesis"},
-    {"sampling", "finding"},
+    {"sampling"},
     {"loop"},
-    {"observations"},
+    {"observations", "finding"},
     {"fits", "teach"},
     {"evaluation"},
+    {"recipe_settings"},
     {"recipe"},
 ]
 

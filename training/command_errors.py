@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from pathlib import Path
+from typing import NoReturn, ParamSpec
 
+from acdc_fast.checks import check_free
 from acdc_fast.ends import check_no_word_is_empty, ended
+from acdc_fast.errors import InputError, one_line
 
 P = ParamSpec("P")
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's, but an error is one line without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, one_line(f"{self.prog}: {message}") + "\n")
 
 
 def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:
@@ -31,3 +42,17 @@ def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Call
         return command
 
     return decorate
+
+
+def overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """What `check_places` asks."""
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
+
+
+def check_places(options: argparse.Namespace, *outputs: Path | None) -> None:
+    """Before the work, which may take hours: raises `InputError` where there is no folder of databases, or where an
+    output cannot go or is already. ``outputs``: else ``options.out``."""
+    root = getattr(options, "data_root", None)
+    if root is not None and not root.is_dir():
+        raise InputError(f"--data-root {root}: no such folder")
+    check_free(outputs or (options.out,), options.overwrite)

@@ -8,93 +8,24 @@ themselves, or that two kinds of machine made, need two recipes: one names the o
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from acdc_fast.errors import InputError
-from acdc_fast.files import sweep
+from acdc_fast.files import make_folder, sweep
 from acdc_fast.locks import locked
 from acdc_fast.stopping import stop_signals
 from acdc_fast.weights import bundled
 
-from .command_errors import errors_in_one_line
+from .command_errors import Parser, errors_in_one_line
 from .data.taught import labels_path
-from .fits.interpolate import check_share
 from .loop.checkpoint import NAME
-from .strict_yaml import read_yaml
+from .recipe_settings import Recipe, checked_recipe, read_recipe
 
 Step = tuple[Path, list[str]]  # the file that it makes, and its command
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A tar of faces that `training.synthesis` draws."""
-
-    source: str  # synthetic, skinned, reposed
-    split: str
-    faces: int
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Trained weights that label a database's faces (`teach`)."""
-
-    database: str
-    split: str = "train"
-    weights: str | None = None  # a file or a name in the package; None: those that the ``first`` recipe made
-
-
-@dataclass(frozen=True)
-class Fits:
-    """Databases for the fits after the runs. The defaults are those of all weights in the package.
-
-    The refinement of the landmarks comes before them, on the databases of the last run or of other ``settings``. Then
-    follow people's points, pose, confidence, faces on their side, presence, visibility and early exit.
-    """
-
-    people: bool = True  # people's points, confidence, sight and faces on their side, by AFLW photographs; else none
-    pose: tuple[str, ...] = ("synthetic/train", "skinned/train", "reposed/train", "frames68/train")
-    presence: tuple[str, ...] = ("mtfl/train[:500]",)
-    enough: tuple[str, ...] = ("mtfl/train[:500]", "frames68")
-    limit: int | None = 1500  # faces of each database for the pose; None: all
-    pose_ridge: float | None = None  # of `evaluate`; None: its default
-    refinement: int | None = 4000  # faces of each database for the refinement; None: no refinement
-    settings: str | None = None  # the file with the refinement's databases; None: the last run's
-
-
-@dataclass(frozen=True)
-class Recipe:
-    name: str  # of the weights file: NAME.safetensors
-    runs: tuple[str, ...]  # settings files, relative to the recipe
-    draw: tuple[Drawn, ...] = ()
-    fits: Fits = field(default_factory=Fits)
-    start: str | None = None  # weights that the first run starts from: a file or a name in the package
-    first: str | None = None  # a recipe beside this one that runs before it; the first run starts from its last weights
-    share: float | None = None  # of the last run's weights; the rest is from those it started from (`interpolate`)
-    processes: int = 1
-    device: str = "auto"  # for the runs, as in `train --device`
-    teach: tuple[Teacher, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.share is not None:
-            check_share(self.share)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Raises `InputError` with the file, the field and what is wrong with it."""
-    recipe = read_yaml(Recipe, path)
-    if recipe.start and recipe.first:
-        raise InputError(f"{path}: give start or first, not both")
-    if not recipe.first and any(teacher.weights is None for teacher in recipe.teach):
-        raise InputError(f"{path}: a teacher without weights needs a first recipe that makes them, and none is named")
-    if recipe.share and len(recipe.runs) < 2 and not (recipe.start or recipe.first):
-        raise InputError(f"{path}: share mixes two runs' weights, but there is one run and no start")
-    return recipe
 
 
 def steps(recipe: Recipe, folder: Path, out: Path, python: str = sys.executable) -> list[Step]:
@@ -163,10 +94,10 @@ def _weights(settings: str, out: Path) -> Path:
 
 def run_recipe(path: Path, data_root: Path, out: Path) -> int:
     """Runs the steps that are left. Returns the exit code of the first that fails, else 0."""
-    recipe = read_recipe(path)
+    recipe = checked_recipe(path)
     if not data_root.is_dir():
         raise InputError(f"--data-root {data_root}: no such folder")
-    (out / "data").mkdir(parents=True, exist_ok=True)
+    make_folder(out / "data")
     with locked(out) as lock:
         for item in data_root.iterdir():  # drawn faces must lie beside their sources, whose folder may be read-only
             link = out / "data" / item.name
@@ -216,7 +147,7 @@ def run_step(command: list[str], lock: int) -> int:
 
 @errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m acdc_fast.training.recipe", description="Makes shipped weights, from the data to the file.",
         epilog="example: python -m acdc_fast.training.recipe configs/w32/recipe.yaml --data-root data --out runs/w32",
     )  # fmt: skip

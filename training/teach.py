@@ -8,13 +8,13 @@ source of its settings says ``taught: TEACHER`` (`taught`).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.markups import MARKUPS
 from acdc_fast.model import Model
@@ -23,7 +23,7 @@ from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
-from .command_errors import errors_in_one_line
+from .command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
 from .data import Database, open_database
 from .data.taught import APART, labels_path
 from .sampling.augment import face_square
@@ -36,6 +36,9 @@ PICTURES = 32
 def teach(model: Model, database: Database) -> dict[str, np.ndarray]:
     """``names`` (N,), markup -> (N, L, 2) pixels, ``pose`` (N, 3) degrees, ``apart`` (N,): distance of both results."""
     markups = [m for m in model.markups if MARKUPS[m].points > 5]
+    if not markups or not len(database):
+        what = "the weights have no markup of more than five points" if not markups else f"{database.name} has no faces"
+        raise InputError(f"nothing to teach: {what}")
     found: dict[str, list[np.ndarray]] = {key: [] for key in (*markups, "pose", "apart")}
     names: list[str] = []
     for start in tqdm(range(0, len(database), PICTURES), desc=database.name, leave=False, disable=None):
@@ -74,7 +77,7 @@ def _angles(faces: Faces) -> np.ndarray:
 
 @errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m acdc_fast.training.teach", description="Labels of trained weights for faces that lack them.",
         epilog="example: python -m acdc_fast.training.teach acdc-w32 --data-root data --database mtfl",
     )  # fmt: skip
@@ -84,13 +87,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="train", help="split of the database (default: train)")
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings with the database's own markups")
     parser.add_argument("--threads", type=int, help="threads of the teacher (default: all cores)")
+    overwrite_argument(parser)
     options = parser.parse_args(arguments)
+    path = labels_path(options.data_root, options.database, options.split, Path(options.weights).stem)
+    check_places(options, path)
     if options.config:
         read_settings(options.config)  # makes its markups known
     model = Model(bundled().get(options.weights, options.weights), threads=options.threads)
     database = open_database(options.database, options.data_root, options.split)
     made = teach(model, database)
-    path = labels_path(options.data_root, options.database, options.split, Path(options.weights).stem)
     with written_beside(path) as beside:
         np.savez(beside, **made)  # type: ignore[arg-type]
     print(f"{path}: {len(database)} faces, {(made['apart'] >= APART).mean():.1%} of them not used (unsure)")

@@ -58,7 +58,7 @@ RECIPE = """
 import sys
 from pathlib import Path
 from acdc_fast.training import recipe
-recipe.read_recipe = lambda path: None
+recipe.checked_recipe = lambda path: None
 recipe.steps = lambda *_: [(Path("out/made").absolute(), [sys.executable, "step.py"])]
 sys.exit(recipe.run_recipe(Path("recipe.yaml"), Path("."), Path("out")))
 """

@@ -31,6 +31,8 @@ def written(tmp_path: Path) -> Path:
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "mtfl-train.tar").write_bytes(b"")
     (tmp_path / "recipe.yaml").write_text(TEXT)
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.yaml").write_text("databases: [{name: mtfl}]\nphases: [{updates: 1}]\n")
     return tmp_path / "recipe.yaml"
 
 
@@ -162,6 +164,37 @@ def test_recipes_are_read_strictly(written: Path, tmp_path: Path) -> None:
     written.write_text(TEXT)
     with pytest.raises(InputError, match="--data-root .*: no such folder"):
         recipe.run_recipe(written, tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("runs: [one.yaml, two.yaml]", "runs: []", "recipe.yaml: runs must name at least one"),
+        ("two.yaml", "one.yaml", "runs: two have the name 'one'"), ("two.yaml", "four.yaml", "four.yaml: cannot be"),
+        ("name: small", "name: ../small", "name must be that of a file"), ("name: small", "name: ''", "name must be"),
+        ("processes: 2", "processes: 0", "processes must be at least 1, not 0"),
+        ("processes: 2", "device: gpu", "device must be one of auto, cpu, cuda, not 'gpu'"),
+        ("faces: 4", "faces: 0", r"draw\[0\].faces must be at least 1"),
+        ("source: synthetic", "source: painted", r"draw\[0\]: nobody draws 'painted/test'"),
+        ("split: test", "split: ../x", r"draw\[0\]: nobody draws"),
+        ("database: mtfl", "database: mtlf", r"teach\[0\].database: unknown database 'mtlf'"),
+        ("weights: acdc-w32", "weights: absent", r"teach\[0\].weights: 'absent': there is no such weights file"),
+        ("start: acdc-w16-fast", "start: absent", "start: 'absent': there is no such weights file"),
+        ("start: acdc-w16-fast", "first: recipe.yaml", "first: the recipes form a circle"),
+        ("presence: [frames68, ", "presence: [frames86, ", r"fits.presence\[0\]: unknown database 'frames86'"),
+        ("enough: [frames68]", "enough: []", "fits.enough must name"), ("limit: 7", "limit: 0", "fits.limit must be"),
+        ("limit: 7", "pose_ridge: -1", "fits.pose_ridge must be above 0"),
+        ("refinement: 9", "settings: four.yaml", "four.yaml: cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_no_step_can_use_is_refused_before_the_first(
+    old: str, new: str, says: str, written: Path, tmp_path: Path, shell: Shell
+) -> None:
+    assert old in TEXT
+    written.write_text(TEXT.replace(old, new))
+    with pytest.raises(InputError, match=says):
+        recipe.run_recipe(written, tmp_path / "faces", tmp_path / "out")
+    assert shell.commands == [] and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/**/recipe*.yaml")), ids=str)

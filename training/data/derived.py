@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -23,6 +22,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.photo.coordinates import box_from_points
 
+from .arrays import NOT_ARRAYS
 from .database import Database, Extended
 
 #: Raise this when the fit, the rules below or how pictures are searched change: files of an older version are then made
@@ -141,7 +141,7 @@ def _cached(
         try:
             with np.load(path) as data:
                 return dict(data)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except NOT_ARRAYS as error:
             _note(f"{path}: broken ({error}); it is made again")
     values = make()
     save: Any = np.savez  # its type stubs differ between numpy versions

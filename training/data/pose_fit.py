@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike
 from acdc_fast.errors import InputError
 from acdc_fast.photo.coordinates import euler_to_matrix, matrix_to_euler
 
+from .arrays import NOT_ARRAYS
+
 #: Vertices of the jaw line for points 0–16: those nearest to the jaw of AFLW2000-3D's faces. These were rotated back by
 #: `Pose_Para`, averaged with their mirror image and aligned with the neutral head by the inner points (0.2 to 0.7 cm
 #: away). The model's own points 0–16 lie further forward, on the outline as seen from the front.
@@ -53,7 +55,7 @@ class FaceModel:
                 points = np.concatenate([data["landmarks68"], JAW])
                 identity, expression = (data[k][:, points].astype(np.float64) for k in ("identity", "expression"))
                 mean = data["neutral"][points].astype(np.float64)
-        except (OSError, KeyError, ValueError, IndexError) as error:
+        except NOT_ARRAYS as error:
             raise InputError(f"{path}: not the face model that the pose fit needs: {error}") from error
         identity = identity[:IDENTITIES]
         prior = np.concatenate([np.ones(len(identity)), np.full(len(expression), EXPRESSION_PRIOR)])

@@ -11,6 +11,7 @@ from acdc_fast.markups import MARKUPS
 
 from ..settings import Source
 from . import Database
+from .arrays import NOT_ARRAYS
 from .database import Extended
 
 #: A teacher labels each face twice. If the mean distance of the two is APART or more (in sizes of the shape), the
@@ -39,7 +40,7 @@ def with_taught(database: Database, path: Path, source: Source) -> Database:
         raise InputError(f"{path}: no such file; python -m acdc_fast.training.teach writes it") from error
     except KeyError as error:
         raise InputError(f"{path}: has nothing for {error}: was it made for another list of faces?") from error
-    except (OSError, ValueError) as error:
+    except NOT_ARRAYS as error:
         raise InputError(f"{path}: not labels of a teacher: {error}") from error
     markups = [m for m in made if m in MARKUPS and m not in database.markups]
     points = {m: made[m][rows] - np.asarray(source.shift_of(m), np.float32) for m in markups}

@@ -18,9 +18,11 @@ from typing import Any, get_args
 import torch
 
 from acdc_fast.config import Variant
+from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, errors_in_one_line
+from ..fits.command import check_limit
 from ..loop.checkpoint import NAME
 from ..loop.train import train
 from ..observations import observe_crops
@@ -80,7 +82,10 @@ def one_run(
         }
         with written_beside(kept) as beside:
             beside.write_text(json.dumps(scores(seen), indent=1))
-    values: Scores = json.loads(kept.read_text())
+    try:
+        values: Scores = {str(name): float(value) for name, value in json.loads(kept.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{kept}: not the scores of a run ({error}); delete it to measure again") from error
     return values
 
 
@@ -107,6 +112,18 @@ def _deviation(values: Sequence[float]) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     chain = [read_settings(path) for path in args.config]
+    if args.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {args.seeds}")
+    check_limit(args.limit)
+    if not args.data_root.is_dir():
+        raise InputError(f"--data-root {args.data_root}: no such folder")
+    for path, settings in zip(args.config, chain, strict=True):
+        for variant in get_args(Variant):
+            try:
+                replace(settings.network, variant=variant)
+            except ValueError as error:
+                raise InputError(f"{path}: network: {error}") from error
+    open_all(args.databases, args.data_root, skip_broken=False)  # before the runs, which take hours
     found: dict[str, list[Scores]] = {}
     for seed in range(args.seeds):  # every variant once before the next seed: a partial answer comes early
         for variant in get_args(Variant):
@@ -120,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 @errors_in_one_line("ablation")
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m acdc_fast.training.evaluation.ablation", description=__doc__)
+    parser = Parser(prog="python -m acdc_fast.training.evaluation.ablation", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, nargs="+", metavar="YAML", help="configs/ablation/*.yaml")
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")

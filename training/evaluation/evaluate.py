@@ -21,7 +21,7 @@ from acdc_fast.network import ACDC
 from acdc_fast.options import check_resolution
 from acdc_fast.weights import bundled, load_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, errors_in_one_line
 from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough
@@ -192,7 +192,7 @@ def draw_figures(network: ACDC, database: Database, resolution: int, folder: Pat
 
 @errors_in_one_line("acdc-fast evaluate")
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="acdc-fast evaluate", description=__doc__)
+    parser = Parser(prog="acdc-fast evaluate", description=__doc__)
     add_arguments(parser)
     return run(parser.parse_args())
 

@@ -7,9 +7,8 @@ If OUT/checkpoint.pt exists, the run goes on from there. The averaged weights go
 
 from __future__ import annotations
 
-import argparse
 import math
-import os
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,12 @@ import torch
 
 from acdc_fast.detector.network import Detector, decoded
 from acdc_fast.detector.weights import folded, save_detector
+from acdc_fast.errors import InputError
+from acdc_fast.files import make_folder
+from acdc_fast.options import MOST_THREADS, check_count
 
+from ..command_errors import Parser, errors_in_one_line
+from ..loop.checkpoint import NAME, load_checkpoint, save_checkpoint
 from .batches import Batches, HardPictures
 from .faces import load_backgrounds, load_faces, surroundings
 from .loss import detection_loss
@@ -33,8 +37,9 @@ def rate(step: int, steps: int, highest: float) -> float:
     return highest * min(step / 200, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+@errors_in_one_line()
+def main() -> int:
+    parser = Parser(prog="python -m acdc_fast.training.finding", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--backgrounds", type=Path, required=True, help="folder of pictures without people")
     parser.add_argument("--out", type=Path, required=True)
@@ -42,9 +47,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    check_count("--steps", args.steps, 10**9)
+    check_count("--threads", args.threads, MOST_THREADS)
+    if not 0 < args.rate <= 1000:
+        raise InputError(f"--rate must be above 0, at most 1000, not {args.rate:g}")
+    for name, folder in (("DATA_ROOT", args.root), ("--backgrounds", args.backgrounds)):
+        if not folder.is_dir():
+            raise InputError(f"{name} {folder}: no such folder")
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     faces, backgrounds = load_faces(args.root, args.out), load_backgrounds(args.backgrounds)
     print(f"{len(faces)} faces, {len(backgrounds)} backgrounds", flush=True)
     backgrounds += surroundings(faces, 2 * len(backgrounds), np.random.default_rng(0))
@@ -52,9 +64,9 @@ def main() -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
-    step, checkpoint = 0, args.out / "checkpoint.pt"
+    step, checkpoint = 0, args.out / NAME
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = load_checkpoint(checkpoint)
         network.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
@@ -90,19 +102,11 @@ def main() -> None:
             told, sums = time.time(), np.zeros(3)
         if time.time() - saved > 120 or step == args.steps:
             saved = time.time()
-            beside = checkpoint.with_suffix(".tmp")
-            torch.save(
-                {
-                    "network": network.state_dict(),
-                    "averaged": averaged.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                },
-                beside,
-            )
-            os.replace(beside, checkpoint)
+            state = {"network": network.state_dict(), "averaged": averaged.state_dict()}
+            save_checkpoint(checkpoint, state | {"optimiser": optimiser.state_dict(), "step": step})
             save_detector(args.out / "detector.safetensors", folded(averaged.eval()), {})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,6 @@ on the test faces, with every network, are left out of the file. The table of al
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from acdc_fast.model import Model
 from acdc_fast.readout.blendshapes import MARKUPS, NAMES, Readout, mirrored, terms, upright
 from acdc_fast.readout.shape_model import principal_components
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
 from ..data import Database, open_database
 from .command import check_limit
 from .photographs import photographs
@@ -190,7 +189,7 @@ def fit(weights: Sequence[Path], tested: Sequence[Path], root: Path, out: Path, 
 
 @errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m acdc_fast.training.fits.blendshapes_fit", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("weights", type=Path, nargs="+", metavar="WEIGHTS", help="networks whose points are read")
@@ -199,9 +198,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=4000, metavar="N", help="at most N faces to fit (%(default)s)")
     parser.add_argument("--test-limit", type=int, default=800, metavar="N", help="and N to test (%(default)s)")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write")
+    overwrite_argument(parser)
     options = parser.parse_args(arguments)
     check_limit(options.limit)
-    check_limit(options.test_limit)
+    check_limit(options.test_limit, "--test-limit")
+    check_places(options)
     fit(options.weights, options.tested, options.data_root, options.out, options.limit, options.test_limit)
     return 0
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from acdc_fast.errors import InputError
 
+from ..command_errors import Parser, overwrite_argument
 
-def fit_parser(module: str, doc: str | None, example: str = "") -> argparse.ArgumentParser:
+
+def fit_parser(module: str, doc: str | None, example: str = "") -> Parser:
     """Parser of ``python -m acdc_fast.training.fits.MODULE WEIGHTS --data-root DIR -o FILE``.
 
     ``doc``: the module's docstring, whose first line becomes the description. ``example``: options that the example
     names beside those which are required everywhere.
     """
     command = f"python -m acdc_fast.training.fits.{module}"
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command, description=(doc or "").partition("\n")[0],
         epilog=f"example: {command} in.safetensors --data-root data {example}-o out.safetensors",
     )  # fmt: skip
@@ -23,10 +24,11 @@ def fit_parser(module: str, doc: str | None, example: str = "") -> argparse.Argu
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder that holds the databases")
     parser.add_argument("--half", action="store_true", help="write the weights in half precision")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights file to write")
+    overwrite_argument(parser)
     return parser
 
 
-def check_limit(limit: int | None) -> None:
-    """Raises `InputError` unless ``--limit`` is None or at least 1."""
+def check_limit(limit: int | None, name: str = "--limit") -> None:
+    """Raises `InputError` unless ``limit`` is None or at least 1."""
     if limit is not None and limit < 1:
-        raise InputError(f"--limit must be at least 1, not {limit}")
+        raise InputError(f"{name} must be at least 1, not {limit}")

@@ -6,7 +6,6 @@ A run on other data improves some databases and worsens others. The mean mostly 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
 
 
 def check_share(share: float) -> None:
@@ -39,7 +38,7 @@ def interpolated(start: Weights, end: Weights, share: float) -> Weights:
 
 @errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m acdc_fast.training.fits.interpolate", description=__doc__.partition("\n")[0],
         epilog="example: python -m acdc_fast.training.fits.interpolate before.safetensors after.safetensors "
         "--share 0.7 -o between.safetensors",
@@ -48,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("end", type=Path, metavar="END", help="weights that it ended with")
     parser.add_argument("--share", type=float, required=True, metavar="X", help="how much of END, between 0 and 1")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights file to write")
+    overwrite_argument(parser)
     options = parser.parse_args(arguments)
+    check_places(options)
     save_weights(options.out, interpolated(load_weights(options.start), load_weights(options.end), options.share))
     return 0
 

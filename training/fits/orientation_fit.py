@@ -22,7 +22,7 @@ from acdc_fast.photo.images import load_picture
 from acdc_fast.readout.orientation import TURNS, Upright, terms
 from acdc_fast.weights import load_weights, save_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import check_places, errors_in_one_line
 from ..data import Database
 from ..sampling.batches import open_source
 from ..settings import Source
@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N faces of each database (all)")
     options = parser.parse_args(arguments)
     check_limit(options.limit)
+    check_places(options)
     write_upright(options.weights, options.data_root, options.out, options.limit, options.half)
     return 0
 

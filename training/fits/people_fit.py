@@ -21,7 +21,7 @@ from acdc_fast.readout.refinement import Refinement, refined, terms, terms_of
 from acdc_fast.readout.shape_model import shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import check_places, errors_in_one_line
 from ..observations import predict_crops
 from ..settings import Source
 from .command import fit_parser
@@ -114,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = fit_parser("people_fit", __doc__)
     parser.add_argument("--ridge", type=float, default=RIDGE, metavar="X", help="ridge penalty (%(default)g)")
     options = parser.parse_args(arguments)
+    check_places(options)
     if not 0 < options.ridge < np.inf:
         raise InputError(f"--ridge must be above 0 and finite, not {options.ridge:g}")
     people = labelled_faces(options.weights, options.data_root)

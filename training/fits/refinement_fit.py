@@ -24,7 +24,7 @@ from acdc_fast.readout.refinement import COMPONENTS, Refinement, refined, terms,
 from acdc_fast.readout.shape_model import place_and_size, principal_components, shape_and_size
 from acdc_fast.weights import load_weights, save_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import check_places, errors_in_one_line
 from ..loop.validation import normaliser
 from ..metrics import nme
 from ..observations import observe_source
@@ -142,6 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=3000, metavar="N", help="at most N faces of each (%(default)s)")
     options = parser.parse_args(arguments)
     check_limit(options.limit)
+    check_places(options)
     settings = read_settings(options.config)
     data = {}
     for number, source in enumerate(settings.databases):

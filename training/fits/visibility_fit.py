@@ -26,7 +26,7 @@ from acdc_fast.model import Model
 from acdc_fast.readout.visibility import Visibility, visible
 from acdc_fast.weights import load_weights, save_weights
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import check_places, errors_in_one_line
 from ..data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
 from ..sampling.batches import open_source
 from ..settings import Source
@@ -169,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most N faces of each (%(default)s)")
     options = parser.parse_args(arguments)
     check_limit(options.limit)
+    check_places(options)
     write_visibility(options.weights, options.data_root, options.out, options.rendered, options.limit, options.half)
     return 0
 

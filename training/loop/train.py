@@ -25,7 +25,7 @@ from acdc_fast.files import make_folder, sweep, written_beside
 from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, errors_in_one_line
 from ..data import Database
 from ..distributed import World, join, lost
 from ..sampling.batches import Batches, open_source
@@ -240,7 +240,7 @@ def run(args: argparse.Namespace) -> int:
 @errors_in_one_line("acdc-fast train")
 def main() -> int:
     """Entry for torchrun."""
-    parser = argparse.ArgumentParser(prog="acdc-fast train", description=__doc__)
+    parser = Parser(prog="acdc-fast train", description=__doc__)
     add_arguments(parser)
     return run(parser.parse_args())
 

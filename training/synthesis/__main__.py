@@ -10,17 +10,25 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, so each uses one thread
 
+from acdc_fast.errors import InputError, shown
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
 from .dataset import PEOPLE, SIZE, expressive, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
+
+LENGTH = 1_000_000
+#: Options, and the least and the largest value of each.
+LIMITS = {
+    "size": (32, 4096), "workers": (1, 1024), "first": (0, LENGTH - 1), "render": (1, LENGTH), "speed": (1, LENGTH),
+    "rows": (1, 100), "columns": (1, 100),
+}  # fmt: skip
 
 SOURCES = {"synthetic": synthetic, "skinned": skinned, "expressive": expressive, "reposed": reposed}
 
 
 @errors_in_one_line()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m acdc_fast.training.synthesis",
         description="Rendered faces with exact labels.",
         epilog="example: python -m acdc_fast.training.synthesis --data-root ../data --render 900 -o s.tar",
@@ -42,14 +50,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--points", choices=["2d98", "2d68", "2d5", "3d68"], help="draw these points on the sheet")
     parser.add_argument("--rows", type=int, default=5, help="rows of the sheet (default: 5)")
     parser.add_argument("--columns", type=int, default=8, help="columns of the sheet (default: 8)")
+    overwrite_argument(parser)
     options = parser.parse_args(arguments)
     if options.render is not None and options.output is None:
         parser.error("--render needs -o FILE.tar")
+    if options.render is None and options.output is not None:
+        parser.error("-o names the tar of --render: leave it out")
+    for name, (low, high) in LIMITS.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            parser.error(f"--{name} must lie in {low:,} … {high:,}, not {shown(value)}")
+    if options.sheet and options.sheet.suffix.lower() not in ("", ".png"):
+        parser.error(f"--sheet {options.sheet}: a contact sheet is a PNG: name it so")
+    check_places(options, options.output, options.sheet)
     return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
-    sized = {} if options.source == "reposed" else {"length": 1_000_000, "size": options.size}
+    sized = {} if options.source == "reposed" else {"length": LENGTH, "size": options.size}
     database = SOURCES[options.source](options.data_root, options.split, **sized)
     if options.sheet:
         from .sheet import contact_sheet
@@ -58,8 +76,10 @@ def _run(options: argparse.Namespace) -> int:
         print(f"wrote {options.sheet}")
         return 0
     start = time.perf_counter()
-    if options.render:
+    if options.render is not None:
         indices = range(options.first, min(options.first + options.render, len(database)))
+        if not indices:
+            raise InputError(f"--first {options.first}: there are {len(database)} faces, numbered from 0")
         write_drawn(options.output, database.rendered, database.markups, indices, options.workers)
         print(f"wrote {len(indices)} faces to {options.output} in {time.perf_counter() - start:.0f} s")
         return 0

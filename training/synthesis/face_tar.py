@@ -22,6 +22,7 @@ from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.photo.coordinates import box_from_points
 
+from ..data.arrays import NOT_ARRAYS
 from ..data.database import Database, Extended, Table
 from ..data.derived import match
 from ..data.pictures import TarPictures
@@ -102,9 +103,12 @@ def open_drawn(path: Path, name: str, split: str) -> Database:
     pictures = TarPictures(path)
     if not pictures.has(LABELS):
         raise InputError(f"{path}: holds no {LABELS}; was it written by the synthesiser?")
-    with np.load(io.BytesIO(pictures.read(LABELS)), allow_pickle=False) as file:
-        data = {key: file[key] for key in file.files}
-    files = [f"{i:07d}.jpg" for i in data["index"]]
+    try:
+        with np.load(io.BytesIO(pictures.read(LABELS)), allow_pickle=False) as file:
+            data = {key: file[key] for key in file.files}
+        files = [f"{i:07d}.jpg" for i in data["index"]]
+    except NOT_ARRAYS as error:
+        raise InputError(f"{path}: {LABELS} cannot be read: {error}") from error
     visible = {key: values for key, values in data.items() if key.startswith("visible-")}
     points = {key.removeprefix("visible-"): data[key.removeprefix("visible-")] for key in visible}
     more = {BLENDSHAPES: data[BLENDSHAPES]} if BLENDSHAPES in data else {}

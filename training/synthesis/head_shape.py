@@ -11,14 +11,13 @@ draws from ICT-FaceKit (MIT); no vertex of the model is in the file.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from acdc_fast.files import written_beside
 
-from ..command_errors import errors_in_one_line
+from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
 from .markup import Points, brow_edges
 from .mesh import FILE, FaceModel, load_model
 from .person import apply_expression, sample_expression, sample_identity
@@ -61,10 +60,15 @@ def shape_of(found: np.ndarray, components: int = COMPONENTS) -> tuple[np.ndarra
 def main(arguments: list[str] | None = None) -> int:
     from safetensors.numpy import save_file
 
-    parser = argparse.ArgumentParser(description="Writes the shape of heads that a camera's pose is fitted with.")
+    parser = Parser(
+        prog="python -m acdc_fast.training.synthesis.head_shape",
+        description="Writes the shape of heads that a camera's pose is fitted with.",
+    )
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds ict_facekit.npz")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    overwrite_argument(parser)
     options = parser.parse_args(arguments)
+    check_places(options, options.output)
     mean, parts = shape_of(heads(load_model(options.data_root / FILE), PEOPLE))
     with written_beside(options.output) as beside:
         arrays: dict[str, np.ndarray] = {"mean": mean.astype(np.float32), "components": parts.astype(np.float16)}

@@ -14,6 +14,8 @@ import numpy as np
 from acdc_fast import _native
 from acdc_fast.errors import InputError
 
+from ..data.arrays import NOT_ARRAYS
+
 FILE = "ict_facekit.npz"
 
 #: Vertex ranges of the parts in the file. Lashes and eye fluids (24591…) are left out. Lashes are painted.
@@ -102,7 +104,7 @@ def load_model(path: Path) -> FaceModel:
     try:
         with np.load(path, allow_pickle=False) as file:
             data = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
+    except NOT_ARRAYS as error:
         raise InputError(f"{path}: cannot be read as the ICT-FaceKit model: {error}") from error
     wanted = ("neutral", "identity", "expression", "expression_names", "faces", "uv", "faces_uv")
     missing = [key for key in wanted if key not in data]
