@@ -153,6 +153,17 @@ def test_weights_that_are_no_numbers_leave_the_checkpoint(
     assert (tmp_path / "out" / NAME).read_bytes() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files, as Linux's /proc")
+def test_a_cache_that_cannot_be_written_promises_no_checkpoint(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACDC_CACHE", "/proc/cache")
+    words = [word.replace("@", f"{place}/") for word in (TRAIN + "@good --out").split()] + [str(tmp_path / "out")]
+    assert cli.main(words) == 1
+    told = capfd.readouterr().err
+    assert "/proc/cache: No such file or directory; nothing was saved yet: begin again\n" in told
+
+
 def test_a_run_that_is_there_is_not_begun_anew(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [word.replace("@", f"{place}/") for word in (TRAIN + "@good --out").split()] + [str(tmp_path)]
     assert cli.main(words) == 0

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.files import written_beside
 from acdc_fast.photo.coordinates import box_from_points
 
@@ -88,9 +89,13 @@ def detected_boxes(database: Database) -> np.ndarray:
         return np.array([_detected(database, i) for i in faces], np.float32).reshape(-1, 4)
     _note(f"{database.name}: finding the detector's boxes of {len(faces)} faces (once)")
     workers = min(os.cpu_count() or 1, 8)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        blocks = [faces[i : i + 100] for i in range(0, len(faces), 100)]
-        found = [box for part in pool.map(partial(_detected_block, database), blocks) for box in part]
+    blocks = [faces[i : i + 100] for i in range(0, len(faces), 100)]
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+            found = [box for part in pool.map(partial(_detected_block, database), blocks) for box in part]
+    except BrokenProcessPool as error:
+        ended = f"{database.name}: a process that looks for the faces' boxes ended, as for want of memory"
+        raise AcdcError(f"{ended}; free some, and give the same command again") from error
     return np.array(found, np.float32)
 
 

@@ -66,12 +66,15 @@ def train(
     except (RuntimeError, ConnectionError, EOFError) as error:
         if (gone := worker_ended(error) or lost(error)) is None:
             raise
-        saved = (out / NAME).exists()
-        then = "--resume goes on from the last checkpoint" if saved else "nothing was saved yet: begin again"
-        raise AcdcError(f"{gone}. {then}") from error
+        raise AcdcError(f"{gone}. {_then(out)}") from error
     except OSError as error:  # a full disk, a folder that cannot be written
         wrong = f"{error.filename or out}: {error.strerror or error}"
-        raise AcdcError(f"{wrong}; --resume goes on from the last checkpoint") from error
+        raise AcdcError(f"{wrong}; {_then(out)}") from error
+
+
+def _then(out: Path) -> str:
+    saved = (out / NAME).exists()
+    return "--resume goes on from the last checkpoint" if saved else "nothing was saved yet: begin again"
 
 
 def _train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from acdc_fast.detector import pyramid
-from acdc_fast.errors import InputError
+from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.photo import detection, libfacedetection
 from acdc_fast.photo.coordinates import box_from_points
 from acdc_fast.training.data import derived
@@ -66,6 +67,15 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         path.write_bytes(path.read_bytes()[:100])
     assert derived._cached(table(), "boxes", make)["boxes"][0, 0] == 4  # half a file is never read
     assert "it is made again" in capsys.readouterr().err
+    for path in tmp_path.glob("t-fit-*.npz"):
+        path.write_bytes(b"")
+    assert derived._cached(table(), "fit", make)["boxes"][0, 0] == 5
+
+
+def test_a_process_that_is_killed_ends_the_search_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "_one_thread", partial(os._exit, 1))
+    with pytest.raises(AcdcError, match="t: a process that looks for the faces' boxes ended, as for want of memory"):
+        derived.detected_boxes(table(200))
 
 
 def test_boxes_of_another_detector_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
