@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS, mirrored_points
 from acdc_fast.model import Model
 from acdc_fast.readout.mirror_image import POSE_SIGNS
@@ -71,9 +72,13 @@ def observe(model: Model, database: Database, limit: int | None = None, covers: 
 
 
 def _flags(face: Annotation, mask: np.ndarray) -> np.ndarray:
-    """(L,) flags: those of the labels, but `COVERED_FLAG` for points in sight that lie under the mask (H, W)."""
-    visible = face.attributes.get(f"visible-{MARKUP}")
-    flags = face.attributes[f"flags-{MARKUP}"] if visible is None else np.where(visible, VISIBLE_FLAG, HIDDEN)
+    """(L,) flags: those of the labels, but `COVERED_FLAG` for points in sight that lie under the mask (H, W).
+    Raises `InputError` where the labels have none."""
+    visible, flags = (face.attributes.get(f"{kind}-{MARKUP}") for kind in ("visible", "flags"))
+    if visible is not None:
+        flags = np.where(visible, VISIBLE_FLAG, HIDDEN)
+    if flags is None:
+        raise InputError(f"{face.source}: its labels do not say which points are in sight; name rendered faces")
     pixels = np.nan_to_num(face.landmarks[MARKUP], nan=-1).round().astype(int)
     x, y = pixels[:, 0], pixels[:, 1]
     inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])

@@ -16,7 +16,8 @@ from acdc_fast.errors import InputError
 from acdc_fast.markups import MARKUPS
 from acdc_fast.readout.visibility import visible
 from acdc_fast.training.data.aflw68 import AWAY_FLAG, COVERED_FLAG, VISIBLE_FLAG
-from acdc_fast.training.fits import visibility_fit
+from acdc_fast.training.data.sample import Annotation
+from acdc_fast.training.fits import visibility_faces, visibility_fit
 from acdc_fast.training.fits.calibration import expected_calibration_error
 from acdc_fast.training.fits.visibility_faces import HIDDEN, Flagged, observe
 from acdc_fast.training.fits.visibility_fit import (
@@ -65,6 +66,12 @@ def test_both_causes_are_learnt() -> None:
     assert back[:, MIRROR] == pytest.approx(chance, abs=1e-4)
     assert expected_calibration_error(chance.ravel(), (fresh.flags == VISIBLE_FLAG).ravel()) < 0.06
     assert found.scale[0] == pytest.approx(AWAY)
+
+
+def test_labels_without_flags_are_named() -> None:
+    face = Annotation(source="mtfl", name="a.jpg", landmarks={"2d5": np.zeros((5, 2), np.float32)})
+    with pytest.raises(InputError, match="mtfl: its labels do not say which points are in sight"):
+        visibility_faces._flags(face, np.zeros((9, 9), bool))
 
 
 def test_hidden_rendered_points_go_to_the_likelier_cause() -> None:
