@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,17 @@ sys.exit(ended("test", work))
 """
 
 
+@pytest.fixture
+def hangs_up() -> Iterator[None]:
+    """SIGHUP as a terminal leaves it, also where the whole suite runs under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("hangs_up")
 def test_a_signal_leaves_nothing_half_written(tmp_path: Path, name: str) -> None:
     number = getattr(signal, name)
     command = [sys.executable, "-c", WRITER, str(tmp_path / "out.txt")]
@@ -113,6 +123,7 @@ def test_a_signal_leaves_nothing_half_written(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.usefixtures("hangs_up")
 def test_what_nohup_has_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     from acdc_fast.stopping import stop_signals
 
