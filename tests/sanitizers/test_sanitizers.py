@@ -68,8 +68,8 @@ FAULTS = {
         "hits(static_cast<std::size_t>(pixels) - 1);", ["heap-buffer-overflow", "rasterize.cpp"],
     ),
     "overrun_inside_an_arena": (
-        "address", "csrc/cpu/engine/arena.cpp", "(side + 2ll) * (side + 2), fence()",
-        "(side + 2ll) * (side + 1), fence()", ["use-after-poison", "engine"],
+        "address", "csrc/cpu/engine/arena.cpp", "image_pitch() * image_pitch(), fence()",
+        "image_pitch() * (image_pitch() - patch), fence()", ["use-after-poison", "engine"],
     ),
     "undefined_shift": (
         "address", "csrc/cpu/engine/engine_unet.cpp", "tiles_along(out.width), tiles =",
