@@ -104,9 +104,14 @@ def resolution_of(card: Mapping[str, Any], where: str, unit: int = 8) -> int:
     """Side of the crops trained on, about 128 where the card does not say. ``unit``: the config's ``crop_unit``."""
     text = card.get("resolution", str(128 // unit * unit))
     side = int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{2,4}", text) else 0
+    return check_side(side, f"{where}: card: resolution", unit, text)
+
+
+def check_side(side: int, name: str, unit: int, given: object) -> int:
+    """A crop's side; raises `InputError`, which shows what was ``given``, where no network of this unit takes it."""
     if side % unit or not 4 * unit <= side <= LARGEST:
         wanted = f"a multiple of {unit} from {4 * unit} to {LARGEST}"
-        raise InputError(f"{where}: card: resolution must be {wanted}, not {shown(text)}")
+        raise InputError(f"{name} must be {wanted}, not {shown(given)}")
     return side
 
 

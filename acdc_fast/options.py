@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Literal, TypedDict
 
 from .errors import InputError, shown
-from .metadata import LARGEST, number_of
+from .metadata import check_side, number_of
 from .photo.detection import Search, SearchOptions
 
 
@@ -50,10 +50,7 @@ def check_resolution(resolution: int, name: str = "resolution", unit: int = 8) -
     """Side of the crops, pixels: a multiple of ``unit`` (the config's ``crop_unit``), from four of them to 4096;
     anything else raises `InputError`."""
     whole = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not whole or resolution % unit or not 4 * unit <= resolution <= LARGEST:
-        wanted = f"a multiple of {unit} from {4 * unit} to {LARGEST}"
-        raise InputError(f"{name} must be {wanted}, not {shown(resolution)}")
-    return resolution
+    return check_side(resolution if whole else 0, name, unit, resolution)
 
 
 def check_markups(wanted: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,20 +7,13 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import NoReturn, ParamSpec
+from typing import ParamSpec
 
 from acdc_fast.checks import check_free
 from acdc_fast.ends import check_no_word_is_empty, ended
-from acdc_fast.errors import InputError, one_line
+from acdc_fast.errors import InputError
 
 P = ParamSpec("P")
-
-
-class Parser(argparse.ArgumentParser):
-    """As argparse's, but an error is one line without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, one_line(f"{self.prog}: {message}") + "\n")
 
 
 def errors_in_one_line(name: str = "error") -> Callable[[Callable[P, int]], Callable[P, int]]:

@@ -14,13 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 from acdc_fast.files import make_folder, sweep
 from acdc_fast.locks import locked
 from acdc_fast.stopping import stop_signals
 from acdc_fast.weights import bundled
 
-from .command_errors import Parser, errors_in_one_line
+from .command_errors import errors_in_one_line
 from .data.taught import labels_path
 from .loop.checkpoint import NAME
 from .recipe_settings import Recipe, checked_recipe, read_recipe

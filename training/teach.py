@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.markups import MARKUPS
@@ -23,7 +24,7 @@ from acdc_fast.readout.shape_model import place_and_size
 from acdc_fast.types import Faces
 from acdc_fast.weights import bundled
 
-from .command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from .command_errors import check_places, errors_in_one_line, overwrite_argument
 from .data import Database, open_database
 from .data.taught import APART, labels_path
 from .sampling.augment import face_square

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
+from ..command_parser import Parser
 from ..ends import check_no_word_is_empty, ended
 from . import train
-from .parser import Parser
 from .streams import steady
 
 #: In the order that `--help` lists them; each is a file of this room, but for those of `train.COMMANDS`.

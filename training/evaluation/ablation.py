@@ -17,11 +17,12 @@ from typing import Any, get_args
 
 import torch
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.config import Variant
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 
-from ..command_errors import Parser, errors_in_one_line
+from ..command_errors import errors_in_one_line
 from ..fits.command import check_limit
 from ..loop.checkpoint import NAME
 from ..loop.train import train

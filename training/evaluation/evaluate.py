@@ -13,6 +13,7 @@ import torch
 
 from acdc_fast import __version__
 from acdc_fast.checks import check_free
+from acdc_fast.command_parser import Parser
 from acdc_fast.config import ACDCConfig
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
@@ -21,7 +22,7 @@ from acdc_fast.network import ACDC
 from acdc_fast.options import check_resolution
 from acdc_fast.weights import bundled, load_weights
 
-from ..command_errors import Parser, errors_in_one_line
+from ..command_errors import errors_in_one_line
 from ..data import REGISTRY, Database
 from ..fits.calibration import calibrate
 from ..fits.early_exit import write_enough

@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import torch
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.detector.network import Detector, decoded
 from acdc_fast.detector.weights import folded, save_detector
 from acdc_fast.errors import InputError
 from acdc_fast.files import make_folder
 from acdc_fast.options import MOST_THREADS, check_count
 
-from ..command_errors import Parser, errors_in_one_line
+from ..command_errors import errors_in_one_line
 from ..loop.checkpoint import NAME, load_checkpoint, save_checkpoint
 from .batches import Batches, HardPictures
 from .faces import load_backgrounds, load_faces, surroundings

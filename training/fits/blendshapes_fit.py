@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 from acdc_fast.markups import mirrored_points
@@ -25,7 +26,7 @@ from acdc_fast.model import Model
 from acdc_fast.readout.blendshapes import MARKUPS, NAMES, Readout, mirrored, terms, upright
 from acdc_fast.readout.shape_model import principal_components
 
-from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from ..command_errors import check_places, errors_in_one_line, overwrite_argument
 from ..data import Database, open_database
 from .command import check_limit
 from .photographs import photographs

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 
-from ..command_errors import Parser, overwrite_argument
+from ..command_errors import overwrite_argument
 
 
 def fit_parser(module: str, doc: str | None, example: str = "") -> Parser:

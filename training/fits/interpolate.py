@@ -10,10 +10,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 from acdc_fast.weights import Weights, load_weights, save_weights
 
-from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from ..command_errors import check_places, errors_in_one_line, overwrite_argument
 
 
 def check_share(share: float) -> None:

@@ -20,12 +20,13 @@ import torch
 from tqdm import tqdm
 
 from acdc_fast.bundled import bundled
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import AcdcError, InputError
 from acdc_fast.files import make_folder, sweep, written_beside
 from acdc_fast.locks import locked
 from acdc_fast.stopping import StopRequests
 
-from ..command_errors import Parser, errors_in_one_line
+from ..command_errors import errors_in_one_line
 from ..data import Database
 from ..distributed import World, join, lost
 from ..sampling.batches import Batches, open_source

@@ -10,9 +10,10 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faces are drawn in parallel, so each uses one thread
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError, shown
 
-from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from ..command_errors import check_places, errors_in_one_line, overwrite_argument
 from .dataset import PEOPLE, SIZE, expressive, reposed, skinned, synthetic
 from .face_tar import CHUNK, make_many, write_drawn
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.files import written_beside
 
-from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from ..command_errors import check_places, errors_in_one_line, overwrite_argument
 from .markup import Points, brow_edges
 from .mesh import FILE, FaceModel, load_model
 from .person import apply_expression, sample_expression, sample_identity

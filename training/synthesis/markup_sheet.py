@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from acdc_fast.command_parser import Parser
 from acdc_fast.errors import InputError
 from acdc_fast.files import written_beside
 
-from ..command_errors import Parser, check_places, errors_in_one_line, overwrite_argument
+from ..command_errors import check_places, errors_in_one_line, overwrite_argument
 from .dataset import SHOTS, synthetic
 
 TILE = 400

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
-from ..errors import one_line
+from .errors import one_line
 
 
 class Parser(argparse.ArgumentParser):
     """As argparse's, but an error is one line without the usage. Its commands are parsers of this kind too.
 
-    ``words``: the command line, where an option that nobody knows is looked for.
+    ``words``: the command line, where an option that nobody knows is looked for; without it nothing is guessed.
     """
 
     words: Sequence[str] = ()
